@@ -1,0 +1,357 @@
+/* KVM_RUN, bounded in time and stoppable, and the translation of its exits.
+ *
+ * Nothing here blocks for ever: while a vCPU is between begin and end a timer
+ * signals its thread every TICK_NS. The handler sets immediate_exit, so that a
+ * signal that arrives just before KVM_RUN is not lost (KVM api.rst, "immediate_exit"). */
+#define _GNU_SOURCE
+#include "vcpu.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define TICK_NS 50000000ULL
+#define NS_PER_S 1000000000ULL
+
+/* glibc has no public name for the field that SIGEV_THREAD_ID reads. */
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
+static _Thread_local struct pykvm_vcpu *volatile entered;
+
+static int kick_signal(void)
+{
+    return SIGRTMIN + 6;
+}
+
+static void on_kick(int signal)
+{
+    (void)signal;
+    struct pykvm_vcpu *vcpu = entered;
+    if (vcpu)
+        vcpu->run->immediate_exit = 1;
+}
+
+/* Install the signal handler. Returns 0 or -errno; call it once per process. */
+int pykvm_signal_init(void)
+{
+    struct sigaction action = {.sa_handler = on_kick};
+    sigemptyset(&action.sa_mask);
+    return sigaction(kick_signal(), &action, NULL) ? -errno : 0;
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+static void disarm(struct pykvm_vcpu *vcpu)
+{
+    if (vcpu->timer_armed)
+        timer_delete(vcpu->timer);
+    vcpu->timer_armed = false;
+    vcpu->deadline_ns = 0;
+}
+
+struct pykvm_vcpu *pykvm_vcpu_create(int fd, struct kvm_run *run, struct pykvm_natives *natives)
+{
+    struct pykvm_vcpu *vcpu = calloc(1, sizeof(*vcpu));
+    if (!vcpu)
+        return NULL;
+    vcpu->fd = fd;
+    vcpu->run = run;
+    vcpu->natives = natives;
+    return vcpu;
+}
+
+void pykvm_vcpu_destroy(struct pykvm_vcpu *vcpu)
+{
+    disarm(vcpu);
+    free(vcpu);
+}
+
+/* Bound the runs that follow, by this thread: start the tick, note the deadline.
+ * deadline_ns is CLOCK_MONOTONIC, 0 for none. Returns 0 or -errno. */
+int pykvm_vcpu_begin(struct pykvm_vcpu *vcpu, uint64_t deadline_ns)
+{
+    struct sigevent event = {
+        .sigev_notify = SIGEV_THREAD_ID,
+        .sigev_signo = kick_signal(),
+    };
+    event.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
+    disarm(vcpu);
+    if (timer_create(CLOCK_MONOTONIC, &event, &vcpu->timer))
+        return -errno;
+    vcpu->timer_armed = true;
+    vcpu->deadline_ns = deadline_ns;
+
+    uint64_t first_ns = TICK_NS;
+    if (deadline_ns) {
+        uint64_t now = now_ns();
+        uint64_t left_ns = deadline_ns > now ? deadline_ns - now : 1;
+        first_ns = left_ns < TICK_NS ? left_ns : TICK_NS;
+    }
+    struct itimerspec spec = {
+        .it_value = {.tv_nsec = (long)first_ns},
+        .it_interval = {.tv_nsec = (long)TICK_NS},
+    };
+    return timer_settime(vcpu->timer, 0, &spec, NULL) ? -errno : 0;
+}
+
+/* The runs are over: a stop that came too late for them is forgotten. */
+void pykvm_vcpu_end(struct pykvm_vcpu *vcpu)
+{
+    disarm(vcpu);
+    vcpu->run->immediate_exit = 0;
+    atomic_store(&vcpu->stop, false);
+}
+
+/* Aim the timer at a deadline that comes before the next tick. */
+static void retime(struct pykvm_vcpu *vcpu, uint64_t now)
+{
+    uint64_t left_ns = vcpu->deadline_ns - now;
+    if (!vcpu->timer_armed || left_ns >= TICK_NS)
+        return;
+    struct itimerspec spec = {
+        .it_value = {.tv_nsec = (long)left_ns},
+        .it_interval = {.tv_nsec = (long)TICK_NS},
+    };
+    timer_settime(vcpu->timer, 0, &spec, NULL);
+}
+
+/* Why did a signal end KVM_RUN? immediate_exit is cleared before `stop` is read:
+ * stop() sets them in the other order, so a stop is seen now or at the next entry. */
+static int interrupted(struct pykvm_vcpu *vcpu)
+{
+    vcpu->run->immediate_exit = 0;
+    if (atomic_exchange(&vcpu->stop, false))
+        return PYKVM_INTERRUPTED;
+    if (vcpu->deadline_ns) {
+        uint64_t now = now_ns();
+        if (now >= vcpu->deadline_ns)
+            return PYKVM_TIMEOUT;
+        retime(vcpu, now);
+    }
+    return PYKVM_AGAIN;
+}
+
+static uint64_t load(const uint8_t *data, uint32_t size)
+{
+    uint64_t value = 0;
+    memcpy(&value, data, size <= sizeof(value) ? size : sizeof(value));
+    return value;
+}
+
+static int translate_io(struct pykvm_vcpu *vcpu)
+{
+    struct kvm_run *run = vcpu->run;
+    struct pykvm_exit *exit = &vcpu->exit;
+    bool is_out = run->io.direction == KVM_EXIT_IO_OUT;
+    uint8_t *data = (uint8_t *)run + run->io.data_offset;
+
+    vcpu->answered = pykvm_natives_answer(vcpu->natives, true, is_out, run->io.port,
+                                          run->io.size, run->io.count, data);
+    if (vcpu->answered)
+        return is_out ? PYKVM_PORT_OUT : PYKVM_PORT_IN;
+    exit->address = run->io.port;
+    exit->size = run->io.size;
+    exit->count = run->io.count;
+    exit->data = data;
+    if (run->io.count != 1)
+        return is_out ? PYKVM_PORT_OUT_STRING : PYKVM_PORT_IN_STRING;
+    if (is_out) {
+        exit->value = load(data, run->io.size);
+        return PYKVM_PORT_OUT;
+    }
+    vcpu->answer = data;
+    return PYKVM_PORT_IN;
+}
+
+static int translate_mmio(struct pykvm_vcpu *vcpu)
+{
+    struct kvm_run *run = vcpu->run;
+    struct pykvm_exit *exit = &vcpu->exit;
+
+    vcpu->answered = pykvm_natives_answer(vcpu->natives, false, run->mmio.is_write,
+                                          run->mmio.phys_addr, run->mmio.len, 1, run->mmio.data);
+    if (vcpu->answered)
+        return run->mmio.is_write ? PYKVM_MMIO_WRITE : PYKVM_MMIO_READ;
+    exit->address = run->mmio.phys_addr;
+    exit->size = run->mmio.len;
+    exit->count = 1;
+    if (run->mmio.is_write) {
+        exit->value = load(run->mmio.data, run->mmio.len);
+        return PYKVM_MMIO_WRITE;
+    }
+    vcpu->answer = run->mmio.data;
+    return PYKVM_MMIO_READ;
+}
+
+static int translate_msr(struct pykvm_vcpu *vcpu)
+{
+    struct kvm_run *run = vcpu->run;
+    struct pykvm_exit *exit = &vcpu->exit;
+
+    exit->address = run->msr.index;
+    exit->size = sizeof(uint64_t);
+    exit->count = 1;
+    exit->error = 0;
+    vcpu->msr_pending = true;
+    if (run->exit_reason == KVM_EXIT_X86_WRMSR) {
+        exit->value = run->msr.data;
+        return PYKVM_MSR_WRITE;
+    }
+    vcpu->answer = (uint8_t *)&run->msr.data;
+    return PYKVM_MSR_READ;
+}
+
+static void set_args(struct pykvm_exit *exit, const __u64 *args, uint32_t count)
+{
+    exit->nargs = count < 16 ? count : 16;
+    for (uint32_t i = 0; i < exit->nargs; i++)
+        exit->args[i] = args[i];
+}
+
+static int translate_debug(struct pykvm_vcpu *vcpu)
+{
+    const struct kvm_debug_exit_arch *arch = &vcpu->run->debug.arch;
+    const __u64 args[] = {arch->pc, arch->dr6, arch->dr7};
+    vcpu->exit.address = arch->exception;
+    set_args(&vcpu->exit, args, 3);
+    return PYKVM_DEBUG;
+}
+
+static int translate_hypercall(struct pykvm_vcpu *vcpu)
+{
+    struct kvm_run *run = vcpu->run;
+    vcpu->exit.address = run->hypercall.nr;
+    vcpu->exit.size = sizeof(uint64_t);
+    set_args(&vcpu->exit, run->hypercall.args, 6);
+    vcpu->answer = (uint8_t *)&run->hypercall.ret;
+    return PYKVM_HYPERCALL;
+}
+
+/* The kind of the exit that the run page holds; `answered` when nobody else need see it. */
+static int translate(struct pykvm_vcpu *vcpu)
+{
+    struct kvm_run *run = vcpu->run;
+    struct pykvm_exit *exit = &vcpu->exit;
+
+    switch (run->exit_reason) {
+    case KVM_EXIT_IO:
+        return translate_io(vcpu);
+    case KVM_EXIT_MMIO:
+        return translate_mmio(vcpu);
+    case KVM_EXIT_HLT:
+        return PYKVM_HALT;
+    case KVM_EXIT_HYPERCALL:
+        return translate_hypercall(vcpu);
+    case KVM_EXIT_SHUTDOWN:
+        return PYKVM_SHUTDOWN;
+    case KVM_EXIT_FAIL_ENTRY:
+        exit->address = run->fail_entry.hardware_entry_failure_reason;
+        exit->value = run->fail_entry.cpu;
+        return PYKVM_FAIL_ENTRY;
+    case KVM_EXIT_INTERNAL_ERROR:
+        exit->address = run->internal.suberror;
+        set_args(exit, run->internal.data, run->internal.ndata);
+        return PYKVM_INTERNAL_ERROR;
+    case KVM_EXIT_DEBUG:
+        return translate_debug(vcpu);
+    case KVM_EXIT_X86_RDMSR:
+    case KVM_EXIT_X86_WRMSR:
+        return translate_msr(vcpu);
+    case KVM_EXIT_SYSTEM_EVENT:
+        exit->address = run->system_event.type;
+        set_args(exit, run->system_event.data, run->system_event.ndata);
+        return PYKVM_SYSTEM_EVENT;
+    case KVM_EXIT_IRQ_WINDOW_OPEN:
+        return PYKVM_IRQ_WINDOW;
+    case KVM_EXIT_IOAPIC_EOI:
+        exit->address = run->eoi.vector;
+        return PYKVM_IOAPIC_EOI;
+    case KVM_EXIT_DIRTY_RING_FULL:
+        return PYKVM_DIRTY_RING_FULL;
+    case KVM_EXIT_INTR:
+        return interrupted(vcpu);
+    default:
+        exit->address = run->exit_reason;
+        return PYKVM_UNKNOWN;
+    }
+}
+
+/* Put Python's answer where KVM looks for it when the vCPU is entered again. */
+static void deliver_answer(struct pykvm_vcpu *vcpu)
+{
+    if (vcpu->answer)
+        memcpy(vcpu->answer, &vcpu->exit.value, vcpu->exit.size);
+    if (vcpu->msr_pending)
+        vcpu->run->msr.error = vcpu->exit.error;
+    vcpu->answer = NULL;
+    vcpu->msr_pending = false;
+}
+
+static int enter(struct pykvm_vcpu *vcpu)
+{
+    deliver_answer(vcpu);
+    for (;;) {
+        if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
+            if (errno == EINTR || errno == EAGAIN)
+                return interrupted(vcpu);
+            vcpu->exit.value = (uint64_t)errno;
+            return PYKVM_ERROR;
+        }
+        int kind = translate(vcpu);
+        vcpu->counts[kind]++;
+        if (!vcpu->answered)
+            return kind;
+        vcpu->answered = false;
+        vcpu->native_count++;
+    }
+}
+
+/* Run until an exit that Python has to see. Returns its kind, with
+ * PYKVM_OUTPUT_PENDING where a console holds output. Only one thread may be
+ * inside; a second one gets PYKVM_ERROR with EBUSY. */
+int pykvm_vcpu_run(struct pykvm_vcpu *vcpu)
+{
+    static _Thread_local pid_t own_tid;
+    int nobody = 0;
+    if (!own_tid)
+        own_tid = (pid_t)syscall(SYS_gettid);
+    if (!atomic_compare_exchange_strong(&vcpu->tid, &nobody, own_tid)) {
+        vcpu->exit.value = EBUSY;
+        return PYKVM_ERROR;
+    }
+    entered = vcpu;
+    int kind = enter(vcpu);
+    entered = NULL;
+    atomic_store(&vcpu->tid, 0);
+    return pykvm_natives_pending(vcpu->natives) ? kind | PYKVM_OUTPUT_PENDING : kind;
+}
+
+/* Finish the instruction of the last exit, so that registers are consistent, and
+ * run nothing more: PYKVM_AGAIN, or the next part of a split access. */
+int pykvm_vcpu_complete(struct pykvm_vcpu *vcpu)
+{
+    vcpu->run->immediate_exit = 1;
+    return pykvm_vcpu_run(vcpu);
+}
+
+/* Make the run under way, or else the next one, return PYKVM_INTERRUPTED. Any thread. */
+void pykvm_vcpu_stop(struct pykvm_vcpu *vcpu)
+{
+    atomic_store(&vcpu->stop, true);
+    vcpu->run->immediate_exit = 1;
+    atomic_thread_fence(memory_order_seq_cst);
+    int tid = atomic_load(&vcpu->tid);
+    if (tid && entered != vcpu)
+        syscall(SYS_tgkill, getpid(), tid, kick_signal());
+}

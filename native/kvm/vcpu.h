@@ -1,0 +1,37 @@
+/* The run loop of one KVM vCPU. */
+#ifndef PYKVM_KVM_VCPU_H
+#define PYKVM_KVM_VCPU_H
+
+#include <linux/kvm.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "../pykvm.h"
+
+struct pykvm_vcpu {
+    struct pykvm_exit exit;
+    int fd;
+    struct kvm_run *run;
+    struct pykvm_natives *natives;
+    uint8_t *answer; /* where the answer to the pending read goes, or NULL */
+    bool answered;    /* a native device dealt with this exit */
+    bool msr_pending; /* an MSR exit waits for exit.error */
+    uint64_t counts[PYKVM_KINDS];
+    uint64_t native_count; /* of those in counts, answered without Python */
+    uint64_t deadline_ns;  /* CLOCK_MONOTONIC; 0: none */
+    timer_t timer;
+    bool timer_armed;
+    atomic_bool stop;
+    atomic_int tid; /* of the thread inside pykvm_vcpu_run, or 0 */
+};
+
+int pykvm_signal_init(void);
+struct pykvm_vcpu *pykvm_vcpu_create(int fd, struct kvm_run *run, struct pykvm_natives *natives);
+void pykvm_vcpu_destroy(struct pykvm_vcpu *vcpu);
+int pykvm_vcpu_begin(struct pykvm_vcpu *vcpu, uint64_t deadline_ns);
+void pykvm_vcpu_end(struct pykvm_vcpu *vcpu);
+int pykvm_vcpu_run(struct pykvm_vcpu *vcpu);
+int pykvm_vcpu_complete(struct pykvm_vcpu *vcpu);
+void pykvm_vcpu_stop(struct pykvm_vcpu *vcpu);
+
+#endif

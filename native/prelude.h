@@ -1,0 +1,18 @@
+#define _GNU_SOURCE
+#include <linux/kvm.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include "kvm/vcpu.h"
+#include "pykvm.h"
+
+/* ioctl is variadic; Python passes a pointer or a number, never both. */
+static inline int pykvm_ioctl(int fd, unsigned long request, void *argument)
+{
+    return ioctl(fd, request, argument);
+}
+
+static inline int pykvm_ioctl_number(int fd, unsigned long request, unsigned long number)
+{
+    return ioctl(fd, request, number);
+}

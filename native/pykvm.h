@@ -1,0 +1,91 @@
+/* What every backend hands to Python: one exit, as plain numbers.
+ *
+ * A backend translates what its processor stopped for into `struct pykvm_exit`
+ * and returns the kind; Python decides what it means. */
+#ifndef PYKVM_H
+#define PYKVM_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum pykvm_kind {
+    PYKVM_AGAIN, /* a signal came in: let Python look at it and enter again */
+    PYKVM_PORT_IN,
+    PYKVM_PORT_OUT,
+    PYKVM_PORT_IN_STRING,
+    PYKVM_PORT_OUT_STRING,
+    PYKVM_MMIO_READ,
+    PYKVM_MMIO_WRITE,
+    PYKVM_HALT,
+    PYKVM_HYPERCALL,
+    PYKVM_SHUTDOWN,
+    PYKVM_FAIL_ENTRY,
+    PYKVM_INTERNAL_ERROR,
+    PYKVM_DEBUG,
+    PYKVM_MSR_READ,
+    PYKVM_MSR_WRITE,
+    PYKVM_SYSTEM_EVENT,
+    PYKVM_IRQ_WINDOW,
+    PYKVM_IOAPIC_EOI,
+    PYKVM_DIRTY_RING_FULL,
+    PYKVM_INTERRUPTED, /* somebody called stop */
+    PYKVM_TIMEOUT,
+    PYKVM_UNKNOWN,
+    PYKVM_ERROR, /* the system call failed; value holds errno */
+    PYKVM_KINDS
+};
+
+/* Set in the returned kind when a native console holds output to collect. */
+#define PYKVM_OUTPUT_PENDING 0x100
+
+struct pykvm_exit {
+    uint64_t address; /* port, gpa or MSR index; reason or suberror otherwise */
+    uint64_t value;   /* written value; Python stores the answer to a read here */
+    uint32_t size;    /* bytes of one element */
+    uint32_t count;   /* elements, 1 except for the string forms */
+    uint8_t *data;    /* the string forms' elements, in place */
+    uint64_t args[16];
+    uint32_t nargs;
+    uint8_t error; /* MSR exits: Python sets it to make the guest take #GP */
+};
+
+/* Devices simple enough to be answered without leaving native code. */
+#define PYKVM_NATIVE_MAX 8
+#define PYKVM_CONSOLE_SIZE_BYTES 65536
+
+enum pykvm_native_type {
+    PYKVM_NATIVE_CONSOLE, /* bytes written are collected, reads give `ident` */
+    PYKVM_NATIVE_SCRATCH, /* a little memory: reads give back what was written */
+};
+
+struct pykvm_native {
+    uint64_t base;
+    uint64_t size_bytes;
+    enum pykvm_native_type type;
+    bool is_port;
+    uint8_t ident;
+    uint8_t *data; /* console: PYKVM_CONSOLE_SIZE_BYTES; scratch: size_bytes */
+    uint32_t used; /* console: bytes waiting */
+};
+
+/* The native devices of one machine; its vCPUs share them. */
+struct pykvm_natives {
+    atomic_flag lock;
+    uint32_t count;
+    struct pykvm_native device[PYKVM_NATIVE_MAX];
+};
+
+struct pykvm_natives *pykvm_natives_create(void);
+void pykvm_natives_destroy(struct pykvm_natives *natives);
+int pykvm_natives_add(struct pykvm_natives *natives, enum pykvm_native_type type, bool is_port,
+                      uint64_t base, uint64_t size_bytes, uint8_t ident);
+uint32_t pykvm_natives_take(struct pykvm_natives *natives, int index, uint8_t *out,
+                            uint32_t max_bytes);
+uint8_t *pykvm_natives_data(struct pykvm_natives *natives, int index);
+bool pykvm_natives_answer(struct pykvm_natives *natives, bool is_port, bool is_write,
+                          uint64_t address, uint32_t size, uint32_t count, uint8_t *data);
+bool pykvm_natives_pending(const struct pykvm_natives *natives);
+
+#endif

@@ -1,0 +1,38 @@
+"""keystone in, capstone out. Minimal for now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pykvm import layout
+from pykvm.errors import AssemblyError
+from pykvm.loader.image import Image, Mode
+
+
+@dataclass(frozen=True)
+class Program(Image):
+    """An assembled guest."""
+
+
+def assemble(
+    source: str, *, mode: Mode | str = "long", origin: int | None = None, name: str = "<source>"
+) -> Program:
+    import keystone
+
+    mode = Mode.parse(mode)
+    where = (
+        origin
+        if origin is not None
+        else layout.REAL_LOAD_BASE
+        if mode is Mode.REAL
+        else layout.LOAD_BASE
+    )
+    ks = keystone.Ks(
+        keystone.KS_ARCH_X86,
+        {16: keystone.KS_MODE_16, 32: keystone.KS_MODE_32, 64: keystone.KS_MODE_64}[mode.bits],
+    )
+    try:
+        code, _ = ks.asm(source, where, as_bytes=True)
+    except keystone.KsError as e:
+        raise AssemblyError(name, 0, "", str(e)) from None
+    return Program(name, mode, where, ((where, code or b""),))

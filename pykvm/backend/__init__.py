@@ -1,0 +1,141 @@
+"""The seam between machines and what runs them: Protocols, and `open_backend`.
+
+A backend only translates what its processor stopped for into exits; the machine decides
+what they mean. Everything else in pykvm knows these Protocols and no backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from pykvm.errors import UsageError
+from pykvm.exits import Exit
+from pykvm.memory import Region
+from pykvm.registers import Registers, SpecialRegisters
+
+BACKENDS = ("kvm",)
+
+
+class RawExit(Protocol):
+    """The numbers of the last exit, as the backend left them. Reads are answered in `value`."""
+
+    address: int
+    value: int
+    size: int
+    count: int
+
+
+class Vcpu(Protocol):
+    """One virtual processor.
+
+    Attributes:
+        enter: run to the next exit; returns a number of `backend.kinds`.
+        raw: that exit's numbers.
+    """
+
+    index: int
+    enter: Callable[[], int]
+    raw: RawExit
+
+    def exit(self, kind: int) -> Exit:
+        """The last exit as a value."""
+        ...
+
+    def answer(self, exit: Exit, value: int | bytes, *, fault: bool = False) -> None:
+        """Answer a read exit; `fault` makes an MSR access raise #GP in the guest."""
+        ...
+
+    def complete(self) -> int:
+        """Finish the last exit's instruction and run nothing more; the kind of what is left."""
+        ...
+
+    def begin(self, timeout_ns: int | None) -> None:
+        """Bound the runs that follow, by the calling thread."""
+        ...
+
+    def end(self) -> None:
+        """Lift the bound."""
+        ...
+
+    def stop(self) -> None:
+        """End the run under way, or the next one, with Interrupted. Any thread may call it."""
+        ...
+
+    def exit_counts(self) -> Mapping[str, int]:
+        """How often each kind of exit came, by its name."""
+        ...
+
+    @property
+    def native_count(self) -> int:
+        """How many of those exits were answered without Python."""
+        ...
+
+    def get_registers(self) -> Registers: ...
+    def set_registers(self, registers: Registers) -> None: ...
+    def get_special(self) -> SpecialRegisters: ...
+    def set_special(self, special: SpecialRegisters) -> None: ...
+    def get_msrs(self, indices: list[int]) -> dict[int, int]: ...
+    def set_msrs(self, values: Mapping[int, int]) -> None: ...
+    def close(self) -> None: ...
+
+
+class Vm(Protocol):
+    """One virtual machine: memory, processors, interrupt lines."""
+
+    def map(self, region: Region) -> None:
+        """Let the guest see a region."""
+        ...
+
+    def create_vcpu(self, index: int, cpu: str) -> Vcpu:
+        """Add a processor of the named model."""
+        ...
+
+    def create_irqchip(self, kind: str) -> None:
+        """Add interrupt controllers: "full" or "split"."""
+        ...
+
+    def create_pit(self) -> None:
+        """Add the 8254 timer; needs the full irqchip."""
+        ...
+
+    def set_irq_line(self, line: int, level: bool) -> None:
+        """Raise or lower an interrupt line of the irqchip."""
+        ...
+
+    def add_console(self, port: int, ident: int) -> Callable[[], bytes]:
+        """Collect bytes written to a port without leaving native code; returns the taker."""
+        ...
+
+    def add_scratch(self, gpa: int, size_bytes: int) -> None:
+        """Answer a range of addresses with a little memory, in native code."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Backend(Protocol):
+    """A way to run machines."""
+
+    name: str
+
+    def create_vm(self) -> Vm: ...
+
+
+def open_backend(name: str = "auto") -> Backend:
+    """The named backend, or the best that opens here.
+
+    Args:
+        name: "auto" or one of BACKENDS.
+
+    Raises:
+        UsageError: no such backend.
+        KvmUnavailable: KVM is asked for, or nothing else is left, and does not open.
+    """
+    if name not in ("auto", *BACKENDS):
+        raise UsageError(
+            f"there is no backend {name!r}; choose auto or one of {', '.join(BACKENDS)}"
+        )
+    from pykvm.backend.kvm import KvmBackend
+
+    return KvmBackend()

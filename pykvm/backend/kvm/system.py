@@ -1,0 +1,112 @@
+"""/dev/kvm itself: opening it, its version and its capabilities."""
+
+from __future__ import annotations
+
+import errno
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pykvm._native import ffi, lib
+from pykvm.errors import KvmError, KvmUnavailable, MissingCapability
+
+DEVICE = Path("/dev/kvm")
+
+
+def call(fd: int, request: str, argument: Any = None) -> int:
+    """One ioctl on a KVM file descriptor, by the request's name in <linux/kvm.h>.
+
+    Args:
+        argument: a cffi pointer, a number, or nothing.
+
+    Raises:
+        KvmError: it failed.
+    """
+    number = getattr(lib, request)
+    if isinstance(argument, int):
+        result = lib.pykvm_ioctl_number(fd, number, argument)
+    else:
+        result = lib.pykvm_ioctl(fd, number, ffi.NULL if argument is None else argument)
+    if result < 0:
+        raise KvmError(request, ffi.errno)
+    return int(result)
+
+
+class System:
+    """An open /dev/kvm.
+
+    Attributes:
+        fd: its file descriptor.
+        run_size_bytes: size of a vCPU's run page mapping.
+    """
+
+    def __init__(self, device: Path = DEVICE) -> None:
+        self.fd = _open(device)
+        version = call(self.fd, "KVM_GET_API_VERSION", 0)
+        if version != lib.KVM_API_VERSION:
+            os.close(self.fd)
+            raise KvmUnavailable(
+                "version",
+                f"{device} speaks version {version} of KVM's API, not {lib.KVM_API_VERSION}",
+                "a kernel since 2007 is needed",
+            )
+        self.run_size_bytes = call(self.fd, "KVM_GET_VCPU_MMAP_SIZE", 0)
+        result = lib.pykvm_signal_init()
+        if result < 0:
+            raise KvmError("sigaction", -result)
+        self._capabilities: dict[str, int] = {}
+
+    @staticmethod
+    @cache
+    def shared() -> System:
+        """The one that all machines of this process use."""
+        return System()
+
+    def capability(self, name: str) -> int:
+        """What KVM_CHECK_EXTENSION says of "KVM_CAP_…": 0 is absent."""
+        if name not in self._capabilities:
+            self._capabilities[name] = call(self.fd, "KVM_CHECK_EXTENSION", getattr(lib, name))
+        return self._capabilities[name]
+
+    def require(self, name: str) -> int:
+        """The capability's value.
+
+        Raises:
+            MissingCapability: it is absent.
+        """
+        value = self.capability(name)
+        if value <= 0:
+            raise MissingCapability(name)
+        return value
+
+
+def _open(device: Path) -> int:
+    try:
+        return os.open(device, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unavailable(device, error) from None
+
+
+def _unavailable(device: Path, error: OSError) -> KvmUnavailable:
+    if error.errno == errno.ENOENT:
+        return KvmUnavailable(
+            "missing",
+            f"{device} does not exist",
+            "enable virtualization in the firmware and load kvm_intel or kvm_amd "
+            "(in a container, pass --device /dev/kvm)",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return KvmUnavailable(
+            "permission",
+            f"no permission to open {device}",
+            "join its group (sudo usermod -aG kvm $USER, then log in again) or add the udev rule "
+            'KERNEL=="kvm", GROUP="kvm", MODE="0666"',
+        )
+    if error.errno in (errno.ENODEV, errno.ENXIO):
+        return KvmUnavailable(
+            "no-module",
+            f"{device} exists, but no KVM module answers",
+            "load kvm_intel or kvm_amd (sudo modprobe kvm_intel)",
+        )
+    return KvmUnavailable("missing", f"{device}: {error.strerror}", "see `pykvm doctor`")

@@ -1,0 +1,40 @@
+"""The `pykvm` command: one module per subcommand, parsing and printing only.
+
+Guest output goes to stdout and nothing else does; all that pykvm says goes to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from pykvm.cli import run
+from pykvm.errors import LoadError, PykvmError
+
+STATUS_USAGE = 2
+STATUS_CANNOT_LOAD = 126
+STATUS_INTERRUPTED = 130
+
+SUBCOMMANDS = (run,)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the process's exit status."""
+    parser = argparse.ArgumentParser(prog="pykvm", description="A KVM micro-hypervisor.")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for module in SUBCOMMANDS:
+        module.add_parser(subparsers)
+    args = parser.parse_args(argv)
+    try:
+        status: int = args.main(args)
+    except LoadError as error:
+        print(f"pykvm: {error}", file=sys.stderr)
+        return STATUS_CANNOT_LOAD
+    except PykvmError as error:
+        print(f"pykvm: {error}", file=sys.stderr)
+        return STATUS_USAGE
+    except KeyboardInterrupt:
+        print("pykvm: interrupted", file=sys.stderr)
+        return STATUS_INTERRUPTED
+    return status

@@ -1,0 +1,1 @@
+"""Register-level devices. They answer offsets and do not know where they sit."""

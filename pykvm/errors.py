@@ -1,0 +1,148 @@
+"""One tree of exceptions; each carries the facts a user needs and says what to do."""
+
+from __future__ import annotations
+
+import errno as _errno
+import os
+
+
+class PykvmError(Exception):
+    """Base of every error that pykvm raises on purpose."""
+
+
+class UsageError(PykvmError):
+    """An argument that cannot be used: unknown mode, impossible size, wrong type."""
+
+
+class ClosedError(PykvmError):
+    """A machine was used after it was closed."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"this {what} is closed; make a new one")
+
+
+class KvmUnavailable(PykvmError):
+    """KVM cannot be used on this host.
+
+    Attributes:
+        problem: one of "missing", "permission", "no-module", "version".
+        remedy: what mends it, in one sentence.
+    """
+
+    def __init__(self, problem: str, message: str, remedy: str) -> None:
+        super().__init__(f"{message}; {remedy}")
+        self.problem = problem
+        self.remedy = remedy
+
+
+class MissingCapability(PykvmError):
+    """The host's KVM lacks a capability.
+
+    Attributes:
+        name: its name in <linux/kvm.h>, e.g. "KVM_CAP_DIRTY_LOG_RING".
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"this host's KVM lacks {name}; `pykvm doctor` lists what it has")
+        self.name = name
+
+
+class KvmError(PykvmError):
+    """A KVM system call failed.
+
+    Attributes:
+        call: the request's name, e.g. "KVM_SET_SREGS".
+        errno: the system's error number.
+    """
+
+    def __init__(self, call: str, errno: int, hint: str = "") -> None:
+        name = _errno.errorcode.get(errno, str(errno))
+        super().__init__(f"{call}: {os.strerror(errno)} ({name}){'; ' + hint if hint else ''}")
+        self.call = call
+        self.errno = errno
+
+
+class LayoutError(PykvmError):
+    """Memory that cannot be laid out so: overlap, size, alignment, no room."""
+
+
+class MemoryAccessError(PykvmError):
+    """An access outside guest memory, or a write to a read-only part of it.
+
+    Attributes:
+        gpa: guest-physical address of the first byte.
+        size_bytes: length of the access.
+    """
+
+    def __init__(self, gpa: int, size_bytes: int, why: str = "is outside guest memory") -> None:
+        super().__init__(f"{size_bytes} bytes at gpa {gpa:#x}: {why}")
+        self.gpa = gpa
+        self.size_bytes = size_bytes
+
+
+class RegisterError(PykvmError, AttributeError):
+    """No such register, or a value that does not fit.
+
+    Attributes:
+        name: the register's name as given.
+    """
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"register {name!r}: {why}")
+        self.name = name
+
+
+class BusError(PykvmError):
+    """Two devices claim the same port or address, or a claim is out of range."""
+
+
+class UnclaimedAccess(PykvmError):
+    """The guest touched a port or address that no device claims.
+
+    Attributes:
+        space: "port" or "mmio".
+        address: port number or gpa.
+        size_bytes: width of the access.
+        value: what was written, None for a read.
+    """
+
+    def __init__(self, space: str, address: int, size_bytes: int, value: int | None) -> None:
+        what = "read" if value is None else f"write of {value:#x}"
+        where = f"port {address:#x}" if space == "port" else f"gpa {address:#x}"
+        super().__init__(f"{size_bytes}-byte {what} at {where}: no device claims it")
+        self.space = space
+        self.address = address
+        self.size_bytes = size_bytes
+        self.value = value
+
+
+class LoadError(PykvmError):
+    """A guest that cannot be loaded: unreadable, malformed, too large.
+
+    Attributes:
+        path: the file, or a name for a guest that came from memory.
+    """
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path}: {why}")
+        self.path = path
+
+
+class AssemblyError(LoadError):
+    """Source that does not assemble.
+
+    Attributes:
+        line: number of the offending line in `path`, 1-based; 0 where unknown.
+        text: that line.
+    """
+
+    def __init__(self, path: str, line: int, text: str, why: str) -> None:
+        where = f"{path}:{line}" if line else path
+        super().__init__(where, f"{why}: {text.strip()}" if text.strip() else why)
+        self.path = path
+        self.line = line
+        self.text = text
+
+
+class HeaderError(LoadError):
+    """A guest's `# /// pykvm` block that is not valid."""

@@ -1,0 +1,168 @@
+"""The processor state and tables that a guest finds when it starts, mode by mode.
+
+Source: Intel SDM vol. 3A §3.4.5 (descriptors), §4.5 (4-level paging), §7.7 (64-bit TSS),
+§9.1 (state after reset).
+"""
+
+from __future__ import annotations
+
+import struct
+
+from pykvm import layout
+from pykvm.backend import Vcpu
+from pykvm.loader.image import Mode
+from pykvm.memory import GuestMemory
+from pykvm.registers import (
+    CR0_ET,
+    CR0_MP,
+    CR0_NE,
+    CR0_PE,
+    CR0_PG,
+    CR4_OSFXSR,
+    CR4_OSXMMEXCPT,
+    CR4_PAE,
+    EFER_LMA,
+    EFER_LME,
+    RFLAGS_FIXED,
+    RFLAGS_IOPL3,
+    Registers,
+    Segment,
+    SpecialRegisters,
+    Table,
+)
+
+_CODE, _DATA, _BUSY_TSS = 11, 3, 11  # types: execute-read, read-write, 64-bit TSS (busy)
+_PTE_P, _PTE_RW, _PTE_US, _PDE_PS = 1 << 0, 1 << 1, 1 << 2, 1 << 7
+TSS_FIXED_SIZE = 104
+TSS_SIZE = TSS_FIXED_SIZE + 0x1_0000 // 8 + 1  # with a bit per port and the closing byte
+
+
+def _flat(selector: int, kind: int, dpl: int, *, db: int = 0, long: int = 0) -> Segment:
+    return Segment(
+        base=0, limit=0xFFFF_FFFF, selector=selector | dpl, type=kind, dpl=dpl, db=db, l=long, g=1
+    )
+
+
+CODE16 = Segment(limit=0xFFFF, selector=layout.CODE16_SELECTOR, type=_CODE)
+DATA16 = Segment(limit=0xFFFF, selector=layout.DATA16_SELECTOR, type=_DATA)
+CODE32 = _flat(layout.CODE32_SELECTOR, _CODE, 0, db=1)
+CODE64 = _flat(layout.CODE64_SELECTOR, _CODE, 0, long=1)
+DATA = _flat(layout.DATA_SELECTOR, _DATA, 0, db=1)
+USER_CODE32 = _flat(layout.USER_CODE32_SELECTOR, _CODE, 3, db=1)
+USER_DATA = _flat(layout.USER_DATA_SELECTOR, _DATA, 3, db=1)
+USER_CODE64 = _flat(layout.USER_CODE64_SELECTOR, _CODE, 3, long=1)
+TSS = Segment(
+    base=layout.TSS_BASE, limit=TSS_SIZE - 1, selector=layout.TSS_SELECTOR, type=_BUSY_TSS, s=0
+)
+LDT = Segment(type=2, s=0, limit=0, unusable=1)
+GDT_SEGMENTS = (CODE16, DATA16, CODE32, CODE64, DATA, USER_CODE32, USER_DATA, USER_CODE64)
+GDT_SIZE = 0x60
+
+
+def descriptor(segment: Segment) -> int:
+    """A segment as the eight bytes of its descriptor."""
+    limit = segment.limit >> 12 if segment.g else segment.limit
+    access = segment.type | segment.s << 4 | segment.dpl << 5 | segment.present << 7
+    flags = segment.avl | segment.l << 1 | segment.db << 2 | segment.g << 3
+    return (
+        limit & 0xFFFF
+        | (segment.base & 0xFF_FFFF) << 16
+        | access << 40
+        | (limit >> 16 & 0xF) << 48
+        | flags << 52
+        | (segment.base >> 24 & 0xFF) << 56
+    )
+
+
+def gdt() -> bytes:
+    """The descriptor table at layout.GDT_BASE."""
+    entries = [0] * (GDT_SIZE // 8)
+    for segment in GDT_SEGMENTS:
+        entries[segment.selector >> 3] = descriptor(segment)
+    slot = layout.TSS_SELECTOR >> 3
+    entries[slot : slot + 2] = [descriptor(TSS), TSS.base >> 32]
+    return struct.pack(f"<{len(entries)}Q", *entries)
+
+
+def tss() -> bytes:
+    """The 64-bit TSS at layout.TSS_BASE: RSP0 for entries from CPL 3, every port allowed.
+
+    The bitmap is there because hosts without VT-x and AMD-V do not keep IOPL.
+    Source: Intel SDM vol. 1 §19.5.2.
+    """
+    fixed = struct.pack("<IQ", 0, layout.KERNEL_STACK_TOP).ljust(TSS_FIXED_SIZE - 2, b"\0")
+    bitmap = bytes(0x1_0000 // 8) + b"\xff"
+    return fixed + struct.pack("<H", TSS_FIXED_SIZE) + bitmap
+
+
+def page_tables() -> bytes:
+    """PML4, PDPT and four page directories: 4 GiB identity-mapped, user-accessible."""
+    table = _PTE_P | _PTE_RW | _PTE_US
+    pml4 = struct.pack("<512Q", layout.PDPT_BASE | table, *[0] * 511)
+    directories = [layout.PD_BASE + i * layout.PAGE_SIZE | table for i in range(layout.PD_COUNT)]
+    pdpt = struct.pack("<512Q", *directories, *[0] * (512 - layout.PD_COUNT))
+    pages = [i * layout.LARGE_PAGE_SIZE | table | _PDE_PS for i in range(512 * layout.PD_COUNT)]
+    return pml4 + pdpt + struct.pack(f"<{len(pages)}Q", *pages)
+
+
+_GDT, _TSS, _PAGE_TABLES = gdt(), tss(), page_tables()
+
+
+def _real(special: SpecialRegisters) -> int:
+    for name in ("ds", "es", "fs", "gs", "ss"):
+        setattr(special, name, Segment())
+    special.cs = Segment(type=_CODE)
+    special.cr0 = CR0_ET
+    special.cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT
+    special.idt = Table(0, 0x3FF)
+    return layout.REAL_LOAD_BASE
+
+
+def _protected(special: SpecialRegisters) -> int:
+    special.cs = CODE32
+    special.ds = special.es = special.fs = special.gs = special.ss = DATA
+    special.cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE
+    special.cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT
+    special.idt = Table()
+    return layout.KERNEL_STACK_TOP
+
+
+def _long(special: SpecialRegisters) -> int:
+    _protected(special)
+    special.cs = CODE64
+    special.cr0 |= CR0_PG
+    special.cr3 = layout.PML4_BASE
+    special.cr4 |= CR4_PAE
+    special.efer = EFER_LME | EFER_LMA
+    return layout.KERNEL_STACK_TOP
+
+
+def _user(special: SpecialRegisters) -> int:
+    _long(special)
+    special.cs = USER_CODE64
+    special.ds = special.es = special.fs = special.gs = special.ss = USER_DATA
+    return layout.USER_STACK_TOP
+
+
+_MODES = {Mode.REAL: _real, Mode.PROTECTED: _protected, Mode.LONG: _long, Mode.USER: _user}
+
+
+def enter(memory: GuestMemory, vcpu: Vcpu, mode: Mode, entry: int) -> None:
+    """Put tables into memory and registers into the vCPU, so that it starts at `entry`.
+
+    Real mode gets no tables; protected mode the GDT and TSS; long mode page tables too.
+    Flags are clear but for IOPL 3 at CPL 3, so that IN and OUT work there.
+    """
+    if mode is not Mode.REAL:
+        memory.write(layout.GDT_BASE, _GDT)
+        memory.write(layout.TSS_BASE, _TSS)
+    if mode in (Mode.LONG, Mode.USER):
+        memory.write(layout.PML4_BASE, _PAGE_TABLES)
+    special = vcpu.get_special()
+    special.ldt = LDT
+    special.tr = TSS
+    special.gdt = Table() if mode is Mode.REAL else Table(layout.GDT_BASE, GDT_SIZE - 1)
+    stack_top = _MODES[mode](special)
+    vcpu.set_special(special)
+    flags = RFLAGS_FIXED | (RFLAGS_IOPL3 if mode is Mode.USER else 0)
+    vcpu.set_registers(Registers(rip=entry, rsp=stack_top, rflags=flags))

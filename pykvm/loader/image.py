@@ -1,0 +1,58 @@
+"""What every loader makes of a file: bytes for guest memory, and how to enter them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from pykvm.errors import UsageError
+
+
+class Mode(Enum):
+    """How a guest is entered; `pykvm.loader.entry` builds the state."""
+
+    REAL = "real"  # 16-bit, segments at 0
+    PROTECTED = "protected"  # 32-bit, flat, no paging
+    LONG = "long"  # 64-bit at CPL 0, identity-mapped
+    USER = "user"  # 64-bit at CPL 3, identity-mapped, IOPL 3
+
+    @property
+    def bits(self) -> int:
+        """Operand size of the code: 16, 32 or 64."""
+        return {"real": 16, "protected": 32}.get(self.value, 64)
+
+    @classmethod
+    def parse(cls, name: Mode | str) -> Mode:
+        """The mode of that name.
+
+        Raises:
+            UsageError: there is none.
+        """
+        try:
+            return cls(name)
+        except ValueError:
+            names = ", ".join(mode.value for mode in cls)
+            raise UsageError(f"there is no mode {name!r}; choose one of {names}") from None
+
+
+@dataclass(frozen=True)
+class Image:
+    """A guest, ready to be put into memory.
+
+    Attributes:
+        name: the file's path, or a name for a guest that came from memory.
+        mode: how it is entered.
+        entry: guest-physical address of its first instruction.
+        pieces: (gpa, bytes) to write.
+        symbols: addresses by name.
+        registers: values other than the mode's own, e.g. {"rax": 0x2BADB002}.
+        multiboot: whether it is owed a multiboot information structure.
+    """
+
+    name: str
+    mode: Mode
+    entry: int
+    pieces: tuple[tuple[int, bytes], ...]
+    symbols: dict[str, int] = field(default_factory=dict)
+    registers: dict[str, int] = field(default_factory=dict)
+    multiboot: bool = False

@@ -1,0 +1,474 @@
+"""A machine: the only place where parts are wired together, and the owner of the loop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import BinaryIO
+
+from pykvm import layout
+from pykvm.backend import Vcpu, kinds, open_backend
+from pykvm.bus import Bus
+from pykvm.devices.debugcon import IDENT, DebugConsole
+from pykvm.devices.exit import ExitPort, IsaDebugExit
+from pykvm.devices.scratch import Scratch
+from pykvm.errors import ClosedError, LayoutError, PykvmError, UnclaimedAccess, UsageError
+from pykvm.exits import (
+    Debug,
+    Exit,
+    Halt,
+    Interrupted,
+    IoapicEoi,
+    IrqWindow,
+    MmioRead,
+    MmioWrite,
+    MsrRead,
+    MsrWrite,
+    PortIn,
+    PortOut,
+    Shutdown,
+    Timeout,
+)
+from pykvm.loader import entry
+from pykvm.loader.image import Image
+from pykvm.memory import Backing, GuestMemory, parse_size
+from pykvm.output import Output
+from pykvm.registers import RegisterFile
+from pykvm.result import STATUS_DIED, STATUS_INTERRUPTED, STATUS_TIMEOUT, Outcome, Result
+
+DEVICES = ("debugcon", "exit", "scratch")
+MAX_CPUS = 64
+MAX_TIMEOUT_S = 1e9
+NS_PER_S = 1_000_000_000
+RESET_RIP = 0xFFF0  # Intel SDM vol. 3A, table 9-1
+
+
+class Machine:
+    """A virtual machine with memory, processors, buses and devices.
+
+    Args:
+        memory: RAM in bytes or as "1M"; at least 1 MiB, whole pages.
+        backend: "auto", "kvm".
+        cpus: number of vCPUs; more than one brings the full irqchip.
+        cpu: CPU model, "host" for what the host's KVM supports.
+        irqchip: "none", "full" (PIC, I/O APIC, local APICs) or "split" (local APICs).
+        pit: the 8254 timer; brings the full irqchip.
+        backing: "anonymous", "memfd" or "huge".
+        devices: which of DEVICES to wire.
+        output: a stream that the guest's output goes to as it comes.
+        append: the command line.
+        float_unclaimed: accesses that nobody claims read all ones, as on a PC, instead
+            of ending the run.
+        native: let consoles be answered in C; without it Python sees each of their exits.
+
+    Raises:
+        UsageError, LayoutError: an argument that cannot be.
+        KvmUnavailable, MissingCapability, KvmError: the host cannot do it.
+    """
+
+    def __init__(
+        self,
+        memory: int | str = "16M",
+        *,
+        backend: str = "auto",
+        cpus: int = 1,
+        cpu: str = "host",
+        irqchip: str = "none",
+        pit: bool = False,
+        backing: str = "anonymous",
+        devices: Sequence[str] = DEVICES,
+        output: BinaryIO | None = None,
+        append: str = "",
+        float_unclaimed: bool = False,
+        native: bool = True,
+    ) -> None:
+        size_bytes = _check(memory, cpus, devices)
+        self._native = native
+        self._closed = True
+        self.memory = GuestMemory()
+        self.ports = Bus("port", 0x1_0000)
+        self.mmio = Bus("mmio", 1 << 52)
+        self.ports.float_unclaimed = self.mmio.float_unclaimed = float_unclaimed
+        self.output = Output(output)
+        self.append = append
+        self.image: Image | None = None
+        self.observer: Callable[[Vcpu, Exit], None] | None = None
+        self._take_console: Callable[[], bytes] | None = None
+        self._pending: Exit | None = None
+        self._answered = False
+        self._status: int | None = None
+        self._result: Result | None = None
+        self._failure: BaseException | None = None
+        self._started_ns = 0
+        self._lock = threading.RLock()
+
+        self.backend = open_backend(backend)
+        self.vm = self.backend.create_vm()
+        self._closed = False
+        try:
+            self._map(size_bytes, _backing(backing))
+            if irqchip != "none" or pit or cpus > 1:
+                self.vm.create_irqchip("full" if irqchip == "none" else irqchip)
+            if pit:
+                self.vm.create_pit()
+            self.vcpus = tuple(self.vm.create_vcpu(index, cpu) for index in range(cpus))
+            for name in devices:
+                self._wire(name)
+        except BaseException:
+            self.close()
+            raise
+
+    # Wiring.
+
+    def _map(self, size_bytes: int, backing: Backing) -> None:
+        low_bytes = min(size_bytes, layout.RAM_HOLE_BASE)
+        self.vm.map(self.memory.add(0, low_bytes, backing))
+        if size_bytes > low_bytes:
+            self.vm.map(self.memory.add(layout.RAM_HIGH_BASE, size_bytes - low_bytes, backing))
+
+    def _wire(self, name: str) -> None:
+        match name:
+            case "debugcon":
+                if self._native:
+                    self._take_console = self.vm.add_console(layout.DEBUGCON_PORT, IDENT)
+                self.ports.claim(layout.DEBUGCON_PORT, 1, DebugConsole(self.output.write))
+            case "exit":
+                self.ports.claim(layout.EXIT_PORT, 4, ExitPort(self._end))
+                self.ports.claim(layout.ISA_DEBUG_EXIT_PORT, 4, IsaDebugExit(self._end))
+            case "scratch":
+                self.mmio.claim(
+                    layout.SCRATCH_BASE, layout.SCRATCH_SIZE, Scratch(layout.SCRATCH_SIZE)
+                )
+
+    def _end(self, status: int) -> None:
+        """The guest has ended the run: stop every vCPU at its next entry."""
+        self._status = status
+        self._stop_all()
+
+    # What a user holds.
+
+    @property
+    def vcpu(self) -> Vcpu:
+        """The first processor."""
+        return self.vcpus[0]
+
+    @property
+    def registers(self) -> RegisterFile:
+        """The first processor's registers by name, readable and writable between exits."""
+        return RegisterFile(self.vcpu)
+
+    def load(self, image: Image) -> None:
+        """Put a guest into memory and the first processor at its entry.
+
+        Raises:
+            MemoryAccessError: it does not fit.
+        """
+        self._check_open()
+        for gpa, data in image.pieces:
+            self.memory.write(gpa, data)
+        self.memory.write(layout.COMMAND_LINE_BASE, _command_line(self.append))
+        entry.enter(self.memory, self.vcpu, image.mode, image.entry)
+        registers = self.registers
+        for name, value in image.registers.items():
+            registers[name] = value
+        self.image = image
+
+    def run(self, timeout: float | None = None) -> Result:
+        """Run until the guest ends, dies, or `timeout` seconds are over.
+
+        The machine can be run again afterwards, from where it stopped.
+        """
+        timeout_ns = self._start(timeout)
+        others = [
+            threading.Thread(target=self._run_other, args=(vcpu, timeout_ns), daemon=True)
+            for vcpu in self.vcpus[1:]
+        ]
+        for thread in others:
+            thread.start()
+        try:
+            self._run_vcpu(self.vcpu, timeout_ns)
+        finally:
+            self._stop_all()
+            for thread in others:
+                thread.join()
+            for vcpu in self.vcpus:
+                vcpu.end()
+        if self._failure is not None:
+            raise self._failure
+        return self._last_result()
+
+    def exits(self, timeout: float | None = None) -> Iterator[Exit]:
+        """Run exit by exit: `for exit in vm.exits(): …`, of a machine with one vCPU.
+
+        Between exits the guest stands still; registers and memory can be read and written.
+        A read exit may be answered with `answer`; what is left goes to the devices.
+        `result` holds the end of the run once the iterator is exhausted.
+        """
+        if len(self.vcpus) > 1:
+            raise UsageError("exits() steps a machine with one vCPU; set `observer` for more")
+        timeout_ns = self._start(timeout)
+        self.vcpu.begin(timeout_ns)
+        try:
+            yield from self._exits(self.vcpu)
+        finally:
+            self.vcpu.end()
+
+    def answer(self, value: int | bytes, *, fault: bool = False) -> None:
+        """Answer the read exit that `exits` has just given, in place of a device.
+
+        Args:
+            value: the number, or the bytes of a string form.
+            fault: for an MSR access: the guest takes #GP instead.
+        """
+        if self._pending is None or not (
+            self._pending.is_read or isinstance(self._pending, MsrWrite)
+        ):
+            raise UsageError("there is no read exit to answer")
+        self.vcpu.answer(self._pending, value, fault=fault)
+        self._answered = True
+
+    def stop(self) -> None:
+        """End the run under way, or the next one; any thread may call it."""
+        self._check_open()
+        self._stop_all()
+
+    @property
+    def result(self) -> Result:
+        """How the last run ended.
+
+        Raises:
+            UsageError: no run has ended yet.
+        """
+        return self._last_result()
+
+    # The loop.
+
+    def _start(self, timeout: float | None) -> int | None:
+        self._check_open()
+        if self.image is None and self.registers.rip == RESET_RIP:
+            raise UsageError("nothing is loaded; call load() first")
+        self._status = self._result = self._failure = None
+        self._started_ns = time.monotonic_ns()
+        return _nanoseconds(timeout)
+
+    def _run_vcpu(self, vcpu: Vcpu, timeout_ns: int | None) -> None:
+        vcpu.begin(timeout_ns)
+        try:
+            result = self._serve_observed(vcpu) if self.observer else self._serve(vcpu)
+        finally:
+            vcpu.end()
+        with self._lock:
+            if self._result is None:
+                self._result = result
+                self._stop_all()
+
+    def _run_other(self, vcpu: Vcpu, timeout_ns: int | None) -> None:
+        try:
+            self._run_vcpu(vcpu, timeout_ns)
+        except BaseException as error:
+            self._failure = error
+            self._stop_all()
+
+    def _serve(self, vcpu: Vcpu) -> Result:
+        """Take an exit, offer it to the bus, go on."""
+        enter, raw, ports, mmio, lock = vcpu.enter, vcpu.raw, self.ports, self.mmio, self._lock
+        try:
+            while True:
+                kind = enter()
+                with lock:
+                    if kind == kinds.PORT_OUT:
+                        ports.write(raw.address, raw.size, raw.value)
+                    elif kind == kinds.PORT_IN:
+                        raw.value = ports.read(raw.address, raw.size)
+                    elif kind == kinds.MMIO_WRITE:
+                        mmio.write(raw.address, raw.size, raw.value)
+                    elif kind == kinds.MMIO_READ:
+                        raw.value = mmio.read(raw.address, raw.size)
+                    elif (exit := self._take(vcpu, kind)) and (end := self._handle(vcpu, exit)):
+                        return end
+        except UnclaimedAccess as error:
+            return self._died(vcpu, vcpu.exit(kind), error)
+
+    def _serve_observed(self, vcpu: Vcpu) -> Result:
+        """The same, showing each exit to the observer first."""
+        for exit in self._exits(vcpu):
+            if self.observer is not None:
+                self.observer(vcpu, exit)
+        return self._last_result()
+
+    def _exits(self, vcpu: Vcpu) -> Iterator[Exit]:
+        end = None
+        while end is None:
+            exit = self._take(vcpu, vcpu.enter())
+            if exit is None:
+                continue
+            self._pending, self._answered = exit, False
+            yield exit
+            self._pending = None
+            if not self._answered:
+                with self._lock:
+                    end = self._offer(vcpu, exit)
+        self._result = end
+
+    def _take(self, vcpu: Vcpu, kind: int) -> Exit | None:
+        """The exit as a value, or None where only a signal came; collects output on the way."""
+        if kind & kinds.OUTPUT_PENDING:
+            self._collect()
+            kind &= kinds.KIND_MASK
+        return None if kind == kinds.AGAIN else vcpu.exit(kind)
+
+    def _offer(self, vcpu: Vcpu, exit: Exit) -> Result | None:
+        try:
+            return self._handle(vcpu, exit)
+        except UnclaimedAccess as error:
+            return self._died(vcpu, exit, error)
+
+    def _handle(self, vcpu: Vcpu, exit: Exit) -> Result | None:
+        """Do what an exit asks for; the result where it ends the run."""
+        match exit:
+            case PortOut(port, size):
+                for value in _elements(exit.data, size):
+                    self.ports.write(port, size, value)
+            case PortIn(port, size, count):
+                values = [
+                    self.ports.read(port, size).to_bytes(size, "little") for _ in range(count)
+                ]
+                vcpu.answer(exit, b"".join(values))
+            case MmioWrite(gpa, size):
+                self.mmio.write(gpa, size, exit.value)
+            case MmioRead(gpa, size):
+                vcpu.answer(exit, self.mmio.read(gpa, size))
+            case MsrRead() | MsrWrite():
+                vcpu.answer(exit, 0, fault=True)
+            case IrqWindow() | IoapicEoi():
+                pass
+            case _:
+                return self._ended(vcpu, exit)
+        return None
+
+    def _ended(self, vcpu: Vcpu, exit: Exit) -> Result:
+        match exit:
+            case Interrupted() if self._status is not None:
+                reason = f"the guest ended the run with status {self._status}"
+                return self._make(vcpu, exit, Outcome.EXIT, self._status, reason)
+            case Interrupted():
+                return self._make(vcpu, exit, Outcome.INTERRUPTED, STATUS_INTERRUPTED, "stopped")
+            case Timeout():
+                return self._make(vcpu, exit, Outcome.TIMEOUT, STATUS_TIMEOUT, "the time is over")
+            case Halt():
+                return self._make(vcpu, exit, Outcome.HALT, 0, "the guest halted")
+            case Debug():
+                return self._make(vcpu, exit, Outcome.DEBUG, 0, str(exit))
+            case Shutdown():
+                return self._make(vcpu, exit, Outcome.SHUTDOWN, STATUS_DIED, str(exit))
+        return self._make(vcpu, exit, Outcome.DIED, STATUS_DIED, str(exit))
+
+    def _died(self, vcpu: Vcpu, exit: Exit, error: PykvmError) -> Result:
+        return self._make(vcpu, exit, Outcome.DIED, STATUS_DIED, str(error), error)
+
+    def _make(
+        self, vcpu: Vcpu, exit: Exit, outcome: Outcome, status: int, reason: str,
+        error: PykvmError | None = None,
+    ) -> Result:  # fmt: skip
+        self._collect()
+        counts: Counter[str] = Counter()
+        for each in self.vcpus:
+            counts.update(each.exit_counts())
+        return Result(
+            outcome=outcome,
+            status=status,
+            reason=reason,
+            exit=exit,
+            vcpu=vcpu.index,
+            error=error,
+            output=bytes(self.output.data),
+            exits=dict(counts),
+            native_exits=sum(each.native_count for each in self.vcpus),
+            wall_ns=time.monotonic_ns() - self._started_ns,
+        )
+
+    def _last_result(self) -> Result:
+        if self._result is None:
+            raise UsageError("no run has ended yet")
+        return self._result
+
+    def _collect(self) -> None:
+        if self._take_console is not None and (data := self._take_console()):
+            self.output.write(data)
+
+    def _stop_all(self) -> None:
+        for vcpu in self.vcpus:
+            vcpu.stop()
+
+    # The end.
+
+    def close(self) -> None:
+        """Give memory and file descriptors back. Calling it again does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self.vm.close()
+        self.memory.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("machine")
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            self.close()
+
+
+def _check(memory: int | str, cpus: int, devices: Sequence[str]) -> int:
+    size_bytes = parse_size(memory)
+    if not layout.MIN_RAM_SIZE <= size_bytes <= layout.MAX_RAM_SIZE:
+        raise LayoutError(f"memory is {layout.MIN_RAM_SIZE >> 20}M at least, not {memory}")
+    if size_bytes % layout.PAGE_SIZE:
+        raise LayoutError(f"memory is a multiple of 4 KiB, not {memory}")
+    if not isinstance(cpus, int) or not 1 <= cpus <= MAX_CPUS:
+        raise UsageError(f"a machine has 1 to {MAX_CPUS} CPUs, not {cpus}")
+    for name in devices:
+        if name not in DEVICES:
+            raise UsageError(f"there is no device {name!r}; choose from {', '.join(DEVICES)}")
+    return size_bytes
+
+
+def _backing(name: str) -> Backing:
+    try:
+        return Backing(name)
+    except ValueError:
+        names = ", ".join(each.value for each in Backing)
+        raise UsageError(f"there is no backing {name!r}; choose one of {names}") from None
+
+
+def _command_line(text: str) -> bytes:
+    data = text.encode() + b"\0"
+    if len(data) > layout.COMMAND_LINE_SIZE:
+        raise UsageError(f"the command line is {layout.COMMAND_LINE_SIZE - 1} bytes at most")
+    return data
+
+
+def _nanoseconds(timeout: float | None) -> int | None:
+    if timeout is None:
+        return None
+    if not 0 < timeout < MAX_TIMEOUT_S:
+        raise UsageError(f"a timeout is more than 0 and less than {MAX_TIMEOUT_S} s, not {timeout}")
+    return int(timeout * NS_PER_S)
+
+
+def _elements(data: bytes, size: int) -> list[int]:
+    return [int.from_bytes(data[i : i + size], "little") for i in range(0, len(data), size)]

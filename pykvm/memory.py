@@ -1,0 +1,268 @@
+"""Guest memory: regions of host memory, and the one checked accessor to all of them."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from bisect import bisect_right
+from enum import Enum
+from typing import Any
+
+from pykvm import layout
+from pykvm._native import ffi
+from pykvm.errors import ClosedError, LayoutError, MemoryAccessError, UsageError
+
+_UNITS = {"": 1, "K": layout.KIB, "M": layout.MIB, "G": layout.GIB}
+
+
+def parse_size(size: int | str) -> int:
+    """Bytes from a number, or from text such as "64K", "16M", "2G" or "0x100000".
+
+    Raises:
+        UsageError: not a size.
+    """
+    if isinstance(size, int) and not isinstance(size, bool):
+        return size
+    text = str(size).strip().upper().removesuffix("IB").removesuffix("B")
+    unit = text[-1:] if text[-1:] in _UNITS and not text.startswith("0X") else ""
+    try:
+        return int(text.removesuffix(unit), 0) * _UNITS[unit]
+    except ValueError:
+        raise UsageError(
+            f"{size!r} is not a size; write a number of bytes, or 64K, 16M, 2G"
+        ) from None
+
+
+class Backing(Enum):
+    """Where guest memory comes from."""
+
+    ANONYMOUS = "anonymous"
+    MEMFD = "memfd"
+    HUGE = "huge"  # 2 MiB pages: hugetlbfs where it has free pages, else transparent
+
+
+class Region:
+    """One contiguous piece of guest memory, mapped into this process.
+
+    Attributes:
+        gpa, size_bytes: where the guest sees it.
+        hva: its address in this process.
+        readonly: guest writes exit as MMIO instead.
+        backing: what it really rests on; `note` says why where that is not what was asked.
+        fd: of the memfd, None otherwise.
+    """
+
+    def __init__(self, gpa: int, size_bytes: int, backing: Backing, readonly: bool) -> None:
+        self.gpa = gpa
+        self.size_bytes = size_bytes
+        self.readonly = readonly
+        self.backing = backing
+        self.note = ""
+        self.fd: int | None = None
+        self._map = self._open()
+        self._buffer: Any = ffi.from_buffer("uint8_t[]", self._map, require_writable=True)
+        self.hva = int(ffi.cast("uintptr_t", self._buffer))
+        self.view = memoryview(self._map)
+
+    @property
+    def end(self) -> int:
+        """First guest-physical address behind the region."""
+        return self.gpa + self.size_bytes
+
+    def _open(self) -> mmap.mmap:
+        try:
+            if self.backing is Backing.MEMFD:
+                self.fd = os.memfd_create("pykvm", os.MFD_CLOEXEC)
+                os.ftruncate(self.fd, self.size_bytes)
+                return mmap.mmap(self.fd, self.size_bytes)
+            if self.backing is Backing.HUGE:
+                return self._open_huge()
+            return mmap.mmap(-1, self.size_bytes, flags=_PRIVATE)
+        except (OSError, ValueError, OverflowError) as error:
+            if self.fd is not None:
+                os.close(self.fd)
+            raise LayoutError(
+                f"cannot map {self.size_bytes:#x} bytes of {self.backing.value} memory: {error}"
+            ) from error
+
+    def _open_huge(self) -> mmap.mmap:
+        if self.size_bytes % layout.LARGE_PAGE_SIZE:
+            raise LayoutError(f"huge pages need a multiple of 2 MiB, not {self.size_bytes:#x}")
+        try:
+            return mmap.mmap(-1, self.size_bytes, flags=_PRIVATE | _HUGETLB_2M)
+        except OSError:
+            self.note = (
+                "no free 2 MiB pages in hugetlbfs (vm.nr_hugepages); "
+                "using transparent huge pages instead"
+            )
+        mapped = mmap.mmap(-1, self.size_bytes, flags=_PRIVATE)
+        mapped.madvise(mmap.MADV_HUGEPAGE)
+        return mapped
+
+    def close(self) -> None:
+        """Unmap; views handed out before become invalid."""
+        self.view.release()
+        ffi.release(self._buffer)
+        self._map.close()
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd = None
+
+
+_PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000)
+_HUGETLB_2M = 0x40000 | 21 << 26  # MAP_HUGETLB | MAP_HUGE_2MB, <linux/mman.h>
+
+
+class GuestMemory:
+    """All memory of one machine, by guest-physical address.
+
+    Regions never overlap. An access may end exactly at the end of memory and may cross
+    from one region into an adjoining one; it never touches anything else.
+    """
+
+    def __init__(self) -> None:
+        self.regions: list[Region] = []
+        self._bases: list[int] = []
+        self._closed = False
+
+    def add(
+        self,
+        gpa: int,
+        size_bytes: int,
+        backing: Backing = Backing.ANONYMOUS,
+        readonly: bool = False,
+    ) -> Region:
+        """Map new zeroed memory at `gpa`.
+
+        Raises:
+            LayoutError: not whole pages, out of range, or overlapping what is there.
+        """
+        if gpa % layout.PAGE_SIZE or size_bytes % layout.PAGE_SIZE or size_bytes <= 0 or gpa < 0:
+            raise LayoutError(
+                f"memory at {gpa:#x} of {size_bytes:#x} bytes is not a positive number of 4 KiB pages"
+            )
+        if gpa + size_bytes > layout.RAM_HIGH_BASE + layout.MAX_RAM_SIZE:
+            raise LayoutError(
+                f"memory at {gpa:#x} of {size_bytes:#x} bytes is beyond the address space"
+            )
+        for other in self.regions:
+            if gpa < other.end and other.gpa < gpa + size_bytes:
+                raise LayoutError(
+                    f"memory at {gpa:#x}..{gpa + size_bytes:#x} overlaps "
+                    f"{other.gpa:#x}..{other.end:#x}"
+                )
+        region = Region(gpa, size_bytes, backing, readonly)
+        self.regions.append(region)
+        self.regions.sort(key=lambda each: each.gpa)
+        self._bases = [each.gpa for each in self.regions]
+        return region
+
+    @property
+    def size_bytes(self) -> int:
+        """All regions together."""
+        return sum(region.size_bytes for region in self.regions)
+
+    def _find(self, gpa: int, size_bytes: int) -> Region | None:
+        """The region that holds the whole access, if one does."""
+        index = bisect_right(self._bases, gpa) - 1
+        if index >= 0:
+            region = self.regions[index]
+            if gpa + size_bytes <= region.end and (gpa < region.end or size_bytes == 0):
+                return region
+        return None
+
+    def _pieces(self, gpa: int, size_bytes: int) -> list[memoryview]:
+        """The access as views, in order; checked as a whole before anything is touched."""
+        if self._closed:
+            raise ClosedError("machine")
+        pieces, position, end = [], gpa, gpa + size_bytes
+        while position < end:
+            region = self._find(position, 1)
+            if region is None:
+                raise MemoryAccessError(gpa, size_bytes)
+            length = min(end, region.end) - position
+            start = position - region.gpa
+            pieces.append(region.view[start : start + length])
+            position += length
+        return pieces
+
+    def read(self, gpa: int, size_bytes: int) -> bytes:
+        """Copy `size_bytes` bytes out.
+
+        Raises:
+            MemoryAccessError: any byte is outside guest memory.
+        """
+        if size_bytes < 0:
+            raise MemoryAccessError(gpa, size_bytes, "has a negative size")
+        return b"".join(self._pieces(gpa, size_bytes))
+
+    def write(self, gpa: int, data: bytes | bytearray | memoryview) -> None:
+        """Copy `data` in; regions that are read-only for the guest can be written here.
+
+        Raises:
+            MemoryAccessError: any byte is outside guest memory; nothing is written then.
+        """
+        view = memoryview(data).cast("B")
+        position = 0
+        for piece in self._pieces(gpa, len(view)):
+            piece[:] = view[position : position + len(piece)]
+            position += len(piece)
+
+    def view(self, gpa: int, size_bytes: int) -> memoryview:
+        """The bytes themselves, without a copy; they must lie in one region.
+
+        Raises:
+            MemoryAccessError: outside guest memory or across two regions.
+        """
+        if self._closed:
+            raise ClosedError("machine")
+        region = self._find(gpa, size_bytes) if size_bytes >= 0 else None
+        if region is None:
+            raise MemoryAccessError(gpa, size_bytes, "does not lie in one region of guest memory")
+        start = gpa - region.gpa
+        return region.view[start : start + size_bytes]
+
+    def read_int(self, gpa: int, size_bytes: int) -> int:
+        """A little-endian unsigned number of `size_bytes` bytes."""
+        return int.from_bytes(self.read(gpa, size_bytes), "little")
+
+    def write_int(self, gpa: int, value: int, size_bytes: int) -> None:
+        """Store `value`, truncated to `size_bytes` bytes, little-endian."""
+        self.write(gpa, (value & ((1 << 8 * size_bytes) - 1)).to_bytes(size_bytes, "little"))
+
+    def __getitem__(self, where: slice | int) -> bytes | int:
+        """`memory[gpa]` is a byte, `memory[gpa:end]` bytes."""
+        if isinstance(where, slice):
+            start, stop = _bounds(where)
+            return self.read(start, stop - start)
+        return self.read(where, 1)[0]
+
+    def __setitem__(self, where: slice | int, data: bytes | int) -> None:
+        """`memory[gpa] = byte`, `memory[gpa:end] = bytes` of that length."""
+        if isinstance(where, int):
+            if not isinstance(data, int) or not 0 <= data <= 0xFF:
+                raise UsageError(f"memory[{where:#x}] takes a byte, 0 to 255, not {data!r}")
+            self.write(where, bytes((data,)))
+            return
+        start, stop = _bounds(where)
+        if not isinstance(data, (bytes, bytearray, memoryview)) or len(data) != stop - start:
+            raise UsageError(f"memory[{start:#x}:{stop:#x}] takes exactly {stop - start} bytes")
+        self.write(start, data)
+
+    def close(self) -> None:
+        """Unmap everything; later accesses raise ClosedError."""
+        self._closed = True
+        for region in self.regions:
+            region.close()
+        self.regions.clear()
+        self._bases.clear()
+
+
+def _bounds(where: slice) -> tuple[int, int]:
+    if (
+        where.step is not None
+        or not isinstance(where.start, int)
+        or not isinstance(where.stop, int)
+    ):
+        raise UsageError("memory takes memory[gpa] or memory[gpa:end]")
+    return where.start, max(where.start, where.stop)

@@ -1,0 +1,54 @@
+"""How a run ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from pykvm.errors import PykvmError
+from pykvm.exits import Exit
+
+STATUS_TIMEOUT = 124
+STATUS_DIED = 125
+STATUS_INTERRUPTED = 130
+
+
+class Outcome(Enum):
+    """Why a run ended."""
+
+    EXIT = "exit"  # the guest wrote to an exit port
+    HALT = "halt"  # HLT, with no interrupt controller that could wake it
+    SHUTDOWN = "shutdown"  # triple fault
+    TIMEOUT = "timeout"
+    INTERRUPTED = "interrupted"  # stop() was called
+    DEBUG = "debug"  # a breakpoint or single step
+    DIED = "died"  # an exit that nobody can handle
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished run. Everything a guest can do is a value here; only misuse raises.
+
+    Attributes:
+        outcome: why it ended; `reason` says it in words.
+        status: the guest's own exit status; 124 timeout, 125 died, 130 interrupted.
+        exit: the last exit.
+        vcpu: index of the processor that it came from.
+        error: what could not be handled, for DIED.
+        output: all that the guest printed so far.
+        exits: how often each kind came, over the machine's life.
+        native_exits: how many of them were answered without Python.
+        wall_ns: duration of this run in nanoseconds.
+    """
+
+    outcome: Outcome
+    status: int
+    reason: str
+    exit: Exit
+    vcpu: int
+    error: PykvmError | None
+    output: bytes
+    exits: Mapping[str, int]
+    native_exits: int
+    wall_ns: int
