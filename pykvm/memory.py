@@ -139,7 +139,7 @@ class GuestMemory:
         """
         if gpa % layout.PAGE_SIZE or size_bytes % layout.PAGE_SIZE or size_bytes <= 0 or gpa < 0:
             raise LayoutError(
-                f"memory at {gpa:#x} of {size_bytes:#x} bytes is not a positive number of 4 KiB pages"
+                f"memory at {gpa:#x} of {size_bytes:#x} bytes is not a number of 4 KiB pages"
             )
         if gpa + size_bytes > layout.RAM_HIGH_BASE + layout.MAX_RAM_SIZE:
             raise LayoutError(

@@ -1,0 +1,1 @@
+"""Measuring: sampling, statistics, environment record, report."""
