@@ -145,4 +145,12 @@ class AssemblyError(LoadError):
 
 
 class HeaderError(LoadError):
-    """A guest's `# /// pykvm` block that is not valid."""
+    """A guest's `# /// pykvm` block that is not valid.
+
+    Attributes:
+        key: the offending key, e.g. "expect.exits"; empty where the block itself is wrong.
+    """
+
+    def __init__(self, path: str, key: str, why: str) -> None:
+        super().__init__(path, f"key {key!r} of the pykvm block: {why}" if key else why)
+        self.key = key
