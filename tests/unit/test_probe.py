@@ -1,0 +1,37 @@
+"""Probes of guest features: their bytes, their answers, their errors."""
+
+from __future__ import annotations
+
+import pytest
+
+import pykvm
+from pykvm import probe
+from pykvm.errors import UsageError
+
+# Mnemonics that keystone lacks.
+BY_BYTES = {"vmcall": ".byte 0x0f, 0x01, 0xc1", "sysretq": ".byte 0x48, 0x0f, 0x07"}
+
+
+@pytest.mark.parametrize("name", probe.FEATURES)
+def test_the_bytes_are_what_their_source_assembles_to(name: str) -> None:
+    feature = probe.FEATURES[name]
+    for listing in feature.listings:
+        source = "\n".join(BY_BYTES.get(line, line) for line in listing.source.splitlines())
+        program = pykvm.assemble(source, mode=feature.mode, origin=listing.base)
+        assert program.pieces == ((listing.base, listing.code),)
+
+
+@pytest.mark.parametrize("name", probe.FEATURES)
+def test_a_probe_answers_and_says_why_not(name: str) -> None:
+    answer = probe.probe(name)
+    assert answer.name == name
+    assert answer.ok == (answer.why == "")
+
+
+def test_a_probe_is_tried_once() -> None:
+    assert probe.probe("user-int") is probe.probe("user-int")
+
+
+def test_an_unknown_feature_names_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"'flying'.*user-int, user-syscall"):
+        probe.probe("flying")
