@@ -37,9 +37,6 @@ enum pykvm_kind {
     PYKVM_KINDS
 };
 
-/* Set in the returned kind when a native console holds output to collect. */
-#define PYKVM_OUTPUT_PENDING 0x100
-
 struct pykvm_exit {
     uint64_t address; /* port, gpa or MSR index; reason or suberror otherwise */
     uint64_t value;   /* written value; Python stores the answer to a read here */
@@ -50,6 +47,21 @@ struct pykvm_exit {
     uint32_t nargs;
     uint8_t error; /* MSR exits: Python sets it to make the guest take #GP */
 };
+
+/* What running a vCPU returns: the kind and, for a single access to a port or address,
+ * its size and address too, so that one look-up finds who answers it. */
+#define PYKVM_KIND_MASK 0x1f
+#define PYKVM_OUTPUT_PENDING 0x20 /* a native console holds output to collect */
+#define PYKVM_SIZE_SHIFT 6
+#define PYKVM_ADDRESS_SHIFT 10
+
+static inline int64_t pykvm_key(int kind, const struct pykvm_exit *exit)
+{
+    if (kind != PYKVM_PORT_IN && kind != PYKVM_PORT_OUT && kind != PYKVM_MMIO_READ &&
+        kind != PYKVM_MMIO_WRITE)
+        return kind;
+    return (int64_t)(exit->address << PYKVM_ADDRESS_SHIFT | exit->size << PYKVM_SIZE_SHIFT) | kind;
+}
 
 /* Devices simple enough to be answered without leaving native code. */
 #define PYKVM_NATIVE_MAX 8

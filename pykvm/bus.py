@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from pykvm.errors import BusError, UnclaimedAccess
@@ -45,7 +46,6 @@ class Bus:
         self.float_unclaimed = False
         self.claims: list[Claim] = []
         self._bases: list[int] = []
-        self._recent: dict[int, Claim] = {}
 
     def claim(self, base: int, size_bytes: int, device: Device, name: str = "") -> None:
         """Let `device` answer [base, base + size_bytes).
@@ -74,17 +74,20 @@ class Bus:
 
     def find(self, address: int, size_bytes: int) -> Claim | None:
         """The claim that holds the whole access."""
-        claim = self._recent.get(address)
-        if claim is None:
-            index = bisect_right(self._bases, address) - 1
-            if index < 0:
-                return None
-            claim = self.claims[index]
-            if address >= claim.end:
-                return None
-            if len(self._recent) < _RECENT_MAX:
-                self._recent[address] = claim
-        return claim if address + size_bytes <= claim.end else None
+        index = bisect_right(self._bases, address) - 1
+        if index < 0 or address + size_bytes > self.claims[index].end:
+            return None
+        return self.claims[index]
+
+    def reader(self, address: int, size_bytes: int) -> Callable[[], int] | None:
+        """What `read` would call, looked up once; None where nobody claims the address."""
+        claim = self.find(address, size_bytes)
+        return claim and partial(claim.read, address - claim.base, size_bytes)
+
+    def writer(self, address: int, size_bytes: int) -> Callable[[int], None] | None:
+        """What `write` would call with the value, looked up once."""
+        claim = self.find(address, size_bytes)
+        return claim and partial(claim.write, address - claim.base, size_bytes)
 
     def read(self, address: int, size_bytes: int) -> int:
         """Ask the device at `address`.
@@ -110,7 +113,3 @@ class Bus:
             claim.write(address - claim.base, size_bytes, value)
         elif not self.float_unclaimed:
             raise UnclaimedAccess(self.space, address, size_bytes, value)
-
-
-# Addresses whose claim is remembered: a guest may touch many, memory stays bounded.
-_RECENT_MAX = 4096

@@ -43,6 +43,7 @@ DEVICES = ("debugcon", "exit", "scratch")
 MAX_CPUS = 64
 MAX_TIMEOUT_S = 1e9
 NS_PER_S = 1_000_000_000
+ROUTES_MAX = 4096  # accesses remembered in one run: a guest may touch many
 RESET_RIP = 0xFFF0  # Intel SDM vol. 3A, table 9-1
 
 
@@ -273,24 +274,43 @@ class Machine:
             self._stop_all()
 
     def _serve(self, vcpu: Vcpu) -> Result:
-        """Take an exit, offer it to the bus, go on."""
-        enter, raw, ports, mmio, lock = vcpu.enter, vcpu.raw, self.ports, self.mmio, self._lock
-        try:
-            while True:
-                kind = enter()
-                with lock:
-                    if kind == kinds.PORT_OUT:
-                        ports.write(raw.address, raw.size, raw.value)
-                    elif kind == kinds.PORT_IN:
-                        raw.value = ports.read(raw.address, raw.size)
-                    elif kind == kinds.MMIO_WRITE:
-                        mmio.write(raw.address, raw.size, raw.value)
-                    elif kind == kinds.MMIO_READ:
-                        raw.value = mmio.read(raw.address, raw.size)
-                    elif (exit := self._take(vcpu, kind)) and (end := self._handle(vcpu, exit)):
-                        return end
-        except UnclaimedAccess as error:
-            return self._died(vcpu, vcpu.exit(kind), error)
+        """Take an exit, offer it to the bus, go on.
+
+        Accesses that were answered once are answered by one look-up from then on.
+        """
+        enter, raw = vcpu.enter, vcpu.raw
+        writers: dict[int, Callable[[int], None]] = {}
+        readers: dict[int, Callable[[], int]] = {}
+        while True:
+            key = enter()
+            if (write := writers.get(key)) is not None:
+                write(raw.value)
+            elif (read := readers.get(key)) is not None:
+                raw.value = read()
+            elif (exit := self._take(vcpu, key)) is not None:
+                if (end := self._offer(vcpu, exit)) is not None:
+                    return end
+                self._remember(key, exit, writers, readers)
+
+    def _remember(
+        self,
+        key: int,
+        exit: Exit,
+        writers: dict[int, Callable[[int], None]],
+        readers: dict[int, Callable[[], int]],
+    ) -> None:
+        """Note who answered a single access, for processors that need no lock."""
+        if len(self.vcpus) > 1 or len(writers) + len(readers) >= ROUTES_MAX:
+            return
+        match exit:
+            case PortOut(port, size, _, 1) if write := self.ports.writer(port, size):
+                writers[key] = write
+            case MmioWrite(gpa, size) if write := self.mmio.writer(gpa, size):
+                writers[key] = write
+            case PortIn(port, size, 1) if read := self.ports.reader(port, size):
+                readers[key] = read
+            case MmioRead(gpa, size) if read := self.mmio.reader(gpa, size):
+                readers[key] = read
 
     def _serve_observed(self, vcpu: Vcpu) -> Result:
         """The same, showing each exit to the observer first."""
@@ -309,20 +329,19 @@ class Machine:
             yield exit
             self._pending = None
             if not self._answered:
-                with self._lock:
-                    end = self._offer(vcpu, exit)
+                end = self._offer(vcpu, exit)
         self._result = end
 
-    def _take(self, vcpu: Vcpu, kind: int) -> Exit | None:
+    def _take(self, vcpu: Vcpu, key: int) -> Exit | None:
         """The exit as a value, or None where only a signal came; collects output on the way."""
-        if kind & kinds.OUTPUT_PENDING:
+        if key & kinds.OUTPUT_PENDING:
             self._collect()
-            kind &= kinds.KIND_MASK
-        return None if kind == kinds.AGAIN else vcpu.exit(kind)
+        return None if key & kinds.KIND_MASK == kinds.AGAIN else vcpu.exit(key)
 
     def _offer(self, vcpu: Vcpu, exit: Exit) -> Result | None:
         try:
-            return self._handle(vcpu, exit)
+            with self._lock:
+                return self._handle(vcpu, exit)
         except UnclaimedAccess as error:
             return self._died(vcpu, exit, error)
 

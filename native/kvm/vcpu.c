@@ -22,7 +22,10 @@
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
 
-static _Thread_local struct pykvm_vcpu *volatile entered;
+/* Read by a signal handler on every vCPU exit's path: the plainest form of thread-local. */
+#define THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
+
+static THREAD_LOCAL struct pykvm_vcpu *volatile entered;
 
 static int kick_signal(void)
 {
@@ -317,12 +320,11 @@ static int enter(struct pykvm_vcpu *vcpu)
     }
 }
 
-/* Run until an exit that Python has to see. Returns its kind, with
- * PYKVM_OUTPUT_PENDING where a console holds output. Only one thread may be
+/* Run until an exit that Python has to see. Returns its key. Only one thread may be
  * inside; a second one gets PYKVM_ERROR with EBUSY. */
-int pykvm_vcpu_run(struct pykvm_vcpu *vcpu)
+int64_t pykvm_vcpu_run(struct pykvm_vcpu *vcpu)
 {
-    static _Thread_local pid_t own_tid;
+    static THREAD_LOCAL pid_t own_tid;
     int nobody = 0;
     if (!own_tid)
         own_tid = (pid_t)syscall(SYS_gettid);
@@ -334,12 +336,13 @@ int pykvm_vcpu_run(struct pykvm_vcpu *vcpu)
     int kind = enter(vcpu);
     entered = NULL;
     atomic_store(&vcpu->tid, 0);
-    return pykvm_natives_pending(vcpu->natives) ? kind | PYKVM_OUTPUT_PENDING : kind;
+    int64_t key = pykvm_key(kind, &vcpu->exit);
+    return pykvm_natives_pending(vcpu->natives) ? key | PYKVM_OUTPUT_PENDING : key;
 }
 
 /* Finish the instruction of the last exit, so that registers are consistent, and
  * run nothing more: PYKVM_AGAIN, or the next part of a split access. */
-int pykvm_vcpu_complete(struct pykvm_vcpu *vcpu)
+int64_t pykvm_vcpu_complete(struct pykvm_vcpu *vcpu)
 {
     vcpu->run->immediate_exit = 1;
     return pykvm_vcpu_run(vcpu);

@@ -30,8 +30,8 @@ struct pykvm_vcpu *pykvm_vcpu_create(int fd, struct kvm_run *run, struct pykvm_n
 void pykvm_vcpu_destroy(struct pykvm_vcpu *vcpu);
 int pykvm_vcpu_begin(struct pykvm_vcpu *vcpu, uint64_t deadline_ns);
 void pykvm_vcpu_end(struct pykvm_vcpu *vcpu);
-int pykvm_vcpu_run(struct pykvm_vcpu *vcpu);
-int pykvm_vcpu_complete(struct pykvm_vcpu *vcpu);
+int64_t pykvm_vcpu_run(struct pykvm_vcpu *vcpu);
+int64_t pykvm_vcpu_complete(struct pykvm_vcpu *vcpu);
 void pykvm_vcpu_stop(struct pykvm_vcpu *vcpu);
 
 #endif

@@ -30,7 +30,7 @@ class Vcpu(Protocol):
     """One virtual processor.
 
     Attributes:
-        enter: run to the next exit; returns a number of `backend.kinds`.
+        enter: run to the next exit; returns its key, see `backend.kinds`.
         raw: that exit's numbers.
     """
 
@@ -38,7 +38,7 @@ class Vcpu(Protocol):
     enter: Callable[[], int]
     raw: RawExit
 
-    def exit(self, kind: int) -> Exit:
+    def exit(self, key: int) -> Exit:
         """The last exit as a value."""
         ...
 
@@ -47,7 +47,7 @@ class Vcpu(Protocol):
         ...
 
     def complete(self) -> int:
-        """Finish the last exit's instruction and run nothing more; the kind of what is left."""
+        """Finish the last exit's instruction and run nothing more; the key of what is left."""
         ...
 
     def begin(self, timeout_ns: int | None) -> None:

@@ -1,4 +1,7 @@
-"""The numbers that `Vcpu.enter` returns, and how each becomes an exit value."""
+"""The kinds of exit, the keys that `Vcpu.enter` returns, and how each becomes a value.
+
+A key is a kind and, for a single access to a port or address, its size and address too.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,9 @@ TIMEOUT: int = lib.PYKVM_TIMEOUT
 UNKNOWN: int = lib.PYKVM_UNKNOWN
 ERROR: int = lib.PYKVM_ERROR
 
-# Or-ed to a kind while a native console holds output.
+# Or-ed to a key while a native console holds output.
 OUTPUT_PENDING: int = lib.PYKVM_OUTPUT_PENDING
-KIND_MASK = OUTPUT_PENDING - 1
+KIND_MASK: int = lib.PYKVM_KIND_MASK
 
 
 def _little(raw: Any) -> bytes:
@@ -85,13 +88,13 @@ NAMES = {
 }  # fmt: skip
 
 
-def exit_value(kind: int, raw: Any) -> exits.Exit:
-    """The exit of this kind, from the backend's numbers.
+def exit_value(key: int, raw: Any) -> exits.Exit:
+    """The exit that a key names, from the backend's numbers.
 
     Raises:
         KvmError: the system call that runs the vCPU failed.
     """
-    kind &= KIND_MASK
+    kind = key & KIND_MASK
     if kind == ERROR:
         raise KvmError("KVM_RUN", raw.value)
     return _VALUES[kind](raw)

@@ -9,14 +9,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pykvm.cli import run
+from pykvm.cli import bench, run
 from pykvm.errors import LoadError, PykvmError
 
 STATUS_USAGE = 2
 STATUS_CANNOT_LOAD = 126
 STATUS_INTERRUPTED = 130
 
-SUBCOMMANDS = (run,)
+SUBCOMMANDS = (run, bench)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

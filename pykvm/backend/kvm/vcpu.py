@@ -59,9 +59,9 @@ class KvmVcpu:
         self.enter: Callable[[], int] = partial(lib.pykvm_vcpu_run, self._native)
         cpuid.apply(system, self.fd, cpu, index)
 
-    def exit(self, kind: int) -> Exit:
+    def exit(self, key: int) -> Exit:
         """The last exit as a value."""
-        return kinds.exit_value(kind, self.raw)
+        return kinds.exit_value(key, self.raw)
 
     def answer(self, exit: Exit, value: int | bytes, *, fault: bool = False) -> None:
         """Answer a read exit; delivered at the next entry."""

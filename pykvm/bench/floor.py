@@ -1,0 +1,157 @@
+"""pykvm against plain C: the same virtual machine, the same exits, taken in turns.
+
+Three figures, each as a ratio or difference within one run, since the machines that this
+runs on are shared: rounds of C and of Python alternate, and the medians are compared.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from pykvm import layout
+from pykvm.errors import PykvmError
+from pykvm.loader.image import Image, Mode
+from pykvm.machine import Machine
+from pykvm.result import Outcome
+
+# out 0xe9, al; dec ecx; jnz back; hlt: what native/floor/floor.c runs.
+PORT_LOOP = bytes.fromhex("e6e9 ffc9 75fa f4")
+IMAGE = Image("port loop", Mode.LONG, layout.LOAD_BASE, ((layout.LOAD_BASE, PORT_LOOP),))
+
+CREATE_BAR = 1.25
+PYTHON_BAR_US = 1.2
+NATIVE_BAR = 1.05
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison.
+
+    Attributes:
+        floor_ns, ours_ns: medians over the rounds.
+        figure: what the bar is about, in `unit`; the median over pairs of rounds.
+        bar: the most it should be.
+    """
+
+    name: str
+    floor_ns: float
+    ours_ns: float
+    figure: float
+    unit: str
+    bar: float
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure is within its bar."""
+        return self.figure <= self.bar
+
+
+class _Sink:
+    """The smallest device that Python can answer with."""
+
+    def read(self, offset: int, size_bytes: int) -> int:
+        return 0
+
+    def write(self, offset: int, size_bytes: int, value: int) -> None:
+        pass
+
+
+class _Floor:
+    """The C program, waiting for commands."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def ask(self, verb: str, count: int) -> list[float]:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise PykvmError("the C floor has no pipes")
+        stdin.write(f"{verb} {count}\n")
+        stdin.flush()
+        line = stdout.readline()
+        if not line:
+            raise PykvmError("the C floor ended; run `pykvm doctor`")
+        return [float(each) for each in line.split()]
+
+
+@contextmanager
+def _floor() -> Iterator[_Floor]:
+    from pykvm import _native
+
+    program = Path(_native.__file__).with_name("_floor")
+    with subprocess.Popen(
+        [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield _Floor(process)
+        finally:
+            process.kill()
+
+
+def _create_ns(count: int) -> float:
+    samples = []
+    for _ in range(count):
+        start_ns = time.perf_counter_ns()
+        machine = Machine(memory="1M", devices=())
+        machine.load(IMAGE)
+        machine.vcpu.enter()
+        samples.append(time.perf_counter_ns() - start_ns)
+        machine.close()
+    return median(samples)
+
+
+def _port_ns(count: int, *, native: bool) -> float:
+    with Machine(memory="1M", devices=("debugcon",) if native else ()) as machine:
+        if not native:
+            machine.ports.claim(layout.DEBUGCON_PORT, 1, _Sink())
+        machine.load(IMAGE)
+        machine.registers.rcx = count
+        start_ns = time.perf_counter_ns()
+        result = machine.run(timeout=60)
+        elapsed_ns = time.perf_counter_ns() - start_ns
+    if result.outcome is not Outcome.HALT:
+        raise PykvmError(f"the measuring guest did not halt: {result.reason}")
+    return elapsed_ns / count
+
+
+def measure(rounds: int = 15, creates: int = 20, exits: int = 5000) -> list[Row]:
+    """Compare creation, a port write answered in Python, and one answered natively.
+
+    Args:
+        rounds: how often C and Python take turns.
+        creates, exits: operations in one turn.
+
+    Raises:
+        KvmUnavailable: there is no KVM here.
+    """
+    with _floor() as floor:
+        return [
+            _compare("create a VM, first exit", "x", CREATE_BAR, rounds,
+                     lambda: median(floor.ask("create", creates)),
+                     lambda: _create_ns(creates)),
+            _compare("port write, Python handler", "us more", PYTHON_BAR_US, rounds,
+                     lambda: median(floor.ask("port", exits)),
+                     lambda: _port_ns(exits, native=False)),
+            _compare("port write, native console", "x", NATIVE_BAR, rounds,
+                     lambda: median(floor.ask("port", exits)),
+                     lambda: _port_ns(exits, native=True)),
+        ]  # fmt: skip
+
+
+def _compare(
+    name: str, unit: str, bar: float, rounds: int,
+    floor: Callable[[], float], ours: Callable[[], float],
+) -> Row:  # fmt: skip
+    pairs = [(floor(), ours()) for _ in range(rounds + 1)][1:]  # the first warms up
+    if unit == "x":
+        figure = median(mine / theirs for theirs, mine in pairs)
+    else:
+        figure = median((mine - theirs) / 1000 for theirs, mine in pairs)
+    floor_ns, ours_ns = (median(side) for side in zip(*pairs, strict=True))
+    return Row(name, floor_ns, ours_ns, figure, unit, bar)
