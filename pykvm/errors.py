@@ -25,7 +25,7 @@ class KvmUnavailable(PykvmError):
     """KVM cannot be used on this host.
 
     Attributes:
-        problem: one of "missing", "permission", "no-module", "version".
+        problem: one of "missing", "permission", "no-module", "not-kvm", "version".
         remedy: what mends it, in one sentence.
     """
 

@@ -8,10 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pykvm import host
 from pykvm._native import ffi, lib
 from pykvm.errors import KvmError, KvmUnavailable, MissingCapability
-
-DEVICE = Path("/dev/kvm")
 
 
 def call(fd: int, request: str, argument: Any = None) -> int:
@@ -41,20 +40,17 @@ class System:
         run_size_bytes: size of a vCPU's run page mapping.
     """
 
-    def __init__(self, device: Path = DEVICE) -> None:
+    def __init__(self, device: Path = host.DEVICE) -> None:
         self.fd = _open(device)
-        version = call(self.fd, "KVM_GET_API_VERSION", 0)
-        if version != lib.KVM_API_VERSION:
+        try:
+            _check_version(device, self.fd)
+            self.run_size_bytes = call(self.fd, "KVM_GET_VCPU_MMAP_SIZE", 0)
+            result = lib.pykvm_signal_init()
+            if result < 0:
+                raise KvmError("sigaction", -result)
+        except BaseException:
             os.close(self.fd)
-            raise KvmUnavailable(
-                "version",
-                f"{device} speaks version {version} of KVM's API, not {lib.KVM_API_VERSION}",
-                "a kernel since 2007 is needed",
-            )
-        self.run_size_bytes = call(self.fd, "KVM_GET_VCPU_MMAP_SIZE", 0)
-        result = lib.pykvm_signal_init()
-        if result < 0:
-            raise KvmError("sigaction", -result)
+            raise
         self._capabilities: dict[str, int] = {}
 
     @staticmethod
@@ -85,28 +81,17 @@ def _open(device: Path) -> int:
     try:
         return os.open(device, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
-        raise _unavailable(device, error) from None
+        raise host.unavailable(device, error) from None
 
 
-def _unavailable(device: Path, error: OSError) -> KvmUnavailable:
-    if error.errno == errno.ENOENT:
-        return KvmUnavailable(
-            "missing",
-            f"{device} does not exist",
-            "enable virtualization in the firmware and load kvm_intel or kvm_amd "
-            "(in a container, pass --device /dev/kvm)",
+def _check_version(device: Path, fd: int) -> None:
+    try:
+        version = call(fd, "KVM_GET_API_VERSION", 0)
+    except KvmError as error:
+        raise host.not_kvm(device) if error.errno == errno.ENOTTY else error from None
+    if version != lib.KVM_API_VERSION:
+        raise KvmUnavailable(
+            "version",
+            f"{device} speaks version {version} of KVM's API, not {lib.KVM_API_VERSION}",
+            "a kernel since 2007 is needed",
         )
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return KvmUnavailable(
-            "permission",
-            f"no permission to open {device}",
-            "join its group (sudo usermod -aG kvm $USER, then log in again) or add the udev rule "
-            'KERNEL=="kvm", GROUP="kvm", MODE="0666"',
-        )
-    if error.errno in (errno.ENODEV, errno.ENXIO):
-        return KvmUnavailable(
-            "no-module",
-            f"{device} exists, but no KVM module answers",
-            "load kvm_intel or kvm_amd (sudo modprobe kvm_intel)",
-        )
-    return KvmUnavailable("missing", f"{device}: {error.strerror}", "see `pykvm doctor`")
