@@ -4,7 +4,6 @@ Names are imported when first used: pytest loads `pykvm.testing.plugin` into eve
 environment that pykvm is installed in, and must not pay for what that run does not use.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,22 +12,19 @@ if TYPE_CHECKING:
     from pykvm.machine import Machine as VM
     from pykvm.result import Outcome, Result
 else:
-    _HOMES = {
-        "VM": ("machine", "Machine"),
-        "Machine": ("machine", "Machine"),
-        "Outcome": ("result", "Outcome"),
-        "Program": ("asm", "Program"),
-        "Result": ("result", "Result"),
-        "assemble": ("asm", "assemble"),
-    }
+    from pykvm._lazy import importer
 
-    def __getattr__(name: str) -> object:
-        if name not in _HOMES:
-            raise AttributeError(f"module 'pykvm' has no attribute {name!r}")
-        module, attribute = _HOMES[name]
-        value = globals()[name] = getattr(import_module(f"pykvm.{module}"), attribute)
-        return value
-
+    __getattr__ = importer(
+        __name__,
+        {
+            "VM": "pykvm.machine:Machine",
+            "Machine": "pykvm.machine:Machine",
+            "Outcome": "pykvm.result:Outcome",
+            "Program": "pykvm.asm:Program",
+            "Result": "pykvm.result:Result",
+            "assemble": "pykvm.asm:assemble",
+        },
+    )
 
 __all__ = ["VM", "Machine", "Outcome", "Program", "Result", "assemble"]
 

@@ -62,7 +62,7 @@ class Guest:
     """A guest in source form.
 
     Attributes:
-        path: the file.
+        path: the file, or a name in angle brackets for a text at hand.
         summary: the first paragraph of comment behind the block.
         mode: how it is entered.
         load: guest-physical address of its first byte; None for the mode's own.
@@ -71,6 +71,7 @@ class Guest:
         cpus, cpu, devices, irqchip, pit, append, float_unclaimed: see `Machine`.
         requires: features of the host that it needs, by the names that `pykvm doctor` uses.
         expect: what its run should come to.
+        source: the whole text.
     """
 
     path: Path
@@ -88,15 +89,15 @@ class Guest:
     float_unclaimed: bool = False
     requires: tuple[str, ...] = ()
     expect: Expect = field(default_factory=Expect)
+    source: str = field(default="", repr=False, compare=False)
 
     def image(self) -> Program:
         """Assemble it.
 
         Raises:
-            AssemblyError: it does not assemble; LoadError: it cannot be read.
+            AssemblyError: it does not assemble.
         """
-        text = read_source(self.path)
-        return assemble(text, mode=self.mode, origin=self.load, name=str(self.path))
+        return assemble(self.source, mode=self.mode, origin=self.load, name=str(self.path))
 
     def machine(self, **overrides: Any) -> Machine:
         """A machine as the block asks for, with the guest loaded.
@@ -131,13 +132,13 @@ def load_guest(path: Path | str) -> Guest:
     return parse_guest(read_source(path), path)
 
 
-def parse_guest(source: str, path: Path) -> Guest:
+def parse_guest(source: str, path: Path = Path("<source>")) -> Guest:
     """The same for a text at hand."""
     lines = source.splitlines()
     start, end = _find_block(lines, path)
     values = _parse_toml(lines[start:end], start, path)
     fields = _convert(values, _KEYS, "", path)
-    return Guest(path, _summary(lines[end + 1 if end else 0 :]), **fields)
+    return Guest(path, _summary(lines[end + 1 if end else 0 :]), **fields, source=source)
 
 
 def parse_seconds(value: object) -> float:

@@ -7,12 +7,14 @@ what they mean. Everything else in pykvm knows these Protocols and no backend.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pykvm.errors import UsageError
-from pykvm.exits import Exit
-from pykvm.memory import Region
-from pykvm.registers import Registers, SpecialRegisters
+
+if TYPE_CHECKING:  # the pytest plugin asks for BACKENDS in every run: keep that cheap
+    from pykvm.exits import Exit
+    from pykvm.memory import Region
+    from pykvm.registers import Registers, SpecialRegisters
 
 BACKENDS = ("kvm",)
 

@@ -1,0 +1,150 @@
+"""Running guests for tests: machines that stay until the test is over, and their reports."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pykvm.backend import Vcpu
+from pykvm.errors import PykvmError, UsageError
+from pykvm.exits import Exit
+from pykvm.guest import load_guest, parse_guest
+from pykvm.loader.image import Image
+from pykvm.machine import Machine
+from pykvm.probe import probe
+from pykvm.result import Result
+
+TIMEOUT_S = 10.0
+TRACE_LENGTH = 16
+OUTPUT_LENGTH = 2000
+
+
+class GuestRunner:
+    """Makes machines and runs guests on one backend; closes them all at the end.
+
+    Args:
+        backend: where its machines run.
+
+    Attributes:
+        machines: all of them, oldest first.
+    """
+
+    def __init__(self, backend: str = "auto") -> None:
+        self.backend = backend
+        self.machines: list[Machine] = []
+        self._traces: list[deque[str]] = []
+
+    def machine(self, **options: Any) -> Machine:
+        """A new machine.
+
+        Args:
+            options: those of `pykvm.VM`.
+        """
+        return self._keep(Machine(**{"backend": self.backend} | options))
+
+    def __call__(
+        self, guest: str | Path | Image, *, timeout: float | None = None, **options: Any
+    ) -> Result:
+        """Run a guest on a machine of its own, which stays until the test is over.
+
+        Args:
+            guest: source text or the path of a `.S` file, either with or without a head
+                block, or an image.
+            timeout: in seconds; the head block's or TIMEOUT_S where it is not given.
+            options: those of `pykvm.VM`, in the place of what the head block says.
+
+        Returns:
+            How the run ended; `vm` is the machine.
+        """
+        if isinstance(guest, Image):
+            self.machine(**options).load(guest)
+            return self.vm.run(timeout=timeout or TIMEOUT_S)
+        parsed = load_guest(guest) if isinstance(guest, Path) else parse_guest(guest)
+        self._require(parsed.requires)
+        self._keep(parsed.machine(**{"backend": self.backend} | options))
+        return self.vm.run(timeout=timeout or parsed.timeout_s)
+
+    @property
+    def vm(self) -> Machine:
+        """The newest machine.
+
+        Raises:
+            UsageError: there is none yet.
+        """
+        if not self.machines:
+            raise UsageError("no guest has run yet")
+        return self.machines[-1]
+
+    def _keep(self, machine: Machine) -> Machine:
+        trace: deque[str] = deque(maxlen=TRACE_LENGTH)
+
+        def note(vcpu: Vcpu, exit: Exit) -> None:
+            trace.append(f"vcpu {vcpu.index}  rip {vcpu.get_registers().rip:#x}  {exit}")
+
+        machine.observer = note
+        self.machines.append(machine)
+        self._traces.append(trace)
+        return machine
+
+    def _require(self, features: Sequence[str]) -> None:
+        import pytest
+
+        for name in features:
+            if not (found := probe(name, self.backend)).ok:
+                pytest.skip(f"needs {name}: {found.why}")
+
+    def reports(self) -> list[str]:
+        """What each machine came to, in words, for the reader of a failed test."""
+        return [
+            _report(machine, trace)
+            for machine, trace in zip(self.machines, self._traces, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Close all machines."""
+        for machine in self.machines:
+            machine.close()
+
+    def __enter__(self) -> GuestRunner:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _report(machine: Machine, trace: Sequence[str]) -> str:
+    return "\n".join(
+        [
+            machine.image.name if machine.image else "nothing was loaded",
+            f"ended: {_ending(machine)}",
+            f"last {len(trace)} exits that Python saw:",
+            *[f"  {line}" for line in trace],
+            "registers:",
+            *_registers(machine),
+            "output:",
+            machine.output.data[-OUTPUT_LENGTH:].decode(errors="backslashreplace"),
+        ]
+    )
+
+
+def _ending(machine: Machine) -> str:
+    try:
+        return machine.result.reason
+    except PykvmError as error:
+        return str(error)
+
+
+def _registers(machine: Machine) -> list[str]:
+    try:
+        values = machine.registers.as_dict()
+    except PykvmError as error:
+        return [f"  {error}"]
+    return [f"  {name:>6} {value:#018x}" for name, value in values.items()]
