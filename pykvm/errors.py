@@ -62,6 +62,10 @@ class KvmError(PykvmError):
         self.errno = errno
 
 
+class ProbeError(PykvmError):
+    """A guest that tries the host out did not behave as one must on any host."""
+
+
 class LayoutError(PykvmError):
     """Memory that cannot be laid out so: overlap, size, alignment, no room."""
 

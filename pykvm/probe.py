@@ -1,4 +1,4 @@
-"""What guests can do on this host: each feature is tried with a tiny guest, once per process.
+"""What guests can do on this host, and how fast: tried with tiny guests.
 
 Hosts differ in ways that no capability tells (docs/doctor.md, "Host kinds"), so a guest
 that needs, say, INT n at CPL 3 names that feature, and it is probed where the guest would run.
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from pykvm import layout
-from pykvm.errors import KvmError, KvmUnavailable, MissingCapability, UsageError
+from pykvm.errors import KvmError, KvmUnavailable, MissingCapability, ProbeError, UsageError
 from pykvm.loader.image import Image, Mode
 from pykvm.machine import Machine
 from pykvm.result import Outcome, Result
@@ -75,7 +75,7 @@ class Feature:
     """A feature and the guest that tries it.
 
     Attributes:
-        meaning: what works where the feature is there, as the middle of a sentence.
+        meaning: what works where the feature is there.
         listings: the guest's code; it ends with status PASSED.
         data: what else it finds in memory, by gpa.
     """
@@ -235,33 +235,73 @@ _PAGING32 = Listing("""
 
 FEATURES: Mapping[str, Feature] = {
     "user-exception": Feature(
-        "INT3 at CPL 3 reaches its handler at CPL 0, and IRETQ returns",
+        "INT3 from CPL 3 to a handler at CPL 0, and back",
         (_USER_EXCEPTION, _INT_HANDLER),
         data=_idt(_BREAKPOINT_VECTOR),
     ),
     "user-int": Feature(
-        "INT n at CPL 3 reaches its handler at CPL 0, and IRETQ returns",
+        "INT n from CPL 3 to a handler at CPL 0, and back",
         (_USER_INT, _INT_HANDLER),
         data=_idt(_INT_VECTOR),
     ),
     "user-syscall": Feature(
-        "SYSCALL at CPL 3 reaches its handler at CPL 0, and SYSRETQ returns",
+        "SYSCALL from CPL 3 to a handler at CPL 0, and SYSRETQ back",
         (_USER_SYSCALL, _SYSCALL_HANDLER),
     ),
     "cpl0-int": Feature(
-        "INT n at CPL 0 reaches its handler, and IRETQ returns",
+        "INT n at CPL 0 to a handler, and back",
         (_CPL0_INT, _INT_HANDLER),
         data=_idt(_INT_VECTOR),
     ),
-    "cpl0-sse": Feature("SSE arithmetic, POPCNT and x87 run at CPL 0", (_CPL0_SSE,)),
-    "hypercall": Feature("a hypercall at CPL 0 comes back", (_HYPERCALL,)),
+    "cpl0-sse": Feature("SSE arithmetic, POPCNT and x87 at CPL 0", (_CPL0_SSE,)),
+    "hypercall": Feature("a hypercall from CPL 0 that returns", (_HYPERCALL,)),
     "paging32": Feature(
-        "32-bit code runs with paging on",
+        "32-bit code with paging on",
         (_PAGING32,),
         Mode.PROTECTED,
         {PAGE_DIRECTORY_BASE: struct.pack("<I", _PTE_P | _PTE_RW | _PDE_PS)},
     ),
 }
+
+
+# Measured: two instructions a turn, rcx turns.
+LOOP = Listing("""
+                            | next:
+    ff c9                   | dec ecx
+    75 fc                   | jnz next
+    e7 f8                   | out 0xf8, eax
+""")
+
+FIRST_TURNS, LAST_TURNS = 1 << 10, 1 << 30
+ENOUGH_NS = 5_000_000
+
+# The kernel's emulator runs 1 to 5 million instructions a second, the slowest CPU that has
+# virtualization some hundred million.
+ON_CPU_PER_S = 50_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """A measurement: how fast a loop of simple instructions ran.
+
+    Attributes:
+        cpl: the privilege level of its code.
+        instructions, wall_ns: executed, and how long it took, one exit included.
+    """
+
+    cpl: int
+    instructions: int
+    wall_ns: int
+
+    @property
+    def per_s(self) -> float:
+        """Instructions per second."""
+        return self.instructions * 1e9 / self.wall_ns
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the CPU executes such code, rather than the kernel's emulator."""
+        return self.per_s > ON_CPU_PER_S
 
 
 @cache
@@ -285,7 +325,34 @@ def probe(name: str, backend: str = "kvm") -> Probe:
         return Probe(name, False, str(error))
     if result.outcome is Outcome.EXIT and result.status == PASSED:
         return Probe(name, True, "")
-    return Probe(name, False, f"on this host it is not so that {feature.meaning} ({_what(result)})")
+    return Probe(name, False, f"{feature.meaning}: not on this host: {_what(result)}")
+
+
+def measure(mode: Mode = Mode.LONG, backend: str = "kvm") -> Pace:
+    """Measure code at CPL 0 (Mode.LONG) or CPL 3 (Mode.USER).
+
+    The loop grows until it takes some milliseconds, so that it is short on any host.
+
+    Raises:
+        KvmUnavailable: there is nowhere to measure.
+        ProbeError: the loop did not come to its end.
+    """
+    with Machine(memory=layout.MIN_RAM_SIZE, backend=backend, devices=("exit",)) as machine:
+        turns = FIRST_TURNS
+        while True:
+            wall_ns = _time_loop(machine, mode, turns)
+            if wall_ns >= ENOUGH_NS or turns >= LAST_TURNS:
+                return Pace(3 if mode is Mode.USER else 0, 2 * turns, wall_ns)
+            turns *= 2
+
+
+def _time_loop(machine: Machine, mode: Mode, turns: int) -> int:
+    pieces = ((LOOP.base, LOOP.code),)
+    machine.load(Image("<loop>", mode, LOOP.base, pieces, registers={"rcx": turns}))
+    result = machine.run(timeout=TIMEOUT_S)
+    if result.outcome is not Outcome.EXIT:
+        raise ProbeError(f"a loop of {2 * turns} instructions did not end: {result.reason}")
+    return result.wall_ns
 
 
 def _try(feature: Feature, backend: str) -> Result:
@@ -297,4 +364,4 @@ def _try(feature: Feature, backend: str) -> Result:
 def _what(result: Result) -> str:
     if result.outcome is Outcome.EXIT:
         return f"the probe came to {result.status}, not {PASSED}"
-    return f"the probe ended by {result.outcome.value}: {result.reason}"
+    return result.reason

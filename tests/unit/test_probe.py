@@ -7,6 +7,7 @@ import pytest
 import pykvm
 from pykvm import probe
 from pykvm.errors import UsageError
+from pykvm.loader.image import Mode
 
 # Mnemonics that keystone lacks.
 BY_BYTES = {"vmcall": ".byte 0x0f, 0x01, 0xc1", "sysretq": ".byte 0x48, 0x0f, 0x07"}
@@ -26,6 +27,19 @@ def test_a_probe_answers_and_says_why_not(name: str) -> None:
     answer = probe.probe(name)
     assert answer.name == name
     assert answer.ok == (answer.why == "")
+
+
+def test_the_loop_is_what_its_source_assembles_to() -> None:
+    (piece,) = pykvm.assemble(probe.LOOP.source).pieces
+    assert piece == (probe.LOOP.base, probe.LOOP.code)
+
+
+@pytest.mark.parametrize(("mode", "cpl"), [(Mode.LONG, 0), (Mode.USER, 3)])
+def test_a_measurement_lasts_long_enough_to_mean_something(mode: Mode, cpl: int) -> None:
+    pace = probe.measure(mode)
+    assert pace.cpl == cpl
+    assert pace.wall_ns >= probe.ENOUGH_NS
+    assert pace.per_s > 0
 
 
 def test_a_probe_is_tried_once() -> None:

@@ -37,13 +37,14 @@ class System:
 
     Attributes:
         fd: its file descriptor.
+        version: of its API.
         run_size_bytes: size of a vCPU's run page mapping.
     """
 
     def __init__(self, device: Path = host.DEVICE) -> None:
         self.fd = _open(device)
         try:
-            _check_version(device, self.fd)
+            self.version = _check_version(device, self.fd)
             self.run_size_bytes = call(self.fd, "KVM_GET_VCPU_MMAP_SIZE", 0)
             result = lib.pykvm_signal_init()
             if result < 0:
@@ -65,6 +66,11 @@ class System:
             self._capabilities[name] = call(self.fd, "KVM_CHECK_EXTENSION", getattr(lib, name))
         return self._capabilities[name]
 
+    def capabilities(self) -> dict[str, int]:
+        """All that pykvm uses, by name."""
+        names = (name for name in dir(lib) if name.startswith("KVM_CAP_"))
+        return {name: self.capability(name) for name in names}
+
     def require(self, name: str) -> int:
         """The capability's value.
 
@@ -84,7 +90,7 @@ def _open(device: Path) -> int:
         raise host.unavailable(device, error) from None
 
 
-def _check_version(device: Path, fd: int) -> None:
+def _check_version(device: Path, fd: int) -> int:
     try:
         version = call(fd, "KVM_GET_API_VERSION", 0)
     except KvmError as error:
@@ -95,3 +101,4 @@ def _check_version(device: Path, fd: int) -> None:
             f"{device} speaks version {version} of KVM's API, not {lib.KVM_API_VERSION}",
             "a kernel since 2007 is needed",
         )
+    return version

@@ -1,0 +1,125 @@
+"""The examination behind `pykvm doctor`: what the host is, what KVM has, what guests can do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pykvm import host, probe
+from pykvm.backend.kvm.system import System
+from pykvm.errors import KvmUnavailable, PykvmError
+from pykvm.loader.image import Mode
+
+FORMAT = 1  # of `as_dict`; raised when a key changes its meaning or goes
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was found.
+
+    Attributes:
+        device: what was opened.
+        found: the host as the kernel describes it.
+        problem: why guests cannot run here; None where they can.
+        api_version: of KVM; None where the device does not open.
+        capabilities: what KVM_CHECK_EXTENSION says of each that pykvm uses.
+        paces: a loop at CPL 0 and one at CPL 3, as measured.
+        features: what was probed.
+    """
+
+    device: Path
+    found: host.Host
+    problem: PykvmError | None = None
+    api_version: int | None = None
+    capabilities: Mapping[str, int] = field(default_factory=dict)
+    paces: tuple[probe.Pace, ...] = ()
+    features: tuple[probe.Probe, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether guests run on this host."""
+        return self.problem is None
+
+    @property
+    def verdict(self) -> str:
+        """All of it in one line."""
+        if self.problem is not None:
+            return f"guests cannot run here: {self.problem}"
+        where = [f"CPL {pace.cpl} {place(pace)}" for pace in self.paces]
+        missing = [feature.name for feature in self.features if not feature.ok]
+        without = f"; without {', '.join(missing)}" if missing else ""
+        return f"guests run here (host kind {self.found.kind}): {', '.join(where)}{without}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same for machines; docs/doctor.md describes the keys."""
+        return {
+            "format": FORMAT,
+            "ok": self.ok,
+            "verdict": self.verdict,
+            "device": self._device(),
+            "host": self._host(),
+            "capabilities": dict(self.capabilities),
+            "measured": [
+                {"cpl": pace.cpl, "instructions_per_s": round(pace.per_s), "on_cpu": pace.on_cpu}
+                for pace in self.paces
+            ],
+            "features": {each.name: {"ok": each.ok, "why": each.why} for each in self.features},
+        }
+
+    def _device(self) -> dict[str, Any]:
+        unavailable = self.problem if isinstance(self.problem, KvmUnavailable) else None
+        return {
+            "path": str(self.device),
+            "api_version": self.api_version,
+            "problem": unavailable and unavailable.problem,
+            "remedy": unavailable and unavailable.remedy,
+        }
+
+    def _host(self) -> dict[str, Any]:
+        found = self.found
+        return {
+            "kind": found.kind,
+            "cpu": found.cpu,
+            "cpus": os.cpu_count(),
+            "flags": sorted(found.flags),
+            "nested": found.nested,
+            "kernel": found.kernel,
+            "module": found.module,
+            "parameters": dict(found.parameters),
+            "paging": found.paging,
+            "huge_pages": [
+                {"size_bytes": each.size_bytes, "total": each.total, "free": each.free}
+                for each in found.huge_pages
+            ],
+            "transparent_huge_pages": found.transparent_huge_pages,
+        }
+
+
+def place(pace: probe.Pace) -> str:
+    """Where code of that privilege level is executed."""
+    return "on the CPU" if pace.on_cpu else "in the kernel's emulator"
+
+
+def examine(device: Path = host.DEVICE) -> Examination:
+    """Look at the host, open the device, and run small guests on it.
+
+    A failure is part of what is found; nothing is raised.
+    """
+    found = host.Host.read()
+    try:
+        system = System(device)
+    except PykvmError as error:
+        return Examination(device, found, problem=error)
+    try:
+        version, capabilities = system.version, system.capabilities()
+    finally:
+        os.close(system.fd)
+    try:
+        paces = (probe.measure(Mode.LONG), probe.measure(Mode.USER))
+    except PykvmError as error:
+        return Examination(device, found, error, version, capabilities)
+    features = tuple(probe.probe(name) for name in probe.FEATURES)
+    return Examination(device, found, None, version, capabilities, paces, features)
