@@ -12,7 +12,6 @@ from typing import Any
 
 from pykvm._native import ffi, lib
 from pykvm.backend import kinds
-from pykvm.backend.kvm import cpuid
 from pykvm.backend.kvm.system import System, call
 from pykvm.errors import ClosedError, KvmError
 from pykvm.exits import Exit
@@ -46,7 +45,7 @@ _SEGMENT_FIELDS = [
 class KvmVcpu:
     """A vCPU file descriptor, its run page, and the native run loop's state."""
 
-    def __init__(self, system: System, vm_fd: int, natives: Any, index: int, cpu: str) -> None:
+    def __init__(self, system: System, vm_fd: int, natives: Any, index: int) -> None:
         self.index = index
         self.system = system
         self.fd = call(vm_fd, "KVM_CREATE_VCPU", index)
@@ -57,7 +56,6 @@ class KvmVcpu:
         self._lock = threading.Lock()
         self.raw: Any = ffi.addressof(self._native, "exit")
         self.enter: Callable[[], int] = partial(lib.pykvm_vcpu_run, self._native)
-        cpuid.apply(system, self.fd, cpu, index)
 
     def exit(self, key: int) -> Exit:
         """The last exit as a value."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from pykvm import layout
 from pykvm._native import ffi, lib
+from pykvm.backend.kvm import cpuid
 from pykvm.backend.kvm.system import System, call
 from pykvm.backend.kvm.vcpu import KvmVcpu
 from pykvm.errors import ClosedError, LayoutError, UsageError
@@ -50,8 +51,9 @@ class KvmVm:
 
     def create_vcpu(self, index: int, cpu: str) -> KvmVcpu:
         """Add a processor; the machine's interrupt chips must exist before."""
-        vcpu = KvmVcpu(self.system, self.fd, self.natives, index, cpu)
-        self._vcpus.append(vcpu)
+        vcpu = KvmVcpu(self.system, self.fd, self.natives, index)
+        self._vcpus.append(vcpu)  # before what may fail: close() gives it back
+        cpuid.apply(self.system, vcpu.fd, cpu, index)
         return vcpu
 
     def create_irqchip(self, kind: str) -> None:

@@ -1,0 +1,23 @@
+"""What all of pykvm's own tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+
+from pykvm import host
+from pykvm.errors import KvmUnavailable
+
+_problem = host.problem()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None]:
+    """Without KVM, a test that opens it skips and says why; it fails where KVM is there."""
+    try:
+        return (yield)
+    except KvmUnavailable as error:
+        if _problem is None:
+            raise
+        pytest.skip(str(error))

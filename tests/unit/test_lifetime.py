@@ -1,0 +1,112 @@
+"""Machines give everything back: closed, dropped, or failed half-way."""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import pykvm
+from pykvm.errors import PykvmError
+from pykvm.loader.image import Image, Mode
+
+LIFETIMES = 1000
+HALT = Image("<halt>", Mode.LONG, 0x1_0000, ((0x1_0000, b"\xf4"),))
+
+
+def run_and_close() -> None:
+    with pykvm.VM(memory="1M") as vm:
+        vm.load(HALT)
+        vm.run(timeout=5)
+
+
+def drop() -> None:
+    pykvm.VM(memory="1M").load(HALT)
+
+
+def fail_at_the_cpu() -> None:
+    pykvm.VM(memory="1M", cpu="no-such-model")
+
+
+def fail_at_the_devices() -> None:
+    pykvm.VM(memory="1M", devices=("debugcon", "no-such-device"))
+
+
+def fail_at_the_irqchip() -> None:
+    pykvm.VM(memory="1M", irqchip="no-such-chip")
+
+
+def fail_at_the_backing() -> None:
+    pykvm.VM(memory="1M", backing="no-such-backing")
+
+
+def fail_at_the_memory() -> None:
+    pykvm.VM(memory="3M", backing="huge")
+
+
+def fail_for_want_of_descriptors() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + 1, hard))  # the VM's, no vCPU's
+    try:
+        pykvm.VM(memory="1M")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def fail_at_the_image() -> None:
+    with pykvm.VM(memory="1M", backing="memfd") as vm:
+        vm.load(Image("<far>", Mode.LONG, 0, ((1 << 30, b"\xf4"),)))
+
+
+LIVES: list[Callable[[], None]] = [
+    run_and_close,
+    drop,
+    fail_at_the_cpu,
+    fail_at_the_devices,
+    fail_at_the_irqchip,
+    fail_at_the_backing,
+    fail_at_the_memory,
+    fail_for_want_of_descriptors,
+    fail_at_the_image,
+]
+
+
+def holdings() -> tuple[int, int]:
+    """How many file descriptors and mappings this process has."""
+    gc.collect()
+    mappings = Path("/proc/self/maps").read_text().count("\n")
+    return len(list(Path("/proc/self/fd").iterdir())), mappings
+
+
+def live(life: Callable[[], None]) -> None:
+    try:
+        life()
+    except PykvmError:
+        assert life.__name__.startswith("fail")
+
+
+@pytest.mark.parametrize("life", LIVES, ids=lambda life: life.__name__)
+def test_each_life_gives_everything_back(life: Callable[[], None]) -> None:
+    live(life)
+    before = holdings()
+    for _ in range(10):
+        live(life)
+    assert holdings() == before
+
+
+def test_a_thousand_lives_give_everything_back() -> None:
+    for life in LIVES:
+        live(life)
+    fds, mappings = holdings()
+    for number in range(LIFETIMES):
+        live(run_and_close)
+        live(LIVES[number % len(LIVES)])
+    fds_after, mappings_after = holdings()
+    assert fds_after == fds
+    assert mappings_after - mappings < 10  # the allocator's own, not one for each life
