@@ -17,6 +17,7 @@ from pathlib import Path
 from pykvm.errors import KvmUnavailable
 
 DEVICE = Path("/dev/kvm")
+DEVICE_NUMBER = os.makedev(10, 232)  # KVM_MINOR, Linux's admin-guide/devices.txt
 UDEV_RULE = 'KERNEL=="kvm", GROUP="kvm", MODE="0660"'
 
 _VENDOR_MODULES = ("kvm_intel", "kvm_amd", "kvm_pvm")
@@ -120,12 +121,15 @@ class Host:
 
 
 def problem(device: Path = DEVICE) -> KvmUnavailable | None:
-    """Why the device does not open, if it does not."""
+    """Why the device cannot be used, as far as opening it tells; None where it can."""
     try:
-        os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
+        fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         return unavailable(device, error)
-    return None
+    try:
+        return None if os.fstat(fd).st_rdev == DEVICE_NUMBER else not_kvm(device)
+    finally:
+        os.close(fd)
 
 
 def unavailable(device: Path, error: OSError, host: Host | None = None) -> KvmUnavailable:
@@ -148,7 +152,9 @@ def unavailable(device: Path, error: OSError, host: Host | None = None) -> KvmUn
 def not_kvm(device: Path) -> KvmUnavailable:
     """The device opens, but does not know KVM's requests."""
     return KvmUnavailable(
-        "not-kvm", f"{device} is not KVM's device", f"KVM's is {DEVICE}, character device 10, 232"
+        "not-kvm",
+        f"{device} is not KVM's device",
+        "KVM's is character device 10, 232, which its module makes as /dev/kvm",
     )
 
 

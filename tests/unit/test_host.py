@@ -133,6 +133,13 @@ def test_a_device_without_a_driver_needs_its_module(tmp_path: Path) -> None:
     assert "modprobe kvm_intel" in found.remedy
 
 
+def test_a_problem_is_found_without_asking_kvm(tmp_path: Path) -> None:
+    for device in (tmp_path / "absent", Path("/dev/null")):
+        found = host.problem(device)
+        assert found is not None
+        assert str(device) in str(found)
+
+
 def test_a_device_that_cannot_be_opened_is_one_error_and_leaks_nothing(tmp_path: Path) -> None:
     before = count_fds()
     for device, problem in [(tmp_path / "absent", None), (Path("/dev/null"), "not-kvm")]:
