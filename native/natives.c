@@ -76,8 +76,7 @@ bool pykvm_natives_pending(const struct pykvm_natives *natives)
 }
 
 /* False when the console is too full: Python then takes what is there. */
-static bool console_answer(struct pykvm_native *console, bool is_write, size_t bytes,
-                           uint8_t *data)
+static bool console_answer(struct pykvm_native *console, bool is_write, size_t bytes, uint8_t *data)
 {
     if (!is_write) {
         memset(data, console->ident, bytes);

@@ -20,6 +20,7 @@ class Program(Image):
 def assemble(
     source: str, *, mode: Mode | str = "long", origin: int | None = None, name: str = "<source>"
 ) -> Program:
+    """A guest from source text."""
     import keystone
 
     mode = Mode.parse(mode)

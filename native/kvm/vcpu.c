@@ -159,8 +159,8 @@ static int translate_io(struct pykvm_vcpu *vcpu)
     bool is_out = run->io.direction == KVM_EXIT_IO_OUT;
     uint8_t *data = (uint8_t *)run + run->io.data_offset;
 
-    vcpu->answered = pykvm_natives_answer(vcpu->natives, true, is_out, run->io.port,
-                                          run->io.size, run->io.count, data);
+    vcpu->answered = pykvm_natives_answer(vcpu->natives, true, is_out, run->io.port, run->io.size,
+                                          run->io.count, data);
     if (vcpu->answered)
         return is_out ? PYKVM_PORT_OUT : PYKVM_PORT_IN;
     exit->address = run->io.port;

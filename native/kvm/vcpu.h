@@ -13,7 +13,7 @@ struct pykvm_vcpu {
     int fd;
     struct kvm_run *run;
     struct pykvm_natives *natives;
-    uint8_t *answer; /* where the answer to the pending read goes, or NULL */
+    uint8_t *answer;  /* where the answer to the pending read goes, or NULL */
     bool answered;    /* a native device dealt with this exit */
     bool msr_pending; /* an MSR exit waits for exit.error */
     uint64_t counts[PYKVM_KINDS];
