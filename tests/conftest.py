@@ -12,6 +12,16 @@ from pykvm.errors import KvmUnavailable
 _problem = host.problem()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run fuzzers at their full length")
+
+
+@pytest.fixture
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether fuzzers run at their full length."""
+    return bool(request.config.getoption("full"))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None]:
     """Without KVM, a test that opens it skips and says why; it fails where KVM is there."""

@@ -1,0 +1,65 @@
+"""Random bytes as guests: whatever they do ends as a Result or an error of pykvm's own.
+
+A few hundred in each mode by default, 10,000 with --full; docs/testing.md says more.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+import pykvm
+from pykvm import layout
+from pykvm.errors import PykvmError
+from pykvm.loader.image import Image, Mode
+
+SEED = 20260501
+SLICE, FULL = 200, 10_000
+MAX_BYTES = 256
+TIMEOUT_S = 0.005
+SEEDS = Path(__file__).with_name("seeds.txt")
+
+
+def run(mode: Mode, code: bytes, **options: object) -> pykvm.Result | PykvmError:
+    """A guest of these bytes on a machine of its own."""
+    base = layout.REAL_LOAD_BASE if mode is Mode.REAL else layout.LOAD_BASE
+    with pykvm.VM(memory="1M", **options) as vm:
+        vm.load(Image("<random>", mode, base, ((base, code),)))
+        try:
+            return vm.run(timeout=TIMEOUT_S)
+        except PykvmError as error:
+            return error
+
+
+def seeds() -> list[tuple[str, str, str]]:
+    """The guests of seeds.txt: mode, bytes, why."""
+    found = []
+    for line in SEEDS.read_text().splitlines():
+        guest, _, why = line.partition("#")
+        if guest:
+            mode, code = guest.split(maxsplit=1)
+            found.append((mode, code.strip(), why.strip()))
+    return found
+
+
+@pytest.mark.parametrize(("mode", "code", "why"), seeds())
+def test_a_guest_that_might_do_harm(mode: str, code: str, why: str) -> None:
+    for float_unclaimed in (False, True):
+        ended = run(Mode(mode), bytes.fromhex(code), float_unclaimed=float_unclaimed)
+        assert isinstance(ended, pykvm.Result | PykvmError), why
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("mode", Mode, ids=lambda mode: mode.value)
+def test_random_guests(mode: Mode, full: bool) -> None:
+    for number in range(FULL if full else SLICE):
+        dice = random.Random(f"{SEED} {mode.value} {number}")
+        code = dice.randbytes(dice.randint(1, MAX_BYTES))
+        options = {"float_unclaimed": dice.random() < 0.5, "native": dice.random() < 0.5}
+        try:
+            ended = run(mode, code, **options)
+        except Exception as error:
+            raise AssertionError(f"guest {number}, {mode.value} {code.hex()} {options}") from error
+        assert isinstance(ended, pykvm.Result | PykvmError)
