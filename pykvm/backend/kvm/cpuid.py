@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pykvm._native import ffi
-from pykvm.backend.kvm.system import System, call
+from pykvm.backend.kvm.calls import call
+from pykvm.backend.kvm.system import System
 from pykvm.errors import UsageError
 
 MODELS = ("host",)

@@ -6,30 +6,14 @@ import errno
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from pykvm import host
 from pykvm._native import ffi, lib
+from pykvm.backend.kvm import msrs
+from pykvm.backend.kvm.calls import call
 from pykvm.errors import KvmError, KvmUnavailable, MissingCapability
 
-
-def call(fd: int, request: str, argument: Any = None) -> int:
-    """One ioctl on a KVM file descriptor, by the request's name in <linux/kvm.h>.
-
-    Args:
-        argument: a cffi pointer, a number, or nothing.
-
-    Raises:
-        KvmError: it failed.
-    """
-    number = getattr(lib, request)
-    if isinstance(argument, int):
-        result = lib.pykvm_ioctl_number(fd, number, argument)
-    else:
-        result = lib.pykvm_ioctl(fd, number, ffi.NULL if argument is None else argument)
-    if result < 0:
-        raise KvmError(request, ffi.errno)
-    return int(result)
+CAPABILITIES = tuple(sorted(name for name in dir(lib) if name.startswith("KVM_CAP_")))
 
 
 class System:
@@ -61,15 +45,10 @@ class System:
         return System()
 
     def capability(self, name: str) -> int:
-        """What KVM_CHECK_EXTENSION says of "KVM_CAP_…": 0 is absent."""
+        """What KVM_CHECK_EXTENSION says of "KVM_CAP_…": 0 is absent. Source: api.rst §4.4."""
         if name not in self._capabilities:
             self._capabilities[name] = call(self.fd, "KVM_CHECK_EXTENSION", getattr(lib, name))
         return self._capabilities[name]
-
-    def capabilities(self) -> dict[str, int]:
-        """All that pykvm uses, by name."""
-        names = (name for name in dir(lib) if name.startswith("KVM_CAP_"))
-        return {name: self.capability(name) for name in names}
 
     def require(self, name: str) -> int:
         """The capability's value.
@@ -81,6 +60,37 @@ class System:
         if value <= 0:
             raise MissingCapability(name)
         return value
+
+    def capabilities(self) -> dict[str, int]:
+        """Every capability that pykvm knows by name, with its value here; 0 is absent."""
+        return {name: self.capability(name) for name in CAPABILITIES}
+
+    def msr_indices(self) -> tuple[int, ...]:
+        """The MSRs that a vCPU's state consists of. Source: api.rst §4.3."""
+        return self._indices("KVM_GET_MSR_INDEX_LIST")
+
+    def feature_msrs(self) -> dict[int, int]:
+        """MSRs that describe what the host offers to guests, with their values.
+
+        Raises:
+            MissingCapability: KVM_CAP_GET_MSR_FEATURES.
+
+        Source: api.rst §4.3, §4.18.
+        """
+        self.require("KVM_CAP_GET_MSR_FEATURES")
+        return msrs.read(self.fd, self._indices("KVM_GET_MSR_FEATURE_INDEX_LIST"))
+
+    def _indices(self, request: str) -> tuple[int, ...]:
+        """A list whose length the first call tells: it fails with E2BIG and the number."""
+        raw = ffi.new("struct kvm_msr_list *", {"nmsrs": 0, "indices": 0})
+        try:
+            call(self.fd, request, raw)
+        except KvmError as error:
+            if error.errno != errno.E2BIG:
+                raise
+            raw = ffi.new("struct kvm_msr_list *", {"nmsrs": raw.nmsrs, "indices": raw.nmsrs})
+            call(self.fd, request, raw)
+        return tuple(raw.indices[0 : raw.nmsrs])
 
 
 def _open(device: Path) -> int:

@@ -9,25 +9,28 @@ from typing import Any
 from pykvm import layout
 from pykvm._native import ffi, lib
 from pykvm.backend.kvm import cpuid
-from pykvm.backend.kvm.system import System, call
+from pykvm.backend.kvm.calls import call
+from pykvm.backend.kvm.handle import Handle
+from pykvm.backend.kvm.system import System
 from pykvm.backend.kvm.vcpu import KvmVcpu
 from pykvm.errors import ClosedError, LayoutError, UsageError
 from pykvm.memory import Region
 
 
-class KvmVm:
+class KvmVm(Handle):
     """A VM file descriptor and what hangs on it."""
 
+    what = "machine"
+
     def __init__(self, system: System) -> None:
-        self.system = system
-        self.fd = call(system.fd, "KVM_CREATE_VM", 0)
+        super().__init__(system, call(system.fd, "KVM_CREATE_VM", 0))
         self.natives: Any = lib.pykvm_natives_create()
         self._console_buffer: Any = None
         self._vcpus: list[KvmVcpu] = []
         self._slots = 0
         self._lines: dict[int, bool] = {}
         self.irqchip = "none"
-        call(self.fd, "KVM_SET_TSS_ADDR", layout.KVM_TSS_BASE)
+        self.call("KVM_SET_TSS_ADDR", layout.KVM_TSS_BASE)
         call(
             self.fd,
             "KVM_SET_IDENTITY_MAP_ADDR",
@@ -46,7 +49,7 @@ class KvmVm:
                 "userspace_addr": region.hva,
             },
         )
-        call(self.fd, "KVM_SET_USER_MEMORY_REGION", slot)
+        self.call("KVM_SET_USER_MEMORY_REGION", slot)
         self._slots += 1
 
     def create_vcpu(self, index: int, cpu: str) -> KvmVcpu:
@@ -59,12 +62,9 @@ class KvmVm:
     def create_irqchip(self, kind: str) -> None:
         """Put PIC, I/O APIC and local APICs ("full") or local APICs alone ("split") in KVM."""
         if kind == "full":
-            call(self.fd, "KVM_CREATE_IRQCHIP", 0)
+            self.call("KVM_CREATE_IRQCHIP", 0)
         elif kind == "split":
-            self.system.require("KVM_CAP_SPLIT_IRQCHIP")
-            capability = ffi.new("struct kvm_enable_cap *", {"cap": lib.KVM_CAP_SPLIT_IRQCHIP})
-            capability.args[0] = 24
-            call(self.fd, "KVM_ENABLE_CAP", capability)
+            self.enable("KVM_CAP_SPLIT_IRQCHIP", lib.KVM_IOAPIC_NUM_PINS)
         else:
             raise UsageError(f"there is no irqchip {kind!r}; choose none, full or split")
         self.irqchip = kind
@@ -73,14 +73,14 @@ class KvmVm:
         """Add the in-kernel 8254. Source: api.rst §4.71."""
         if self.irqchip != "full":
             raise UsageError("the in-kernel PIT needs the full irqchip")
-        call(self.fd, "KVM_CREATE_PIT2", ffi.new("struct kvm_pit_config *"))
+        self.call("KVM_CREATE_PIT2", ffi.new("struct kvm_pit_config *"))
 
     def set_irq_line(self, line: int, level: bool) -> None:
         """Drive an input of the in-kernel interrupt chips. Source: api.rst §4.25."""
         if self.irqchip != "full":
             return
         request = ffi.new("struct kvm_irq_level *", {"irq": line, "level": level})
-        call(self.fd, "KVM_IRQ_LINE", request)
+        self.call("KVM_IRQ_LINE", request)
 
     def add_console(self, port: int, ident: int) -> Callable[[], bytes]:
         """Collect bytes written to `port` in C; returns what takes them out."""
@@ -113,4 +113,4 @@ class KvmVm:
         if self.natives:
             lib.pykvm_natives_destroy(self.natives)
             self.natives = None
-            os.close(self.fd)
+            os.close(self._take_fd())
