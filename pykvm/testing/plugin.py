@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 VARIABLE = "PYKVM_BACKEND"
 CHOICES = ("auto", "all", *BACKENDS)
 
-_ran = pytest.StashKey[Counter[str]]()
+PROPERTY = "pykvm_backend"  # in reports, and so in JUnit's XML
+RAN = ("passed", "failed", "xfailed", "xpassed")
+
 _runner = pytest.StashKey["GuestRunner"]()
 
 
@@ -43,7 +45,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "pykvm_backends(*names): the backends that a test's guests are for"
     )
-    config.stash[_ran] = Counter()
     if _choice(config) not in CHOICES:
         raise pytest.UsageError(
             f"there is no backend {_choice(config)!r} for --pykvm-backend or ${VARIABLE}; "
@@ -61,11 +62,12 @@ def pytest_report_header() -> str:
     return f"pykvm: backends: {', '.join(offered)}; {'; '.join((*why, what))}"
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Which backends really ran, where tests asked for one."""
-    if counts := config.stash[_ran]:
+    reports = [report for how in RAN for report in terminalreporter.stats.get(how, ())]
+    properties = [each for report in reports for each in getattr(report, "user_properties", ())]
+    counts = Counter(value for name, value in properties if name == PROPERTY)
+    if counts:
         ran = ", ".join(f"{name} ({count} tests)" for name, count in sorted(counts.items()))
         terminalreporter.write_line(f"pykvm: guests ran on {ran}")
 
@@ -122,7 +124,7 @@ def pykvm_backend(request: pytest.FixtureRequest) -> str:
 def _pykvm_runner(request: pytest.FixtureRequest, pykvm_backend: str) -> Iterator[GuestRunner]:
     from pykvm.testing.runner import GuestRunner
 
-    request.config.stash[_ran][pykvm_backend] += 1
+    request.node.user_properties.append((PROPERTY, pykvm_backend))
     with GuestRunner(pykvm_backend) as runner:
         request.node.stash[_runner] = runner
         yield runner

@@ -11,7 +11,7 @@ from typing import Any
 from pykvm.backend import Vcpu
 from pykvm.errors import PykvmError, UsageError
 from pykvm.exits import Exit
-from pykvm.guest import load_guest, parse_guest
+from pykvm.guest import Guest, load_guest, parse_guest
 from pykvm.loader.image import Image
 from pykvm.machine import Machine
 from pykvm.probe import probe
@@ -46,13 +46,13 @@ class GuestRunner:
         return self._keep(Machine(**{"backend": self.backend} | options))
 
     def __call__(
-        self, guest: str | Path | Image, *, timeout: float | None = None, **options: Any
+        self, guest: str | Path | Guest | Image, *, timeout: float | None = None, **options: Any
     ) -> Result:
         """Run a guest on a machine of its own, which stays until the test is over.
 
         Args:
             guest: source text or the path of a `.S` file, either with or without a head
-                block, or an image.
+                block; what `load_guest` made of one; or an image.
             timeout: in seconds; the head block's or TIMEOUT_S where it is not given.
             options: those of `pykvm.VM`, in the place of what the head block says.
 
@@ -61,11 +61,14 @@ class GuestRunner:
         """
         if isinstance(guest, Image):
             self.machine(**options).load(guest)
-            return self.vm.run(timeout=timeout or TIMEOUT_S)
-        parsed = load_guest(guest) if isinstance(guest, Path) else parse_guest(guest)
-        self._require(parsed.requires)
-        self._keep(parsed.machine(**{"backend": self.backend} | options))
-        return self.vm.run(timeout=timeout or parsed.timeout_s)
+            return self.vm.run(timeout=TIMEOUT_S if timeout is None else timeout)
+        if isinstance(guest, str):
+            guest = parse_guest(guest)
+        elif isinstance(guest, Path):
+            guest = load_guest(guest)
+        self._require(guest.requires)
+        self._keep(guest.machine(**{"backend": self.backend} | options))
+        return self.vm.run(timeout=guest.timeout_s if timeout is None else timeout)
 
     @property
     def vm(self) -> Machine:

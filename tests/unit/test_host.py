@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pykvm import host
+from pykvm.backend.kvm import system
 from pykvm.backend.kvm.system import System
 from pykvm.errors import KvmUnavailable
 from pykvm.host import Host, HugePages
@@ -147,4 +148,23 @@ def test_a_device_that_cannot_be_opened_is_one_error_and_leaks_nothing(tmp_path:
             System(device)
         assert problem in (None, caught.value.problem)
         assert str(device) in str(caught.value)
+    assert count_fds() == before
+
+
+def test_a_device_that_may_not_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(KvmUnavailable, match="no permission to open /dev/zero") as caught:
+        System(Path("/dev/zero"))
+    assert caught.value.problem == "permission"
+
+
+def test_another_version_of_the_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system, "call", lambda fd, request, argument: 11)
+    before = count_fds()
+    with pytest.raises(KvmUnavailable, match="speaks version 11 of KVM's API, not 12") as caught:
+        System(Path("/dev/null"))
+    assert caught.value.problem == "version"
     assert count_fds() == before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 import pykvm
@@ -40,6 +42,24 @@ def test_a_measurement_lasts_long_enough_to_mean_something(mode: Mode, cpl: int)
     assert pace.cpl == cpl
     assert pace.wall_ns >= probe.ENOUGH_NS
     assert pace.per_s > 0
+
+
+def run(name: str, mode: Mode, old: bytes = b"", new: bytes = b"") -> pykvm.Result:
+    """A feature's guest in another mode, or with `new` in the place of `old`."""
+    image = probe.FEATURES[name].image
+    pieces = tuple((gpa, data.replace(old, new) if old else data) for gpa, data in image.pieces)
+    with pykvm.VM(memory="1M", devices=("exit",)) as vm:
+        vm.load(replace(image, mode=mode, pieces=pieces))
+        return vm.run(timeout=5)
+
+
+def test_the_guest_of_cpl0_sse_computes_what_it_should_where_every_cpu_can() -> None:
+    assert run("cpl0-sse", Mode.USER).status == probe.PASSED
+
+
+def test_the_guest_of_user_syscall_reaches_its_handler() -> None:
+    sysretq, out_and_nop = b"\x48\x0f\x07", b"\xe7\xf8\x90"
+    assert run("user-syscall", Mode.LONG, sysretq, out_and_nop).status == probe.PASSED
 
 
 def test_a_probe_is_tried_once() -> None:
