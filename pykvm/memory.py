@@ -89,7 +89,7 @@ class Region:
         if self.size_bytes % layout.LARGE_PAGE_SIZE:
             raise LayoutError(f"huge pages need a multiple of 2 MiB, not {self.size_bytes:#x}")
         try:
-            return mmap.mmap(-1, self.size_bytes, flags=_PRIVATE | _HUGETLB_2M)
+            return mmap.mmap(-1, self.size_bytes, flags=_RESERVED | _HUGETLB_2M)
         except OSError:
             self.note = (
                 "no free 2 MiB pages in hugetlbfs (vm.nr_hugepages); "
@@ -109,7 +109,10 @@ class Region:
             self.fd = None
 
 
-_PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000)
+# Huge pages are reserved when they are mapped: a lack of them is an error then, not a
+# SIGBUS at the first access.
+_RESERVED = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+_PRIVATE = _RESERVED | getattr(mmap, "MAP_NORESERVE", 0x4000)
 _HUGETLB_2M = 0x40000 | 21 << 26  # MAP_HUGETLB | MAP_HUGE_2MB, <linux/mman.h>
 
 

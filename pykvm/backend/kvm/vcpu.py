@@ -13,13 +13,15 @@ from typing import Any
 from pykvm._native import ffi, lib
 from pykvm.backend import kinds
 from pykvm.backend.kvm.calls import call
+from pykvm.backend.kvm.debug import GuestDebug
 from pykvm.backend.kvm.registers import RegisterAccess
+from pykvm.backend.kvm.state import StateAccess
 from pykvm.backend.kvm.system import System
 from pykvm.errors import ClosedError, KvmError
 from pykvm.exits import Exit
 
 
-class KvmVcpu(RegisterAccess):
+class KvmVcpu(RegisterAccess, StateAccess, GuestDebug):
     """A vCPU file descriptor, its run page, and the native run loop's state."""
 
     what = "vCPU"
@@ -78,6 +80,32 @@ class KvmVcpu(RegisterAccess):
     def native_count(self) -> int:
         """How many of those exits were answered without Python."""
         return int(self._open().native_count)
+
+    def interrupt(self, vector: int) -> None:
+        """Inject an external interrupt, where no irqchip is in the kernel.
+
+        The guest takes it at the next entry if it can: ask for an IrqWindow exit where
+        `ready_for_interrupt` is false.
+
+        Source: api.rst §4.16.
+        """
+        self.call("KVM_INTERRUPT", ffi.new("struct kvm_interrupt *", {"irq": vector}))
+
+    def nmi(self) -> None:
+        """Inject a non-maskable interrupt. Source: api.rst §4.64."""
+        self.system.require("KVM_CAP_USER_NMI")
+        self.call("KVM_NMI", 0)
+
+    @property
+    def ready_for_interrupt(self) -> bool:
+        """Whether `interrupt` would be taken at once, as of the last exit."""
+        self._open()
+        return bool(self.run_page.ready_for_interrupt_injection)
+
+    def request_interrupt_window(self, wanted: bool = True) -> None:
+        """Let a run end with an IrqWindow exit as soon as the guest can take an interrupt."""
+        self._open()
+        self.run_page.request_interrupt_window = wanted
 
     def _open(self) -> Any:
         self.open_fd()

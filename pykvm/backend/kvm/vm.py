@@ -1,4 +1,4 @@
-"""One KVM virtual machine: memory slots, interrupt chips, native devices."""
+"""One KVM virtual machine: its parts put together, processors and native devices."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from pykvm import layout
 from pykvm._native import ffi, lib
 from pykvm.backend.kvm import cpuid
 from pykvm.backend.kvm.calls import call
-from pykvm.backend.kvm.handle import Handle
+from pykvm.backend.kvm.clock import ClockAccess
+from pykvm.backend.kvm.dirty import DirtyRing, DirtyTracking
+from pykvm.backend.kvm.ioevents import IoEvents
+from pykvm.backend.kvm.irq import InterruptControl
+from pykvm.backend.kvm.msr_exits import MsrExits
 from pykvm.backend.kvm.system import System
 from pykvm.backend.kvm.vcpu import KvmVcpu
-from pykvm.errors import ClosedError, LayoutError, UsageError
-from pykvm.memory import Region
+from pykvm.errors import ClosedError, LayoutError
 
 
-class KvmVm(Handle):
+class KvmVm(DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockAccess):
     """A VM file descriptor and what hangs on it."""
 
     what = "machine"
@@ -25,62 +28,27 @@ class KvmVm(Handle):
     def __init__(self, system: System) -> None:
         super().__init__(system, call(system.fd, "KVM_CREATE_VM", 0))
         self.natives: Any = lib.pykvm_natives_create()
-        self._console_buffer: Any = None
         self._vcpus: list[KvmVcpu] = []
-        self._slots = 0
-        self._lines: dict[int, bool] = {}
-        self.irqchip = "none"
-        self.call("KVM_SET_TSS_ADDR", layout.KVM_TSS_BASE)
-        call(
-            self.fd,
-            "KVM_SET_IDENTITY_MAP_ADDR",
-            ffi.new("uint64_t *", layout.KVM_IDENTITY_MAP_BASE),
-        )
+        try:
+            self._place_private_pages()
+        except BaseException:
+            self.close()
+            raise
 
-    def map(self, region: Region) -> None:
-        """Give the guest a region as a memory slot. Source: api.rst §4.35."""
-        slot = ffi.new(
-            "struct kvm_userspace_memory_region *",
-            {
-                "slot": self._slots,
-                "flags": lib.KVM_MEM_READONLY if region.readonly else 0,
-                "guest_phys_addr": region.gpa,
-                "memory_size": region.size_bytes,
-                "userspace_addr": region.hva,
-            },
-        )
-        self.call("KVM_SET_USER_MEMORY_REGION", slot)
-        self._slots += 1
+    def _place_private_pages(self) -> None:
+        """Say where KVM keeps the pages that real mode needs on older Intel processors."""
+        self.call("KVM_SET_TSS_ADDR", layout.KVM_TSS_BASE)
+        identity_map = ffi.new("uint64_t *", layout.KVM_IDENTITY_MAP_BASE)
+        self.call("KVM_SET_IDENTITY_MAP_ADDR", identity_map)
 
     def create_vcpu(self, index: int, cpu: str) -> KvmVcpu:
         """Add a processor; the machine's interrupt chips must exist before."""
-        vcpu = KvmVcpu(self.system, self.fd, self.natives, index)
+        vcpu = KvmVcpu(self.system, self.open_fd(), self.natives, index)
         self._vcpus.append(vcpu)  # before what may fail: close() gives it back
+        if self.dirty_ring_entries:
+            self._rings.append(DirtyRing(vcpu.fd, self.dirty_ring_entries))
         cpuid.apply(self.system, vcpu.fd, cpu, index)
         return vcpu
-
-    def create_irqchip(self, kind: str) -> None:
-        """Put PIC, I/O APIC and local APICs ("full") or local APICs alone ("split") in KVM."""
-        if kind == "full":
-            self.call("KVM_CREATE_IRQCHIP", 0)
-        elif kind == "split":
-            self.enable("KVM_CAP_SPLIT_IRQCHIP", lib.KVM_IOAPIC_NUM_PINS)
-        else:
-            raise UsageError(f"there is no irqchip {kind!r}; choose none, full or split")
-        self.irqchip = kind
-
-    def create_pit(self) -> None:
-        """Add the in-kernel 8254. Source: api.rst §4.71."""
-        if self.irqchip != "full":
-            raise UsageError("the in-kernel PIT needs the full irqchip")
-        self.call("KVM_CREATE_PIT2", ffi.new("struct kvm_pit_config *"))
-
-    def set_irq_line(self, line: int, level: bool) -> None:
-        """Drive an input of the in-kernel interrupt chips. Source: api.rst §4.25."""
-        if self.irqchip != "full":
-            return
-        request = ffi.new("struct kvm_irq_level *", {"irq": line, "level": level})
-        self.call("KVM_IRQ_LINE", request)
 
     def add_console(self, port: int, ident: int) -> Callable[[], bytes]:
         """Collect bytes written to `port` in C; returns what takes them out."""
@@ -110,6 +78,7 @@ class KvmVm(Handle):
         for vcpu in self._vcpus:
             vcpu.close()
         self._vcpus.clear()
+        self._close_rings()
         if self.natives:
             lib.pykvm_natives_destroy(self.natives)
             self.natives = None

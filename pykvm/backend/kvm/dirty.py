@@ -1,0 +1,155 @@
+"""Which pages the guest has written: the log, a bitmap per region, or a ring per vCPU."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable
+from threading import Lock
+from typing import Any
+
+from pykvm import layout
+from pykvm._native import ffi, lib
+from pykvm.backend.kvm.slots import MemorySlots
+from pykvm.backend.kvm.system import System
+from pykvm.errors import UsageError
+from pykvm.memory import Region
+
+MIN_RING_ENTRIES = 1024  # KVM keeps up to 576 in reserve on processors that log pages
+_LOG_ALIGNMENT = 64  # pages; KVM_CLEAR_DIRTY_LOG takes whole 64-bit words of the bitmap
+_SLOT_MASK = 0xFFFF  # the upper half is the address space: 0 outside SMM
+
+
+class DirtyRing:
+    """One vCPU's ring of written pages, mapped from its file descriptor."""
+
+    def __init__(self, vcpu_fd: int, entries: int) -> None:
+        self.entries = entries
+        size_bytes = entries * ffi.sizeof("struct kvm_dirty_gfn")
+        offset = lib.KVM_DIRTY_LOG_PAGE_OFFSET * layout.PAGE_SIZE
+        self._map = mmap.mmap(vcpu_fd, size_bytes, offset=offset)
+        self._buffer: Any = ffi.from_buffer("struct kvm_dirty_gfn[]", self._map)
+        self._taken: Any = ffi.new("struct kvm_dirty_gfn[]", entries)
+        self._next = 0
+
+    def take(self) -> list[tuple[int, int]]:
+        """Harvest what is there: (slot, page) in the order of the writes."""
+        count = lib.pykvm_dirty_ring_take(self._buffer, self.entries, self._next, self._taken)
+        self._next = (self._next + count) % self.entries
+        return [(each.slot & _SLOT_MASK, each.offset) for each in self._taken[0:count]]
+
+    def close(self) -> None:
+        """Unmap."""
+        ffi.release(self._buffer)
+        self._map.close()
+
+
+class DirtyTracking(MemorySlots):
+    """The part of a VM that tells which pages were written."""
+
+    def __init__(self, system: System, fd: int) -> None:
+        super().__init__(system, fd)
+        self.dirty_ring_entries = 0
+        self._rings: list[DirtyRing] = []
+        self._ring_pages: set[int] = set()
+        self._ring_lock = Lock()
+        self._protects_manually = False
+
+    def protect_dirty_manually(self) -> None:
+        """From now on `dirty_log` only tells, and `clear_dirty_log` starts pages anew.
+
+        Source: api.rst §7.18 (KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2).
+        """
+        enable = lib.KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE
+        self.enable("KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2", enable)
+        self._protects_manually = True
+
+    def dirty_log(self, region: Region) -> list[int]:
+        """Pages of a region written since the last call, as ascending addresses.
+
+        The region must have been mapped with `log_dirty`, or `set_dirty_logging` called.
+        Only the guest's own writes count, not those made through `GuestMemory`.
+
+        Source: api.rst §4.8.
+        """
+        pages = region.size_bytes // layout.PAGE_SIZE
+        bitmap = ffi.new("uint64_t[]", -(-pages // 64))
+        raw = ffi.new("struct kvm_dirty_log *", {"slot": self.slot_of(region)})
+        raw.dirty_bitmap = bitmap
+        self.call("KVM_GET_DIRTY_LOG", raw)
+        return [region.gpa + page * layout.PAGE_SIZE for page in _set_bits(bitmap)]
+
+    def clear_dirty_log(self, region: Region, gpas: Iterable[int]) -> None:
+        """Watch these pages of a region again, after `protect_dirty_manually`.
+
+        Raises:
+            UsageError: a page is outside the region, or KVM protects pages by itself.
+
+        Source: api.rst §4.117.
+        """
+        if not self._protects_manually:
+            raise UsageError("dirty_log() clears by itself; call protect_dirty_manually() before")
+        pages = region.size_bytes // layout.PAGE_SIZE
+        bitmap = ffi.new("uint64_t[]", -(-pages // _LOG_ALIGNMENT))
+        for gpa in gpas:
+            if not region.gpa <= gpa < region.end:
+                raise UsageError(f"page {gpa:#x} is not in {region.gpa:#x}..{region.end:#x}")
+            page = (gpa - region.gpa) // layout.PAGE_SIZE
+            bitmap[page // 64] |= 1 << page % 64
+        raw = ffi.new("struct kvm_clear_dirty_log *", {"slot": self.slot_of(region)})
+        raw.num_pages, raw.dirty_bitmap = pages, bitmap
+        self.call("KVM_CLEAR_DIRTY_LOG", raw)
+
+    def enable_dirty_ring(self, entries: int) -> None:
+        """Log writes in rings instead of bitmaps; call it before the first vCPU is made.
+
+        Regions are still mapped with `log_dirty`. A vCPU whose ring runs full exits with
+        DirtyRingFull.
+
+        Args:
+            entries: of each vCPU's ring; a power of two, MIN_RING_ENTRIES at least.
+
+        Source: api.rst §8.29.
+        """
+        capability = "KVM_CAP_DIRTY_LOG_RING_ACQ_REL"
+        if not self.system.capability(capability):
+            capability = "KVM_CAP_DIRTY_LOG_RING"
+        limit = self.system.require(capability) // ffi.sizeof("struct kvm_dirty_gfn")
+        if not MIN_RING_ENTRIES <= entries <= limit or entries & entries - 1:
+            raise UsageError(
+                f"a dirty ring has {MIN_RING_ENTRIES} to {limit} entries here, "
+                f"a power of two, not {entries}"
+            )
+        self.enable(capability, entries * ffi.sizeof("struct kvm_dirty_gfn"))
+        self.dirty_ring_entries = entries
+
+    def collect_dirty_rings(self) -> None:
+        """Empty the rings, so that vCPUs can go on; `dirty_ring` gives what was in them."""
+        with self._ring_lock:
+            for ring in self._rings:
+                for slot, page in ring.take():
+                    if region := self._slots.get(slot):
+                        self._ring_pages.add(region.gpa + page * layout.PAGE_SIZE)
+            self.call("KVM_RESET_DIRTY_RINGS", 0)
+
+    def dirty_ring(self) -> list[int]:
+        """Pages written since the last call, by any vCPU, as ascending addresses."""
+        self.collect_dirty_rings()
+        with self._ring_lock:
+            pages, self._ring_pages = self._ring_pages, set()
+        return sorted(pages)
+
+    def _close_rings(self) -> None:
+        with self._ring_lock:
+            for ring in self._rings:
+                ring.close()
+            self._rings.clear()
+
+
+def _set_bits(bitmap: Any) -> list[int]:
+    found = []
+    for index, word in enumerate(bitmap):
+        while word:
+            lowest = word & -word
+            found.append(index * 64 + lowest.bit_length() - 1)
+            word ^= lowest
+    return found

@@ -1,0 +1,104 @@
+"""Memory slots: which regions of host memory the guest sees, where, and how."""
+
+from __future__ import annotations
+
+from pykvm import layout
+from pykvm._native import ffi, lib
+from pykvm.backend.kvm.handle import Handle
+from pykvm.backend.kvm.system import System
+from pykvm.errors import LayoutError
+from pykvm.memory import Region
+
+
+class MemorySlots(Handle):
+    """The part of a VM that maps memory. Source: api.rst §4.35."""
+
+    def __init__(self, system: System, fd: int) -> None:
+        super().__init__(system, fd)
+        self._slots: dict[int, Region] = {}
+        self._logged: set[int] = set()
+
+    def map(self, region: Region, *, log_dirty: bool = False) -> None:
+        """Let the guest see a region.
+
+        Args:
+            log_dirty: note which of its pages are written, from the start.
+
+        Raises:
+            LayoutError: KVM takes no more slots (KVM_CAP_NR_MEMSLOTS).
+            MissingCapability: the region is read-only, and this KVM lacks KVM_CAP_READONLY_MEM.
+            KvmError: it overlaps another slot.
+        """
+        if region.readonly:
+            self.system.require("KVM_CAP_READONLY_MEM")
+        slot = self._free_slot()
+        self._set(slot, region, region.size_bytes, log_dirty)
+        self._slots[slot] = region
+        self._note_logging(slot, log_dirty)
+
+    def unmap(self, region: Region) -> None:
+        """Take a region away; the guest's accesses there exit as MMIO from then on."""
+        slot = self.slot_of(region)
+        self._set(slot, region, 0, False)
+        del self._slots[slot]
+        self._logged.discard(slot)
+
+    def move(self, region: Region, gpa: int) -> None:
+        """Let the guest see a mapped region at another address.
+
+        Raises:
+            LayoutError: not a page's address.
+            KvmError: it would overlap another slot; nothing has changed then.
+        """
+        if gpa % layout.PAGE_SIZE or gpa < 0:
+            raise LayoutError(f"memory cannot be moved to {gpa:#x}: not a 4 KiB page's address")
+        slot = self.slot_of(region)
+        old, region.gpa = region.gpa, gpa
+        try:
+            self._set(slot, region, region.size_bytes, slot in self._logged)
+        except BaseException:
+            region.gpa = old
+            raise
+
+    def set_dirty_logging(self, region: Region, on: bool) -> None:
+        """Start or stop noting which pages of a mapped region are written."""
+        slot = self.slot_of(region)
+        self._set(slot, region, region.size_bytes, on)
+        self._note_logging(slot, on)
+
+    def slot_of(self, region: Region) -> int:
+        """The slot's number.
+
+        Raises:
+            LayoutError: the region is not mapped.
+        """
+        for slot, mapped in self._slots.items():
+            if mapped is region:
+                return slot
+        raise LayoutError(f"the region at {region.gpa:#x} is not mapped into this machine")
+
+    def _free_slot(self) -> int:
+        limit = self.system.require("KVM_CAP_NR_MEMSLOTS")
+        if len(self._slots) >= limit:
+            raise LayoutError(f"this KVM takes {limit} memory slots (KVM_CAP_NR_MEMSLOTS)")
+        return next(slot for slot in range(limit) if slot not in self._slots)
+
+    def _set(self, slot: int, region: Region, size_bytes: int, log_dirty: bool) -> None:
+        flags = lib.KVM_MEM_READONLY if region.readonly else 0
+        raw = ffi.new(
+            "struct kvm_userspace_memory_region *",
+            {
+                "slot": slot,
+                "flags": flags | (lib.KVM_MEM_LOG_DIRTY_PAGES if log_dirty else 0),
+                "guest_phys_addr": region.gpa,
+                "memory_size": size_bytes,
+                "userspace_addr": region.hva,
+            },
+        )
+        self.call("KVM_SET_USER_MEMORY_REGION", raw)
+
+    def _note_logging(self, slot: int, on: bool) -> None:
+        if on:
+            self._logged.add(slot)
+        else:
+            self._logged.discard(slot)

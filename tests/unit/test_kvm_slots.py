@@ -1,0 +1,135 @@
+"""Memory slots: every backing runs a guest; read-only, removed, moved and logged slots."""
+
+from __future__ import annotations
+
+import pytest
+
+import pykvm
+from pykvm.backend.kvm import System
+from pykvm.backend.kvm.vm import KvmVm
+from pykvm.errors import KvmError, LayoutError
+from pykvm.exits import Halt, MmioRead, MmioWrite
+from pykvm.layout import MIB, PAGE_SIZE
+from pykvm.machine import Machine
+from pykvm.memory import Backing, GuestMemory
+
+EXTRA = 16 * MIB  # outside the RAM of the machines here
+TIMEOUT_S = 5
+
+
+def kvm(vm: Machine) -> KvmVm:
+    """The machine's KVM side."""
+    assert isinstance(vm.vm, KvmVm)
+    return vm.vm
+
+
+@pytest.mark.parametrize("backing", list(Backing))
+def test_every_backing_runs_a_guest(backing: Backing) -> None:
+    with pykvm.VM(memory="2M", backing=backing.value) as vm:
+        vm.load(pykvm.assemble("mov dword ptr [0x100000], 0x1234\nhlt"))
+        assert vm.run(TIMEOUT_S).outcome is pykvm.Outcome.HALT
+        assert vm.memory.read_int(0x10_0000, 4) == 0x1234
+        assert vm.memory.regions[0].backing is backing
+
+
+def test_huge_pages_say_when_they_are_transparent_ones() -> None:
+    with pykvm.VM(memory="2M", backing="huge") as vm:
+        note = vm.memory.regions[0].note
+        assert note == "" or "transparent huge pages" in note
+
+
+def test_memory_of_a_memfd_is_the_files() -> None:
+    memory = GuestMemory()
+    region = memory.add(0, PAGE_SIZE, Backing.MEMFD)
+    try:
+        memory.write(0x10, b"guest")
+        assert region.fd is not None
+        with open(region.fd, "rb", closefd=False) as file:
+            assert file.read()[0x10:0x15] == b"guest"
+    finally:
+        memory.close()
+
+
+def test_a_readonly_slot_is_read_directly_and_written_by_exit() -> None:
+    with pykvm.VM(memory="1M") as vm:
+        region = vm.memory.add(EXTRA, PAGE_SIZE, readonly=True)
+        kvm(vm).map(region)
+        vm.memory.write_int(EXTRA, 0x55, 4)
+        vm.load(pykvm.assemble(f"mov eax, [{EXTRA}]\nmov dword ptr [{EXTRA}], 7\nhlt"))
+        exits = vm.exits(TIMEOUT_S)
+        assert next(exits) == MmioWrite(EXTRA, 4, b"\x07\0\0\0")
+        assert vm.registers.rax == 0x55
+        assert vm.memory.read_int(EXTRA, 4) == 0x55
+        exits.close()
+
+
+def test_a_removed_slot_exits_as_mmio() -> None:
+    with pykvm.VM(memory="1M") as vm:
+        region = vm.memory.add(EXTRA, PAGE_SIZE)
+        kvm(vm).map(region)
+        vm.load(pykvm.assemble(f"mov eax, [{EXTRA}]\nhlt"))
+        kvm(vm).unmap(region)
+        exits = vm.exits(TIMEOUT_S)
+        assert next(exits) == MmioRead(EXTRA, 4)
+        exits.close()
+        with pytest.raises(LayoutError, match="not mapped"):
+            kvm(vm).unmap(region)
+        kvm(vm).map(region)  # and back again
+
+
+def test_a_moved_slot_is_seen_at_its_new_address_only() -> None:
+    with pykvm.VM(memory="1M") as vm:
+        region = vm.memory.add(EXTRA, PAGE_SIZE)
+        kvm(vm).map(region)
+        vm.memory.write_int(EXTRA, 0x99, 4)
+        kvm(vm).move(region, 2 * EXTRA)
+        assert region.gpa == 2 * EXTRA
+        vm.load(pykvm.assemble(f"mov eax, [{2 * EXTRA}]\nmov ebx, [{EXTRA}]\nhlt"))
+        exits = vm.exits(TIMEOUT_S)
+        assert next(exits) == MmioRead(EXTRA, 4)
+        assert vm.registers.rax == 0x99
+        vm.answer(1)
+        assert next(exits) == Halt()
+        assert vm.registers.rbx == 1
+        exits.close()
+
+
+def test_a_move_onto_another_slot_changes_nothing() -> None:
+    with pykvm.VM(memory="1M") as vm:
+        region = vm.memory.add(EXTRA, PAGE_SIZE)
+        kvm(vm).map(region)
+        with pytest.raises(KvmError, match="overlaps"):
+            kvm(vm).move(region, 0)
+        assert region.gpa == EXTRA
+        with pytest.raises(LayoutError):
+            kvm(vm).move(region, EXTRA + 1)
+
+
+def test_overlapping_slots_are_refused() -> None:
+    memory, other = GuestMemory(), GuestMemory()
+    vm = KvmVm(System.shared())
+    try:
+        vm.map(memory.add(0, PAGE_SIZE))
+        with pytest.raises(KvmError, match="overlaps another memory slot"):
+            vm.map(other.add(0, PAGE_SIZE))
+    finally:
+        vm.close()
+        memory.close()
+        other.close()
+
+
+def test_slots_are_bounded_by_the_capability(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = GuestMemory()
+    vm = KvmVm(System.shared())
+    monkeypatch.setitem(vm.system._capabilities, "KVM_CAP_NR_MEMSLOTS", 2)
+    try:
+        first, *rest = [memory.add(page * PAGE_SIZE, PAGE_SIZE) for page in range(3)]
+        vm.map(first)
+        vm.map(rest[0])
+        with pytest.raises(LayoutError, match="KVM_CAP_NR_MEMSLOTS"):
+            vm.map(rest[1])
+        vm.unmap(first)
+        vm.map(rest[1])
+    finally:
+        vm.close()
+        memory.close()
