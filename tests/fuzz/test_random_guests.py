@@ -62,6 +62,7 @@ def test_random_guests(mode: Mode, full: bool) -> None:
         try:
             endings[run(mode, code, **options)] += 1
         except Exception as error:
-            raise AssertionError(f"guest {number}, {mode.value} {code.hex()} {options}") from error
+            error.add_note(f"guest {number}, {mode.value} {code.hex()} {options}")
+            raise
     print(mode.value, dict(endings.most_common()))
     assert len(endings) > 1  # they do reach the guest's code
