@@ -62,7 +62,8 @@ class GuestDebug(Handle):
             single_step: every instruction.
             software: INT3, which the guest then does not see itself.
             hardware: addresses that the processor watches, MAX_HARDWARE at most. The
-                guest's own debug registers do not work meanwhile.
+                guest's own debug registers do not work meanwhile. A run that starts at a
+                breakpoint stops there at once: step past it without the breakpoint first.
 
         Raises:
             MissingCapability: KVM_CAP_SET_GUEST_DEBUG.

@@ -84,8 +84,11 @@ class InterruptControl(Handle):
         self.call("KVM_CREATE_PIT2", ffi.new("struct kvm_pit_config *"))
 
     def set_irq_line(self, line: int, level: bool) -> None:
-        """Drive an input of the in-kernel interrupt chips. Source: api.rst §4.25."""
-        if self.irqchip != "full":
+        """Drive a line (GSI) of the irqchip; without one it leads nowhere. Source: api.rst §4.25.
+
+        The routes say where it goes; a split irqchip has none at first.
+        """
+        if self.irqchip == "none":
             return
         request = ffi.new("struct kvm_irq_level *", {"irq": line, "level": level})
         self.call("KVM_IRQ_LINE", request)

@@ -1,0 +1,241 @@
+"""Interrupts: injected by hand, by line, by message, by eventfd; and their ends reported."""
+
+from __future__ import annotations
+
+import os
+import select
+import struct
+
+import pytest
+
+import pykvm
+from pykvm import layout
+from pykvm.backend.kvm.irq import MsiRoute, PinRoute, default_routes
+from pykvm.backend.kvm.vcpu import KvmVcpu
+from pykvm.backend.kvm.vm import KvmVm
+from pykvm.errors import KvmError, UsageError
+from pykvm.exits import IoapicEoi, IrqWindow, PortOut
+from pykvm.machine import Machine
+from pykvm.registers import Table
+
+TIMEOUT_S = 5
+VECTOR, NMI_VECTOR = 0x20, 2
+HANDLER, IDT_BASE = 0x9000, 0x2_0000
+MARK_PORT = 0x80  # the handlers write here, which nobody claims: an exit to look at
+DELIVERY_ADDRESS = 0xFEE0_0000  # to the local APIC 0, Intel SDM vol. 3A §10.11.1
+LEVEL_TRIGGERED = 1 << 15  # in an MSI's data, §10.11.2
+LAPIC_SPURIOUS, LAPIC_EOI = 0xFEE0_00F0, 0xFEE0_00B0
+
+# Real mode: interrupts allowed, then nothing but waiting.
+IDLE = "sti\nwait_here: jmp wait_here\n"
+
+
+def kvm(vm: Machine) -> KvmVm:
+    """The machine's KVM side."""
+    assert isinstance(vm.vm, KvmVm)
+    return vm.vm
+
+
+def cpu(vm: Machine) -> KvmVcpu:
+    """The machine's first processor, as KVM's."""
+    assert isinstance(vm.vcpu, KvmVcpu)
+    return vm.vcpu
+
+
+def set_gate(vm: Machine, vector: int, source: str) -> None:
+    """Let a vector of a new long-mode table lead to this code. Intel SDM vol. 3A §6.14.1."""
+    code = pykvm.assemble(source, origin=HANDLER)
+    for gpa, data in code.pieces:
+        vm.memory.write(gpa, data)
+    gate = struct.pack("<HHBBHI4x", HANDLER, layout.CODE64_SELECTOR, 0, 0x8E, 0, 0)
+    vm.memory.write(IDT_BASE + 16 * vector, gate)
+    special = vm.vcpu.get_special()
+    special.idt = Table(IDT_BASE, 0xFFF)
+    vm.vcpu.set_special(special)
+
+
+def set_handler(vm: Machine, vector: int, source: str) -> None:
+    """Let a vector of the real-mode table lead to this code."""
+    code = pykvm.assemble(source, mode="real", origin=HANDLER)
+    for gpa, data in code.pieces:
+        vm.memory.write(gpa, data)
+    vm.memory.write_int(4 * vector, HANDLER, 4)
+
+
+def mark() -> PortOut:
+    """The exit that a handler makes."""
+    return PortOut(MARK_PORT, 1, b"\x01")
+
+
+def test_an_interrupt_is_injected_when_its_window_opens() -> None:
+    with pykvm.VM(memory="1M") as vm:
+        vm.load(pykvm.assemble("nop\nnop\n" + IDLE, mode="real"))
+        set_handler(vm, VECTOR, f"mov al, 1\nout {MARK_PORT}, al\nhlt")
+        cpu(vm).request_interrupt_window()
+        exits = vm.exits(TIMEOUT_S)
+        assert next(exits) == IrqWindow()
+        assert cpu(vm).ready_for_interrupt
+        cpu(vm).request_interrupt_window(False)
+        cpu(vm).interrupt(VECTOR)
+        assert next(exits) == mark()
+        exits.close()
+
+
+def test_an_nmi_comes_with_interrupts_off() -> None:
+    with pykvm.VM(memory="1M") as vm:
+        vm.load(pykvm.assemble("cli\nwait_here: jmp wait_here", mode="real"))
+        set_handler(vm, NMI_VECTOR, "hlt")
+        cpu(vm).nmi()
+        assert vm.run(TIMEOUT_S).outcome is pykvm.Outcome.HALT
+        assert vm.registers.rip == HANDLER + 1
+        assert cpu(vm).get_events().nmi_masked
+
+
+def test_injection_with_an_irqchip_is_refused_with_a_hint() -> None:
+    with (
+        pykvm.VM(memory="1M", irqchip="full") as vm,
+        pytest.raises(KvmError, match="drive its lines"),
+    ):
+        cpu(vm).interrupt(VECTOR)
+
+
+# The first PIC with its vectors from VECTOR on and every line open.
+PIC_SETUP = "".join(
+    f"mov al, {value}\nout {port}, al\n"
+    for port, value in [(0x20, 0x11), (0x21, VECTOR), (0x21, 4), (0x21, 1), (0x21, 0)]
+)
+PIC_HANDLER = f"mov al, 0x20\nout 0x20, al\nmov al, 1\nout {MARK_PORT}, al\niret"
+
+
+def pic_machine() -> Machine:
+    """A guest that programs the first PIC, tells so by an exit, and waits for line 4."""
+    vm = pykvm.VM(memory="1M", irqchip="full", float_unclaimed=True)
+    vm.load(pykvm.assemble(PIC_SETUP + f"out {MARK_PORT}, al\n" + IDLE, mode="real"))
+    set_handler(vm, VECTOR + 4, PIC_HANDLER)
+    return vm
+
+
+# Long mode: the local APIC switched on.
+APIC_SETUP = f"mov rbx, {LAPIC_SPURIOUS}\nmov dword ptr [rbx], 0x1ff\nout {MARK_PORT}, al\n"
+APIC_HANDLER = f"""
+mov rbx, {LAPIC_EOI}
+mov dword ptr [rbx], 0
+mov al, 1
+out {MARK_PORT}, al
+iretq
+"""
+
+
+def apic_machine(irqchip: str = "full") -> Machine:
+    """A guest that switches its local APIC on, tells so by an exit, and waits for VECTOR."""
+    vm = pykvm.VM(memory="1M", irqchip=irqchip, float_unclaimed=True)
+    vm.load(pykvm.assemble(APIC_SETUP + IDLE))
+    set_gate(vm, VECTOR, APIC_HANDLER)
+    return vm
+
+
+def test_a_line_interrupts_through_the_pic() -> None:
+    with pic_machine() as vm:
+        exits = vm.exits(TIMEOUT_S)
+        next(exits)
+        vm.vm.set_irq_line(4, True)
+        assert next(exits) == mark()
+        vm.vm.set_irq_line(4, False)
+        exits.close()
+
+
+def test_an_eventfd_interrupts() -> None:
+    fd = os.eventfd(0)
+    with pic_machine() as vm:
+        kvm(vm).add_irqfd(fd, 4)
+        exits = vm.exits(TIMEOUT_S)
+        next(exits)
+        os.eventfd_write(fd, 1)
+        assert next(exits) == mark()
+        kvm(vm).remove_irqfd(fd, 4)
+        exits.close()
+    os.close(fd)
+
+
+def test_the_end_of_a_level_interrupt_is_signalled() -> None:
+    fd, resample_fd = os.eventfd(0), os.eventfd(0)
+    with pic_machine() as vm:
+        kvm(vm).add_irqfd(fd, 4, resample_fd)
+        exits = vm.exits(TIMEOUT_S)
+        next(exits)
+        assert not select.select([resample_fd], [], [], 0)[0]
+        os.eventfd_write(fd, 1)
+        assert next(exits) == mark()
+        assert os.eventfd_read(resample_fd) == 1
+        exits.close()
+    os.close(fd)
+    os.close(resample_fd)
+
+
+def test_a_message_interrupts() -> None:
+    with apic_machine() as vm:
+        exits = vm.exits(TIMEOUT_S)
+        next(exits)
+        assert kvm(vm).signal_msi(DELIVERY_ADDRESS, VECTOR)
+        assert next(exits) == mark()
+        exits.close()
+
+
+def test_a_routed_line_sends_a_message() -> None:
+    fd = os.eventfd(0)
+    with apic_machine() as vm:
+        kvm(vm).set_routes((*default_routes(), MsiRoute(24, DELIVERY_ADDRESS, VECTOR)))
+        kvm(vm).add_irqfd(fd, 24)
+        exits = vm.exits(TIMEOUT_S)
+        next(exits)
+        os.eventfd_write(fd, 1)
+        assert next(exits) == mark()
+        exits.close()
+    os.close(fd)
+
+
+def test_a_split_irqchip_reports_the_end_of_level_interrupts() -> None:
+    with apic_machine("split") as vm:
+        kvm(vm).set_routes([MsiRoute(5, DELIVERY_ADDRESS, VECTOR | LEVEL_TRIGGERED)])
+        exits = vm.exits(TIMEOUT_S)
+        next(exits)
+        vm.vm.set_irq_line(5, True)
+        # KVM reports it at an entry, which may come after the handler's own exit.
+        assert {next(exits), next(exits)} == {IoapicEoi(VECTOR), mark()}
+        exits.close()
+
+
+def test_default_routes_are_what_kvm_starts_with() -> None:
+    with pic_machine() as vm:
+        kvm(vm).set_routes(default_routes())
+        exits = vm.exits(TIMEOUT_S)
+        next(exits)
+        vm.vm.set_irq_line(4, True)
+        assert next(exits) == mark()
+        exits.close()
+
+
+def test_routes_to_an_unknown_chip_are_refused() -> None:
+    with pykvm.VM(memory="1M", irqchip="full") as vm, pytest.raises(UsageError, match="ioapic"):
+        kvm(vm).set_routes([PinRoute(0, "apic", 0)])
+
+
+def test_an_eventfd_drives_one_line_only() -> None:
+    fd = os.eventfd(0)
+    with pykvm.VM(memory="1M", irqchip="full") as vm:
+        kvm(vm).add_irqfd(fd, 4)
+        with pytest.raises(KvmError, match="bound"):
+            kvm(vm).add_irqfd(fd, 4)
+    os.close(fd)
+
+
+def test_chips_come_once_and_before_processors() -> None:
+    with pykvm.VM(memory="1M", irqchip="full", pit=True) as vm:
+        with pytest.raises(KvmError, match="has a PIT"):
+            kvm(vm).create_pit()
+        with pytest.raises(KvmError, match="has interrupt chips"):
+            kvm(vm).create_irqchip("full")
+        with pytest.raises(UsageError, match="full or split"):
+            kvm(vm).create_irqchip("pic")
+    with pykvm.VM(memory="1M") as vm, pytest.raises(KvmError, match="before the first vCPU"):
+        kvm(vm).create_irqchip("full")

@@ -1,0 +1,112 @@
+"""MSR accesses that come out as exits and are answered from Python."""
+
+from __future__ import annotations
+
+import pytest
+
+import pykvm
+from pykvm.backend.kvm.msr_exits import MsrExitReason, MsrTrap
+from pykvm.backend.kvm.vm import KvmVm
+from pykvm.errors import UsageError
+from pykvm.exits import Halt, MsrRead, MsrWrite, Shutdown
+from pykvm.machine import Machine
+
+TIMEOUT_S = 5
+UNKNOWN_MSR = 0x1234_5678
+SYSENTER_EIP = 0x176
+
+READ = "mov ecx, {0}\nrdmsr\nhlt"
+WRITE = "mov ecx, {0}\nmov eax, 0x11\nmov edx, 0x22\nwrmsr\nhlt"
+
+
+def machine(source: str) -> tuple[Machine, KvmVm]:
+    """A machine with a guest, and its KVM side."""
+    vm = pykvm.VM(memory="1M")
+    vm.load(pykvm.assemble(source))
+    assert isinstance(vm.vm, KvmVm)
+    return vm, vm.vm
+
+
+def test_a_read_of_an_unknown_msr_is_answered() -> None:
+    vm, kvm = machine(READ.format(UNKNOWN_MSR))
+    with vm:
+        kvm.enable_msr_exits()
+        exits = vm.exits(TIMEOUT_S)
+        assert next(exits) == MsrRead(UNKNOWN_MSR)
+        vm.answer(0x1111_2222_3333_4444)
+        assert next(exits) == Halt()
+        assert (vm.registers.rax, vm.registers.rdx) == (0x3333_4444, 0x1111_2222)
+
+
+def test_a_write_of_an_unknown_msr_is_accepted() -> None:
+    vm, kvm = machine(WRITE.format(UNKNOWN_MSR))
+    with vm:
+        kvm.enable_msr_exits()
+        exits = vm.exits(TIMEOUT_S)
+        assert next(exits) == MsrWrite(UNKNOWN_MSR, 0x22_0000_0011)
+        vm.answer(0)
+        assert next(exits) == Halt()
+
+
+@pytest.mark.parametrize("source", [READ, WRITE])
+def test_a_fault_is_a_gp_in_the_guest(source: str) -> None:
+    vm, kvm = machine(source.format(UNKNOWN_MSR))
+    with vm:
+        kvm.enable_msr_exits()
+        exits = vm.exits(TIMEOUT_S)
+        assert isinstance(next(exits), MsrRead | MsrWrite)
+        vm.answer(0, fault=True)
+        assert next(exits) == Shutdown()  # there is no IDT
+
+
+def test_an_unanswered_access_faults() -> None:
+    vm, kvm = machine(READ.format(UNKNOWN_MSR))
+    with vm:
+        kvm.enable_msr_exits()
+        assert vm.run(TIMEOUT_S).outcome is pykvm.Outcome.SHUTDOWN
+        assert vm.result.exits == {"MsrRead": 1, "Shutdown": 1}
+
+
+def test_a_trapped_msr_exits_though_kvm_knows_it() -> None:
+    vm, kvm = machine(READ.format(SYSENTER_EIP))
+    with vm:
+        kvm.enable_msr_exits(MsrExitReason.FILTER)
+        kvm.trap_msrs([MsrTrap(range(SYSENTER_EIP, SYSENTER_EIP + 1))])
+        exits = vm.exits(TIMEOUT_S)
+        assert next(exits) == MsrRead(SYSENTER_EIP)
+        vm.answer(5)
+        assert next(exits) == Halt()
+        assert vm.registers.rax == 5
+
+
+def test_a_trap_on_writes_lets_reads_through() -> None:
+    vm, kvm = machine(f"mov ecx, {SYSENTER_EIP}\nrdmsr\nwrmsr\nhlt")
+    with vm:
+        kvm.enable_msr_exits(MsrExitReason.FILTER)
+        kvm.trap_msrs([MsrTrap(range(SYSENTER_EIP, SYSENTER_EIP + 1), reads=False)])
+        vm.vcpu.set_msrs({SYSENTER_EIP: 0x9_0000_0008})
+        exits = vm.exits(TIMEOUT_S)
+        assert next(exits) == MsrWrite(SYSENTER_EIP, 0x9_0000_0008)
+        exits.close()
+
+
+def test_traps_are_replaced() -> None:
+    vm, kvm = machine(READ.format(SYSENTER_EIP))
+    with vm:
+        kvm.enable_msr_exits(MsrExitReason.FILTER)
+        kvm.trap_msrs([MsrTrap(range(SYSENTER_EIP, SYSENTER_EIP + 1))])
+        kvm.trap_msrs([])
+        assert next(vm.exits(TIMEOUT_S)) == Halt()
+
+
+def test_impossible_traps_are_refused() -> None:
+    vm, kvm = machine("hlt")
+    with vm:
+        for traps in [
+            [MsrTrap(range(0))],
+            [MsrTrap(range(0, 10, 2))],
+            [MsrTrap(range(0x10_0000))],
+            [MsrTrap(range(1))] * 17,
+        ]:
+            with pytest.raises(UsageError):
+                kvm.trap_msrs(traps)
