@@ -6,12 +6,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import TracebackType
 from typing import BinaryIO
 
 from pykvm import layout
 from pykvm.backend import Vcpu, kinds, open_backend
 from pykvm.bus import Bus
+from pykvm.devices import cmos, serial
 from pykvm.devices.debugcon import IDENT, DebugConsole
 from pykvm.devices.exit import ExitPort, IsaDebugExit
 from pykvm.devices.scratch import Scratch
@@ -39,7 +41,7 @@ from pykvm.output import Output
 from pykvm.registers import RegisterFile
 from pykvm.result import STATUS_DIED, STATUS_INTERRUPTED, STATUS_TIMEOUT, Outcome, Result
 
-DEVICES = ("debugcon", "exit", "scratch")
+DEVICES = ("debugcon", "exit", "scratch", "serial", "cmos")
 MAX_CPUS = 64
 MAX_TIMEOUT_S = 1e9
 NS_PER_S = 1_000_000_000
@@ -96,6 +98,8 @@ class Machine:
         self.output = Output(output)
         self.append = append
         self.image: Image | None = None
+        self.serial: serial.Serial | None = None
+        self.cmos: cmos.Cmos | None = None
         self.observer: Callable[[Vcpu, Exit], None] | None = None
         self._take_console: Callable[[], bytes] | None = None
         self._pending: Exit | None = None
@@ -143,6 +147,14 @@ class Machine:
                 self.mmio.claim(
                     layout.SCRATCH_BASE, layout.SCRATCH_SIZE, Scratch(layout.SCRATCH_SIZE)
                 )
+            case "serial":
+                irq = partial(self.vm.set_irq_line, layout.COM1_IRQ)
+                self.serial = serial.Serial(self.output.write, irq)
+                self.ports.claim(layout.COM1_PORT, serial.SIZE, self.serial)
+            case "cmos":
+                low, *high = (region.size_bytes for region in self.memory.regions)
+                self.cmos = cmos.Cmos(low, sum(high))
+                self.ports.claim(layout.CMOS_PORT, cmos.SIZE, self.cmos)
 
     def _end(self, status: int) -> None:
         """The guest has ended the run: stop every vCPU at its next entry."""
@@ -231,6 +243,21 @@ class Machine:
         self.vcpu.answer(self._pending, value, fault=fault)
         self._answered = True
 
+    def feed(self, data: bytes) -> int:
+        """Send input to the serial port; any thread may do so, also during a run.
+
+        Returns:
+            How many bytes were taken; offer the rest again later.
+
+        Raises:
+            UsageError: the machine has no serial port.
+        """
+        with self._lock:
+            self._check_open()
+            if self.serial is None:
+                raise UsageError("this machine has no serial port to feed")
+            return self.serial.feed(data)
+
     def stop(self) -> None:
         """End the run under way, or the next one; any thread may call it."""
         self._check_open()
@@ -299,8 +326,13 @@ class Machine:
         writers: dict[int, Callable[[int], None]],
         readers: dict[int, Callable[[], int]],
     ) -> None:
-        """Note who answered a single access, for processors that need no lock."""
+        """Note who answered a single access, for processors that need no lock.
+
+        Not while a console holds output: that comes before what the next device prints.
+        """
         if len(self.vcpus) > 1 or len(writers) + len(readers) >= ROUTES_MAX:
+            return
+        if key & kinds.OUTPUT_PENDING:
             return
         match exit:
             case PortOut(port, size, _, 1) if write := self.ports.writer(port, size):
@@ -426,11 +458,12 @@ class Machine:
 
     def close(self) -> None:
         """Give memory and file descriptors back. Calling it again does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        self.vm.close()
-        self.memory.close()
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self.vm.close()
+            self.memory.close()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -1,0 +1,334 @@
+"""CMOS memory and the real-time clock in it. Source: Motorola MC146818 data sheet.
+
+Time is the host's, moved by what the guest sets. Nothing runs between accesses: flags are
+worked out when they are read, and the interrupt output is not driven.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
+
+from pykvm.devices.bytewise import Bytewise
+
+SIZE = 2
+INDEX, DATA = 0, 1
+RAM_SIZE = 128
+NMI_MASK = 0x80  # shares the index port; there is no NMI to mask
+
+
+class Reg:
+    """Indices. 0 to 9 and CENTURY are the time, the rest but A to D is memory."""
+
+    SECONDS = 0x00
+    SECONDS_ALARM = 0x01
+    MINUTES = 0x02
+    MINUTES_ALARM = 0x03
+    HOURS = 0x04
+    HOURS_ALARM = 0x05
+    WEEKDAY = 0x06  # 1 is Sunday
+    DAY = 0x07
+    MONTH = 0x08
+    YEAR = 0x09
+    A, B, C, D = 0x0A, 0x0B, 0x0C, 0x0D
+    EQUIPMENT = 0x14
+    BASE_KIB = 0x15  # two bytes: memory below 640 KiB
+    EXTENDED_KIB = 0x17  # two bytes: memory above 1 MiB
+    CHECKSUM = 0x2E  # two bytes, high one first: sum of 0x10 to 0x2D
+    EXTENDED_KIB_FOUND = 0x30  # two bytes: the same, as the firmware counted it
+    CENTURY = 0x32
+    ABOVE_16M = 0x34  # two bytes: 64 KiB blocks between 16 MiB and 4 GiB
+    ABOVE_4G = 0x5B  # three bytes: 64 KiB blocks
+
+
+class A:
+    """Register A."""
+
+    UIP = 1 << 7  # update in progress: the time is about to change
+    DIVIDER_32768HZ = 0b010 << 4
+    RATE = 0x0F  # period of the periodic flag
+    RATE_1024HZ = 6
+
+
+class B:
+    """Register B."""
+
+    SET = 1 << 7  # updates stop while the time is set
+    PIE = 1 << 6  # periodic interrupt
+    AIE = 1 << 5  # alarm interrupt
+    UIE = 1 << 4  # update-ended interrupt
+    DM = 1 << 2  # time is binary, not BCD
+    H24 = 1 << 1  # hours 0 to 23, not 1 to 12 with PM in bit 7
+
+
+class C:
+    """Register C; reading clears it."""
+
+    IRQF = 1 << 7  # an enabled flag is set
+    PF = 1 << 6
+    AF = 1 << 5
+    UF = 1 << 4
+
+
+class D:
+    """Register D."""
+
+    VRT = 1 << 7  # the battery is good
+
+
+_PM = 0x80
+_DONT_CARE = 0xC0
+_ALARMED = (Reg.SECONDS, Reg.MINUTES, Reg.HOURS)
+_ALARMS = (Reg.SECONDS_ALARM, Reg.MINUTES_ALARM, Reg.HOURS_ALARM)
+_TIME = frozenset((*_ALARMED, Reg.WEEKDAY, Reg.DAY, Reg.MONTH, Reg.YEAR, Reg.CENTURY))
+_UPDATE_US = 244 + 1984  # warning and update cycle, from the data sheet's table of times
+_EQUIPMENT_FPU = 1 << 1
+_BASE_KIB = 640
+_BLOCK_SIZE = 0x1_0000
+
+
+class _Time(NamedTuple):
+    """What the time registers hold; while they are being set it need not be a date."""
+
+    year: int
+    month: int
+    day: int
+    hour: int
+    minute: int
+    second: int
+
+    @classmethod
+    def of(cls, time: datetime) -> _Time:
+        return cls(time.year, time.month, time.day, time.hour, time.minute, time.second)
+
+    @property
+    def weekday(self) -> int:
+        try:
+            return date(self.year, self.month, self.day).isoweekday() % 7 + 1
+        except ValueError:
+            return 1
+
+
+def utc_now() -> datetime:
+    """The host's time, as the clock of a PC that runs on UTC."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+class Cmos(Bytewise):
+    """Index and data register, 128 bytes behind them.
+
+    Args:
+        low_bytes: memory below 4 GiB.
+        high_bytes: memory above 4 GiB.
+        clock: gives the time, without a time zone.
+
+    Attributes:
+        clock: may be replaced at any time.
+    """
+
+    def __init__(
+        self, low_bytes: int, high_bytes: int = 0, clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        self.clock = clock
+        self._index = Reg.D
+        self._ram = bytearray(RAM_SIZE)
+        self._a = A.DIVIDER_32768HZ | A.RATE_1024HZ
+        self._b = B.H24
+        self._offset = timedelta(0)
+        self._held: _Time | None = None  # the time while it stands still for SET
+        self._uip_at: datetime | None = None
+        self._flags_at = self._now()
+        self._fill(low_bytes, high_bytes)
+
+    def _fill(self, low_bytes: int, high_bytes: int) -> None:
+        ram = self._ram
+        ram[Reg.EQUIPMENT] = _EQUIPMENT_FPU
+        extended_kib = max(0, low_bytes - (1 << 20)) >> 10
+        above_16m = max(0, low_bytes - (16 << 20)) // _BLOCK_SIZE
+        for index, size_bytes, value in (
+            (Reg.BASE_KIB, 2, _BASE_KIB),
+            (Reg.EXTENDED_KIB, 2, extended_kib),
+            (Reg.EXTENDED_KIB_FOUND, 2, extended_kib),
+            (Reg.ABOVE_16M, 2, above_16m),
+            (Reg.ABOVE_4G, 3, high_bytes // _BLOCK_SIZE),
+        ):
+            most = (1 << 8 * size_bytes) - 1
+            ram[index : index + size_bytes] = min(value, most).to_bytes(size_bytes, "little")
+        checksum = sum(ram[0x10 : Reg.CHECKSUM])
+        ram[Reg.CHECKSUM : Reg.CHECKSUM + 2] = checksum.to_bytes(2, "big")
+
+    # Registers.
+
+    def read_byte(self, offset: int) -> int:
+        """The byte that the index selects; the index itself cannot be read."""
+        if offset == INDEX:
+            return 0xFF
+        match self._index:
+            case Reg.A:
+                return self._a | (A.UIP if self._updating() else 0)
+            case Reg.B:
+                return self._b
+            case Reg.C:
+                return self._read_flags()
+            case Reg.D:
+                return D.VRT
+            case index if index in _TIME:
+                return self._time_byte(index, self._held or _Time.of(self._now()))
+        return self._ram[self._index]
+
+    def write_byte(self, offset: int, value: int) -> None:
+        """Select a byte or write it; C, D and the UIP bit are read-only."""
+        if offset == INDEX:
+            self._index = value & ~NMI_MASK
+            return
+        match self._index:
+            case Reg.A:
+                self._a = value & ~A.UIP
+            case Reg.B:
+                self._write_b(value)
+            case Reg.C | Reg.D:
+                pass
+            case index if index in _TIME:
+                self._set_time(index, value)
+            case index:
+                self._ram[index] = value
+
+    def _write_b(self, value: int) -> None:
+        if value & B.SET and self._held is None:
+            self._held = _Time.of(self._now())
+        elif not value & B.SET and self._held is not None:
+            self._move_to(self._held)
+            self._held = None
+        self._b = value
+
+    # The time.
+
+    def _now(self) -> datetime:
+        try:
+            return self.clock() + self._offset
+        except OverflowError:
+            self._offset = timedelta(0)
+            return self.clock()
+
+    def _updating(self) -> bool:
+        """Whether the second is about to change. A clock that stands still shows it once."""
+        now = self._now()
+        if self._held is not None or now.microsecond < 1_000_000 - _UPDATE_US:
+            return False
+        seen, self._uip_at = self._uip_at, now
+        return now != seen
+
+    def _time_byte(self, index: int, time: _Time) -> int:
+        match index:
+            case Reg.SECONDS:
+                return self._encode(time.second)
+            case Reg.MINUTES:
+                return self._encode(time.minute)
+            case Reg.HOURS:
+                return self._encode_hour(time.hour)
+            case Reg.WEEKDAY:
+                return time.weekday
+            case Reg.DAY:
+                return self._encode(time.day)
+            case Reg.MONTH:
+                return self._encode(time.month)
+            case Reg.YEAR:
+                return self._encode(time.year % 100)
+        return _to_bcd(time.year // 100)
+
+    def _set_time(self, index: int, value: int) -> None:
+        if self._held is not None:
+            self._held = self._changed(self._held, index, value)
+        else:
+            self._move_to(self._changed(_Time.of(self._now()), index, value))
+
+    def _changed(self, time: _Time, index: int, value: int) -> _Time:
+        match index:
+            case Reg.SECONDS:
+                return time._replace(second=self._decode(value))
+            case Reg.MINUTES:
+                return time._replace(minute=self._decode(value))
+            case Reg.HOURS:
+                return time._replace(hour=self._decode_hour(value))
+            case Reg.DAY:
+                return time._replace(day=self._decode(value))
+            case Reg.MONTH:
+                return time._replace(month=self._decode(value))
+            case Reg.YEAR:
+                return time._replace(year=time.year // 100 * 100 + self._decode(value) % 100)
+            case Reg.CENTURY:
+                return time._replace(year=_from_bcd(value) % 100 * 100 + time.year % 100)
+        return time  # the weekday follows from the date
+
+    def _move_to(self, time: _Time) -> None:
+        """Go on from `time`; one that is no date is ignored."""
+        try:
+            start = datetime(*time)
+        except ValueError:
+            return
+        self._offset = start - self.clock()
+        self._flags_at = start
+
+    def _encode(self, value: int) -> int:
+        return value if self._b & B.DM else _to_bcd(value)
+
+    def _decode(self, value: int) -> int:
+        return value if self._b & B.DM else _from_bcd(value)
+
+    def _encode_hour(self, hour: int) -> int:
+        if self._b & B.H24:
+            return self._encode(hour)
+        return self._encode((hour + 11) % 12 + 1) | (_PM if hour >= 12 else 0)
+
+    def _decode_hour(self, value: int) -> int:
+        if self._b & B.H24:
+            return self._decode(value)
+        return self._decode(value & ~_PM) % 12 + (12 if value & _PM else 0)
+
+    # Flags.
+
+    def _read_flags(self) -> int:
+        """What has happened since the last read; nothing does while SET holds the time."""
+        if self._held is not None:
+            return 0
+        before, now = self._flags_at, self._now()
+        self._flags_at = now
+        flags = 0
+        if now.replace(microsecond=0) > before.replace(microsecond=0):
+            flags |= C.UF
+        if self._periods(now) > self._periods(before):
+            flags |= C.PF
+        if self._alarm_between(before, now):
+            flags |= C.AF
+        enabled = self._b & (B.PIE | B.AIE | B.UIE)
+        return flags | (C.IRQF if flags & enabled else 0)
+
+    def _periods(self, time: datetime) -> int:
+        """How many periods of register A's rate fit before `time`. Source: table 5."""
+        rate = self._a & A.RATE
+        if rate == 0:
+            return 0
+        hz = 1 << 16 - rate if rate > 2 else 1 << 9 - rate
+        microseconds = (time - datetime.min) // timedelta(microseconds=1)
+        return microseconds * hz // 1_000_000
+
+    def _alarm_between(self, before: datetime, now: datetime) -> bool:
+        """Whether the alarm's time came; a day holds every time there is."""
+        alarms = [self._ram[index] for index in _ALARMS]
+        time = before.replace(microsecond=0)
+        for _ in range(min(int((now - time).total_seconds()), 86_400)):
+            time += timedelta(seconds=1)
+            parts = _Time.of(time)
+            current = [self._time_byte(index, parts) for index in _ALARMED]
+            if all(a >= _DONT_CARE or a == c for a, c in zip(alarms, current, strict=True)):
+                return True
+        return False
+
+
+def _to_bcd(value: int) -> int:
+    return value // 10 << 4 | value % 10
+
+
+def _from_bcd(value: int) -> int:
+    return (value >> 4) * 10 + (value & 0xF)

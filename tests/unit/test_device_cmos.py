@@ -1,0 +1,213 @@
+"""CMOS memory and the real-time clock, against a clock that the test holds."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pykvm
+from pykvm.devices.cmos import A, B, C, Cmos, D, Reg
+
+GIB, MIB = 1 << 30, 1 << 20
+NOON = datetime(2024, 2, 29, 15, 4, 5)  # a Thursday
+
+
+class Chip:
+    """A CMOS chip whose time the test moves."""
+
+    def __init__(self, now: datetime = NOON, low_bytes: int = 16 * MIB, high_bytes: int = 0):
+        self.now = now
+        self.cmos = Cmos(low_bytes, high_bytes, lambda: self.now)
+
+    def __getitem__(self, index: int) -> int:
+        self.cmos.write(0, 1, index)
+        return self.cmos.read(1, 1)
+
+    def __setitem__(self, index: int, value: int) -> None:
+        self.cmos.write(0, 1, index)
+        self.cmos.write(1, 1, value)
+
+    def number(self, index: int, size_bytes: int) -> int:
+        return sum(self[index + i] << 8 * i for i in range(size_bytes))
+
+    def time(self) -> list[int]:
+        return [self[index] for index in (Reg.CENTURY, 9, 8, 7, 4, 2, 0)]
+
+    def forward(self, **how_far: float) -> None:
+        self.now += timedelta(**how_far)
+
+
+def test_time_is_bcd_and_24_hours_after_reset() -> None:
+    chip = Chip()
+    assert chip.time() == [0x20, 0x24, 0x02, 0x29, 0x15, 0x04, 0x05]
+    assert chip[Reg.WEEKDAY] == 5
+
+
+def test_time_in_binary() -> None:
+    chip = Chip()
+    chip[Reg.B] = B.DM | B.H24
+    assert chip.time() == [0x20, 24, 2, 29, 15, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("hour", "expected"), [(0, 0x12), (1, 0x01), (11, 0x11), (12, 0x92), (13, 0x81), (23, 0x91)]
+)
+def test_hours_of_a_12_hour_clock(hour: int, expected: int) -> None:
+    chip = Chip(NOON.replace(hour=hour))
+    chip[Reg.B] = 0
+    assert chip[Reg.HOURS] == expected
+
+
+def test_index_ignores_the_nmi_bit_and_cannot_be_read() -> None:
+    chip = Chip()
+    assert chip[0x80 | Reg.SECONDS] == 0x05
+    assert chip.cmos.read(0, 1) == 0xFF
+
+
+def test_a_16_bit_write_selects_and_writes() -> None:
+    chip = Chip()
+    chip.cmos.write(0, 2, 0xAB40)
+    assert chip[0x40] == 0xAB
+
+
+@pytest.mark.parametrize("how", [B.H24, B.H24 | B.DM, 0, B.DM])
+def test_time_that_is_set_comes_back_and_goes_on(how: int) -> None:
+    source = Chip(datetime(1999, 12, 31, 23, 59, 58))
+    chip = Chip()
+    source[Reg.B] = how
+    chip[Reg.B] = how | B.SET
+    for index in (8, 7, 9, Reg.CENTURY, 4, 2, 0):  # February, 31st on the way
+        chip[index] = source[index]
+    chip.forward(seconds=100)
+    assert chip.time() == source.time()
+    chip[Reg.B] = how
+    assert chip.time() == source.time()
+    chip.forward(seconds=2)
+    source.forward(seconds=2)
+    assert chip.time() == source.time()
+
+
+def test_a_date_that_cannot_be_is_ignored() -> None:
+    chip = Chip()
+    chip[Reg.MONTH] = 0x13
+    chip[Reg.HOURS] = 0x42
+    assert chip.time() == [0x20, 0x24, 0x02, 0x29, 0x15, 0x04, 0x05]
+
+
+def test_update_in_progress_comes_and_goes() -> None:
+    chip = Chip()
+    assert not chip[Reg.A] & A.UIP
+    chip.forward(microseconds=999_000)
+    assert chip[Reg.A] & A.UIP
+    chip.forward(microseconds=1_000)
+    assert not chip[Reg.A] & A.UIP
+
+
+def test_a_clock_that_stands_still_does_not_hold_a_guest_up() -> None:
+    chip = Chip(NOON.replace(microsecond=999_999))
+    assert not all(chip[Reg.A] & A.UIP for _ in range(3))
+
+
+def test_no_update_while_time_is_set() -> None:
+    chip = Chip(NOON.replace(microsecond=999_999))
+    chip[Reg.B] = B.SET | B.H24
+    assert not chip[Reg.A] & A.UIP
+    assert chip[Reg.C] == 0
+
+
+def test_flags_say_what_happened_and_reading_clears_them() -> None:
+    chip = Chip()
+    assert chip[Reg.C] == 0
+    chip.forward(seconds=1)
+    assert chip[Reg.C] == C.UF | C.PF
+    assert chip[Reg.C] == 0
+    chip[Reg.B] = B.H24 | B.UIE
+    chip.forward(seconds=1)
+    assert chip[Reg.C] == C.IRQF | C.UF | C.PF
+
+
+def test_periodic_flag_keeps_register_a_s_rate() -> None:
+    chip = Chip()
+    chip.forward(microseconds=900)
+    assert not chip[Reg.C] & C.PF
+    chip.forward(microseconds=100)
+    assert chip[Reg.C] & C.PF
+    chip[Reg.A] = A.DIVIDER_32768HZ | 15  # 2 Hz
+    chip.forward(milliseconds=400)
+    assert not chip[Reg.C] & C.PF
+    chip.forward(milliseconds=100)
+    assert chip[Reg.C] & C.PF
+
+
+def test_alarm_at_a_time_and_at_any_hour() -> None:
+    chip = Chip()
+    chip[Reg.SECONDS_ALARM], chip[Reg.MINUTES_ALARM], chip[Reg.HOURS_ALARM] = 0x00, 0x30, 0x16
+    chip.forward(hours=1)
+    assert not chip[Reg.C] & C.AF
+    chip.forward(minutes=30)
+    assert chip[Reg.C] & C.AF
+    chip[Reg.HOURS_ALARM] = 0xFF
+    chip.forward(hours=1)
+    assert chip[Reg.C] & C.AF
+
+
+def test_registers_c_and_d_are_read_only() -> None:
+    chip = Chip()
+    chip[Reg.C] = chip[Reg.D] = 0xFF
+    assert chip[Reg.C] == 0
+    assert chip[Reg.D] == D.VRT
+
+
+@pytest.mark.parametrize(
+    ("low_bytes", "high_bytes", "extended_kib", "above_16m", "above_4g"),
+    [
+        (1 * MIB, 0, 0, 0, 0),
+        (16 * MIB, 0, 15 * 1024, 0, 0),
+        (48 * MIB, 0, 47 * 1024, 512, 0),
+        (3 * GIB, 5 * GIB, 0xFFFF, (3 * GIB - 16 * MIB) >> 16, 5 * GIB >> 16),
+    ],
+)
+def test_memory_size(
+    low_bytes: int, high_bytes: int, extended_kib: int, above_16m: int, above_4g: int
+) -> None:
+    chip = Chip(low_bytes=low_bytes, high_bytes=high_bytes)
+    assert chip.number(Reg.BASE_KIB, 2) == 640
+    assert chip.number(Reg.EXTENDED_KIB, 2) == extended_kib
+    assert chip.number(Reg.EXTENDED_KIB_FOUND, 2) == extended_kib
+    assert chip.number(Reg.ABOVE_16M, 2) == above_16m
+    assert chip.number(Reg.ABOVE_4G, 3) == above_4g
+
+
+def test_checksum_holds() -> None:
+    chip = Chip(low_bytes=64 * MIB)
+    total = sum(chip[index] for index in range(0x10, 0x2E))
+    assert chip[Reg.CHECKSUM] << 8 | chip[Reg.CHECKSUM + 1] == total
+
+
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.integers(0, 1), st.integers(0, 0xFF), st.floats(0, 2)),
+        max_size=200,
+    )
+)
+def test_random_traffic_raises_nothing(traffic: list[tuple[bool, int, int, float]]) -> None:
+    chip = Chip()
+    for is_write, offset, value, seconds in traffic:
+        if is_write:
+            chip.cmos.write(offset, 1, value)
+        else:
+            assert 0 <= chip.cmos.read(offset, 1) <= 0xFF
+        chip.forward(seconds=seconds)
+    assert len(chip.cmos._ram) == 128
+
+
+def test_a_guest_reads_the_year() -> None:
+    source = "mov al, 9\nout 0x70, al\nin al, 0x71\nout 0xe9, al\nhlt"
+    with pykvm.VM(memory="1M") as vm:
+        assert vm.cmos is not None
+        vm.cmos.clock = lambda: NOON
+        vm.load(pykvm.assemble(source))
+        assert vm.run(timeout=5).output == b"\x24"
