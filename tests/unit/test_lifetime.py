@@ -49,6 +49,7 @@ def fail_at_the_memory() -> None:
 
 
 def fail_for_want_of_descriptors() -> None:
+    gc.collect()  # a dropped machine's descriptors must not come free half-way
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest_free = os.dup(0)
     os.close(lowest_free)
