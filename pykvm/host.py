@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pykvm.errors import KvmUnavailable
 
 DEVICE = Path("/dev/kvm")
 DEVICE_NUMBER = os.makedev(10, 232)  # KVM_MINOR, Linux's admin-guide/devices.txt
-UDEV_RULE = 'KERNEL=="kvm", GROUP="kvm", MODE="0660"'
+UDEV_RULE = 'KERNEL=="kvm", GROUP="kvm", MODE="0666"'
 
 _VENDOR_MODULES = ("kvm_intel", "kvm_amd", "kvm_pvm")
 _PARAMETERS = {
@@ -36,8 +35,7 @@ KIND_MEANINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class HugePages:
+class HugePages(NamedTuple):
     """One size of huge page.
 
     Attributes:
@@ -50,8 +48,7 @@ class HugePages:
     free: int
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(NamedTuple):
     """A host as the kernel describes it.
 
     Attributes:
@@ -82,7 +79,7 @@ class Host:
         return cls(
             cpu=cpu.get("model name", "unknown"),
             flags=frozenset(cpu.get("flags", "").split()) & {"vmx", "svm", "hypervisor"},
-            kernel=platform.release(),
+            kernel=os.uname().release,
             modules=modules,
             parameters=_parameters(root / "sys/module", modules),
             huge_pages=_huge_pages(root / "sys/kernel/mm/hugepages"),
