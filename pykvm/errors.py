@@ -47,6 +47,22 @@ class MissingCapability(PykvmError):
         self.name = name
 
 
+class CpuModelError(PykvmError):
+    """A CPU model has features that this host cannot give to guests.
+
+    Attributes:
+        model: its name.
+        missing: the features, by their names in /proc/cpuinfo.
+    """
+
+    def __init__(self, model: str, missing: list[str]) -> None:
+        super().__init__(
+            f"this host cannot be a {model}: it lacks {', '.join(missing)}; choose another CPU"
+        )
+        self.model = model
+        self.missing = missing
+
+
 class KvmError(PykvmError):
     """A KVM system call failed.
 

@@ -56,7 +56,8 @@ class Machine:
         memory: RAM in bytes or as "1M"; at least 1 MiB, whole pages.
         backend: "auto", "kvm".
         cpus: number of vCPUs; more than one brings the full irqchip.
-        cpu: CPU model, "host" for what the host's KVM supports.
+        cpu: CPU model: "host" for what the host's KVM supports, or one of
+            `pykvm.cpumodel.MODELS`, which is the same everywhere.
         irqchip: "none", "full" (PIC, I/O APIC, local APICs) or "split" (local APICs).
         pit: the 8254 timer; brings the full irqchip.
         backing: "anonymous", "memfd" or "huge".
@@ -119,7 +120,7 @@ class Machine:
                 self.vm.create_irqchip("full" if irqchip == "none" else irqchip)
             if pit:
                 self.vm.create_pit()
-            self.vcpus = tuple(self.vm.create_vcpu(index, cpu) for index in range(cpus))
+            self.vcpus = tuple(self.vm.create_vcpu(index, cpu, cpus) for index in range(cpus))
             for name in devices:
                 self._wire(name)
         except BaseException:
@@ -462,8 +463,8 @@ class Machine:
             if self._closed:
                 return
             self._closed = True
+            self.memory.close()  # before the VM, which costs the kernel far less
             self.vm.close()
-            self.memory.close()
 
     def _check_open(self) -> None:
         if self._closed:

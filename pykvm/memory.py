@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from bisect import bisect_right
+from contextlib import suppress
 from enum import Enum
 from typing import Any
 
@@ -100,10 +101,11 @@ class Region:
         return mapped
 
     def close(self) -> None:
-        """Unmap; views handed out before become invalid."""
+        """Unmap, or where somebody still holds a view, leave that to the view's end."""
         self.view.release()
         ffi.release(self._buffer)
-        self._map.close()
+        with suppress(BufferError):
+            self._map.close()
         if self.fd is not None:
             os.close(self.fd)
             self.fd = None

@@ -109,8 +109,8 @@ class Vm(Protocol):
         """Let the guest see a region."""
         ...
 
-    def create_vcpu(self, index: int, cpu: str) -> Vcpu:
-        """Add a processor of the named model."""
+    def create_vcpu(self, index: int, cpu: str, count: int = 1) -> Vcpu:
+        """Add a processor of the named model to a machine that has `count` of them."""
         ...
 
     def create_irqchip(self, kind: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 import pykvm
 from pykvm.backend.kvm import System
 from pykvm.backend.kvm.vm import KvmVm
-from pykvm.errors import KvmError, LayoutError
+from pykvm.errors import ClosedError, KvmError, LayoutError
 from pykvm.exits import Halt, MmioRead, MmioWrite
 from pykvm.layout import MIB, PAGE_SIZE
 from pykvm.machine import Machine
@@ -48,6 +48,16 @@ def test_memory_of_a_memfd_is_the_files() -> None:
             assert file.read()[0x10:0x15] == b"guest"
     finally:
         memory.close()
+
+
+def test_a_view_may_outlive_its_machine() -> None:
+    vm = pykvm.VM(memory="1M")
+    view = vm.memory.view(0x1000, 4)
+    view[:] = b"kept"
+    vm.close()
+    assert bytes(view) == b"kept"
+    with pytest.raises(ClosedError):
+        vm.memory.view(0x1000, 4)
 
 
 def test_a_readonly_slot_is_read_directly_and_written_by_exit() -> None:

@@ -11,6 +11,7 @@ from pykvm.backend.kvm.vcpu import KvmVcpu
 from pykvm.backend.kvm.vm import KvmVm
 from pykvm.errors import ClosedError, KvmError, MissingCapability, UsageError
 from pykvm.machine import Machine
+from pykvm.registers import Registers, Table
 from pykvm.state import Clock, DebugRegisters, Events, Fpu, MpState
 
 TIMEOUT_S = 5
@@ -200,3 +201,25 @@ def test_state_of_a_closed_machine_is_one_clear_error() -> None:
     for access in (processor.get_fpu, processor.get_registers, machine.get_clock, processor.nmi):
         with pytest.raises(ClosedError):
             access()
+
+
+def test_every_register_is_kept() -> None:
+    with pykvm.VM(memory="1M") as vm:
+        vm.load(pykvm.assemble("hlt"))
+        special = vm.vcpu.get_special()
+        special.fs = dataclasses.replace(special.fs, base=0x1234_5678_9ABC, avl=1)
+        special.gdt, special.idt = Table(0x1111, 0x22), Table(0x3333, 0x44)
+        special.cr2, special.cr8 = 0x7777, 5
+        vm.vcpu.set_special(special)
+        assert vm.vcpu.get_special() == special
+        general = Registers(*range(1, 17), rip=0x8888, rflags=0x202)
+        vm.vcpu.set_registers(general)
+        assert vm.vcpu.get_registers() == general
+
+
+def test_special_registers_leave_a_pending_interrupt_alone() -> None:
+    with pykvm.VM(memory="1M") as vm:
+        cpu(vm).interrupt(0x20)
+        assert cpu(vm).get_events().interrupt_injected
+        cpu(vm).set_special(cpu(vm).get_special())
+        assert cpu(vm).get_events().interrupt_injected

@@ -1,27 +1,127 @@
-"""CPUID: what the guest is told about its processor."""
+"""CPUID: what a vCPU tells its guest about its processor."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
-from pykvm._native import ffi
+from pykvm import cpumodel
+from pykvm._native import ffi, lib
 from pykvm.backend.kvm.calls import call
 from pykvm.backend.kvm.system import System
-from pykvm.errors import UsageError
+from pykvm.cpumodel import CpuidEntry
+from pykvm.errors import CpuModelError
 
-MODELS = ("host",)
 MAX_ENTRIES = 256
+_TOPOLOGY_LEAVES = (0xB, 0x1F)
+
+# What a vCPU has once it is told the supported set: kvm_pvm adds what it cannot hide from
+# CPL 3 to any CPUID, though it does not count it as supported.
+_granted: dict[System, tuple[CpuidEntry, ...]] = {}
 
 
-def supported(system: System) -> Any:
-    """The host's supported set. Source: api.rst §4.46."""
+@lru_cache(maxsize=1)
+def supported(system: System) -> tuple[CpuidEntry, ...]:
+    """What the host's KVM offers to guests; asked once, since it is slow. Source: api.rst §4.46."""
     raw = ffi.new("struct kvm_cpuid2 *", {"nent": MAX_ENTRIES, "entries": MAX_ENTRIES})
     call(system.fd, "KVM_GET_SUPPORTED_CPUID", raw)
+    return _entries(raw)
+
+
+def apply(system: System, fd: int, model: str, index: int, count: int) -> None:
+    """Give a vCPU the named model.
+
+    Args:
+        index: of the vCPU; its APIC id.
+        count: how many the machine has.
+
+    Raises:
+        UsageError: there is no such model.
+        CpuModelError: the host's KVM lacks a feature of the model.
+
+    Source: api.rst §4.20.
+    """
+    raw = _prepared(system, model, index, count)
+    if missing := _missing(system, fd, model):
+        raise CpuModelError(model, missing)
+    call(fd, "KVM_SET_CPUID2", raw)
+
+
+def read(fd: int) -> tuple[CpuidEntry, ...]:
+    """What a vCPU tells its guest. Source: api.rst, KVM_GET_CPUID2."""
+    raw = ffi.new("struct kvm_cpuid2 *", {"nent": MAX_ENTRIES, "entries": MAX_ENTRIES})
+    call(fd, "KVM_GET_CPUID2", raw)
+    return _entries(raw)
+
+
+def _missing(system: System, fd: int, name: str) -> list[str]:
+    """Features of a model that KVM does not give to a vCPU."""
+    model = cpumodel.find(name)
+    if model is None or not model.missing(supported(system)):
+        return []
+    if system not in _granted:
+        call(fd, "KVM_SET_CPUID2", _prepared(system, cpumodel.HOST, 0, 1))
+        _granted[system] = read(fd)
+    return model.missing(_granted[system])
+
+
+@lru_cache(maxsize=64)
+def _prepared(system: System, name: str, index: int, count: int) -> Any:
+    model = cpumodel.find(name)
+    if model is None:
+        return _raw(_of_host(supported(system), index, count))
+    return _raw(model.entries(index, count))
+
+
+def _of_host(entries: Sequence[CpuidEntry], index: int, count: int) -> list[CpuidEntry]:
+    """The host's set with this machine's own topology; hypervisor leaves stay."""
+    leaves = {entry.function for entry in entries}
+    result = [
+        _place(entry, index, count) for entry in entries if entry.function not in _TOPOLOGY_LEAVES
+    ]
+    for function in _TOPOLOGY_LEAVES:
+        if function in leaves:
+            result += cpumodel.topology(function, index, count)
+    return result
+
+
+def _place(entry: CpuidEntry, index: int, count: int) -> CpuidEntry:
+    """A leaf that tells of topology, with this machine's; another as it is."""
+    match entry.function:
+        case 1:
+            return cpumodel.with_apic_id(entry, index, count)
+        case 4 if entry.eax:  # bits 31:26: cores of the package less one
+            return replace(entry, eax=entry.eax & 0x3FF_FFFF | min(count - 1, 0x3F) << 26)
+        case 0x8000_0008 if entry.ecx:  # AMD APM vol. 3, appendix E.4.7
+            width = (count - 1).bit_length()
+            return replace(entry, ecx=entry.ecx & ~0xF0FF | min(count - 1, 0xFF) | width << 12)
+        case 0x8000_001E:  # E.4.16
+            return replace(entry, eax=index, ebx=index & 0xFF, ecx=0)
+    return entry
+
+
+def _entries(raw: Any) -> tuple[CpuidEntry, ...]:
+    return tuple(
+        CpuidEntry(
+            each.function,
+            each.index if each.flags & lib.KVM_CPUID_FLAG_SIGNIFCANT_INDEX else None,
+            each.eax,
+            each.ebx,
+            each.ecx,
+            each.edx,
+        )
+        for each in raw.entries[0 : raw.nent]
+    )
+
+
+def _raw(entries: Sequence[CpuidEntry]) -> Any:
+    raw = ffi.new("struct kvm_cpuid2 *", {"nent": len(entries), "entries": len(entries)})
+    for position, entry in enumerate(entries):
+        each = raw.entries[position]
+        each.function, each.eax, each.ebx = entry.function, entry.eax, entry.ebx
+        each.ecx, each.edx = entry.ecx, entry.edx
+        if entry.index is not None:
+            each.index, each.flags = entry.index, lib.KVM_CPUID_FLAG_SIGNIFCANT_INDEX
     return raw
-
-
-def apply(system: System, fd: int, model: str, index: int) -> None:
-    """Give a vCPU the named model."""
-    if model not in MODELS:
-        raise UsageError(f"there is no CPU model {model!r}; choose one of {', '.join(MODELS)}")
-    call(fd, "KVM_SET_CPUID2", supported(system))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
-from pykvm._native import ffi
-from pykvm.backend.kvm import msrs
+from pykvm.backend.kvm import cpuid, msrs
 from pykvm.backend.kvm.handle import Handle
+from pykvm.backend.kvm.packed import Packed
+from pykvm.cpumodel import CpuidEntry
 from pykvm.registers import (
     CONTROL,
     GENERAL,
@@ -22,6 +24,25 @@ from pykvm.registers import (
 
 # The declared tables and <linux/kvm.h> use the same names.
 _SEGMENT_FIELDS = tuple(each.name for each in fields(Segment))
+_TABLE_FIELDS = tuple(each.name for each in fields(Table))
+_GENERAL = Packed("struct kvm_regs", GENERAL)
+_SPECIAL = Packed(
+    "struct kvm_sregs",
+    [
+        *(f"{name}.{each}" for name in SEGMENTS for each in _SEGMENT_FIELDS),
+        *(f"{name}.{each}" for name in TABLES for each in _TABLE_FIELDS),
+        *CONTROL,
+    ],
+)
+_SEGMENT_STARTS = range(0, len(SEGMENTS) * len(_SEGMENT_FIELDS), len(_SEGMENT_FIELDS))
+_TABLE_STARTS = range(_SEGMENT_STARTS.stop, _SEGMENT_STARTS.stop + 2 * len(TABLES), 2)
+
+_general_values = attrgetter(*GENERAL)
+_segments_of = attrgetter(*SEGMENTS)
+_tables_of = attrgetter(*TABLES)
+_control_values = attrgetter(*CONTROL)
+_segment_values = attrgetter(*_SEGMENT_FIELDS)
+_table_values = attrgetter(*_TABLE_FIELDS)
 
 
 class RegisterAccess(Handle):
@@ -29,38 +50,41 @@ class RegisterAccess(Handle):
 
     def get_registers(self) -> Registers:
         """General registers. Source: api.rst §4.11."""
-        raw = ffi.new("struct kvm_regs *")
+        raw = _GENERAL.new()
         self.call("KVM_GET_REGS", raw)
-        return Registers(*[getattr(raw, name) for name in GENERAL])
+        return Registers(*_GENERAL.unpack(raw))
 
     def set_registers(self, registers: Registers) -> None:
         """Set all general registers. Source: api.rst §4.12."""
-        raw = ffi.new("struct kvm_regs *", {name: getattr(registers, name) for name in GENERAL})
-        self.call("KVM_SET_REGS", raw)
+        self.call("KVM_SET_REGS", _GENERAL.pack(_general_values(registers)))
 
     def get_special(self) -> SpecialRegisters:
         """Segment, table and control registers. Source: api.rst §4.13."""
-        raw = ffi.new("struct kvm_sregs *")
+        raw = _SPECIAL.new()
         self.call("KVM_GET_SREGS", raw)
-        values: dict[str, Any] = {name: _segment(getattr(raw, name)) for name in SEGMENTS}
-        values |= {name: _table(getattr(raw, name)) for name in TABLES}
-        values |= {name: getattr(raw, name) for name in CONTROL}
-        return SpecialRegisters(**values)
+        values = _SPECIAL.unpack(raw)
+        width = len(_SEGMENT_FIELDS)
+        parts: list[Any] = [Segment(*values[start : start + width]) for start in _SEGMENT_STARTS]
+        parts += [Table(*values[start : start + 2]) for start in _TABLE_STARTS]
+        return SpecialRegisters(*parts, *values[_TABLE_STARTS.stop :])
 
     def set_special(self, special: SpecialRegisters) -> None:
-        """Set segment, table and control registers; a pending interrupt stays. §4.14."""
-        raw = ffi.new("struct kvm_sregs *")
-        self.call("KVM_GET_SREGS", raw)  # for interrupt_bitmap
-        for name in SEGMENTS:
-            source, target = getattr(special, name), getattr(raw, name)
-            for each in _SEGMENT_FIELDS:
-                setattr(target, each, getattr(source, each))
-        for name in TABLES:
-            source, target = getattr(special, name), getattr(raw, name)
-            target.base, target.limit = source.base, source.limit
-        for name in CONTROL:
-            setattr(raw, name, getattr(special, name))
-        self.call("KVM_SET_SREGS", raw)
+        """Set segment, table and control registers. Source: api.rst §4.14.
+
+        The interrupt bitmap is left empty: KVM only adds what is in it, so that an
+        interrupt which is pending stays.
+        """
+        values: list[int] = []
+        for segment in _segments_of(special):
+            values += _segment_values(segment)
+        for table in _tables_of(special):
+            values += _table_values(table)
+        values += _control_values(special)
+        self.call("KVM_SET_SREGS", _SPECIAL.pack(values))
+
+    def get_cpuid(self) -> tuple[CpuidEntry, ...]:
+        """What CPUID tells the guest, whatever was asked for. Source: api.rst, KVM_GET_CPUID2."""
+        return cpuid.read(self.open_fd())
 
     def get_msrs(self, indices: Sequence[int]) -> dict[int, int]:
         """Model-specific registers by index; those that KVM does not know are left out."""
@@ -73,11 +97,3 @@ class RegisterAccess(Handle):
             KvmError: KVM refused one of them, which it names.
         """
         msrs.write(self.open_fd(), values)
-
-
-def _segment(raw: Any) -> Segment:
-    return Segment(*[getattr(raw, name) for name in _SEGMENT_FIELDS])
-
-
-def _table(raw: Any) -> Table:
-    return Table(raw.base, raw.limit)

@@ -41,13 +41,19 @@ class KvmVm(DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockAccess):
         identity_map = ffi.new("uint64_t *", layout.KVM_IDENTITY_MAP_BASE)
         self.call("KVM_SET_IDENTITY_MAP_ADDR", identity_map)
 
-    def create_vcpu(self, index: int, cpu: str) -> KvmVcpu:
-        """Add a processor; the machine's interrupt chips must exist before."""
+    def create_vcpu(self, index: int, cpu: str, count: int = 1) -> KvmVcpu:
+        """Add a processor; the machine's interrupt chips must exist before.
+
+        Args:
+            index: its number and APIC id.
+            cpu: its model, see `pykvm.cpumodel`.
+            count: how many the machine has, for the topology that CPUID tells.
+        """
         vcpu = KvmVcpu(self.system, self.open_fd(), self.natives, index)
         self._vcpus.append(vcpu)  # before what may fail: close() gives it back
         if self.dirty_ring_entries:
             self._rings.append(DirtyRing(vcpu.fd, self.dirty_ring_entries))
-        cpuid.apply(self.system, vcpu.fd, cpu, index)
+        cpuid.apply(self.system, vcpu.fd, cpu, index, count)
         return vcpu
 
     def add_console(self, port: int, ident: int) -> Callable[[], bytes]:
