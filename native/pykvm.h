@@ -33,7 +33,7 @@ enum pykvm_kind {
     PYKVM_INTERRUPTED, /* somebody called stop */
     PYKVM_TIMEOUT,
     PYKVM_UNKNOWN,
-    PYKVM_ERROR, /* the system call failed; value holds errno */
+    PYKVM_ERROR, /* the system call failed; the key holds errno in place of an address */
     PYKVM_KINDS
 };
 

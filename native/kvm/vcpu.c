@@ -7,13 +7,17 @@
 #include "vcpu.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define NOBODY 0
+#define CLOSED (-1) /* in place of a thread's id: nobody may enter any more */
 #define TICK_NS 50000000ULL
 #define NS_PER_S 1000000000ULL
 
@@ -26,6 +30,7 @@
 #define THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
 
 static THREAD_LOCAL struct pykvm_vcpu *volatile entered;
+static THREAD_LOCAL pid_t own_tid;
 
 static int kick_signal(void)
 {
@@ -40,11 +45,20 @@ static void on_kick(int signal)
         vcpu->run->immediate_exit = 1;
 }
 
-/* Install the signal handler. Returns 0 or -errno; call it once per process. */
+static void forget_tid(void)
+{
+    own_tid = 0;
+}
+
+/* Install the signal handler. Returns 0 or -errno; call it once per process.
+ * SA_RESTART is for what devices do between exits: KVM_RUN returns all the same. */
 int pykvm_signal_init(void)
 {
-    struct sigaction action = {.sa_handler = on_kick};
+    struct sigaction action = {.sa_handler = on_kick, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
+    int error = pthread_atfork(NULL, NULL, forget_tid);
+    if (error)
+        return -error;
     return sigaction(kick_signal(), &action, NULL) ? -errno : 0;
 }
 
@@ -63,20 +77,37 @@ static void disarm(struct pykvm_vcpu *vcpu)
     vcpu->deadline_ns = 0;
 }
 
-struct pykvm_vcpu *pykvm_vcpu_create(int fd, struct kvm_run *run, struct pykvm_natives *natives)
+/* Map a vCPU's run page. Returns NULL and leaves errno where that fails. */
+struct pykvm_vcpu *pykvm_vcpu_create(int fd, size_t run_bytes, struct pykvm_natives *natives)
 {
     struct pykvm_vcpu *vcpu = calloc(1, sizeof(*vcpu));
     if (!vcpu)
         return NULL;
+    vcpu->run = mmap(NULL, run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (vcpu->run == MAP_FAILED) {
+        free(vcpu);
+        return NULL;
+    }
     vcpu->fd = fd;
-    vcpu->run = run;
+    vcpu->run_bytes = run_bytes;
     vcpu->natives = natives;
     return vcpu;
 }
 
+/* Shut the vCPU for ever and unmap its run page. False while a thread is inside. */
+bool pykvm_vcpu_close(struct pykvm_vcpu *vcpu)
+{
+    int nobody = NOBODY;
+    if (!atomic_compare_exchange_strong(&vcpu->tid, &nobody, CLOSED))
+        return nobody == CLOSED;
+    disarm(vcpu);
+    munmap(vcpu->run, vcpu->run_bytes);
+    return true;
+}
+
+/* Free a vCPU that nobody refers to any more. */
 void pykvm_vcpu_destroy(struct pykvm_vcpu *vcpu)
 {
-    disarm(vcpu);
     free(vcpu);
 }
 
@@ -301,51 +332,56 @@ static void deliver_answer(struct pykvm_vcpu *vcpu)
     vcpu->msr_pending = false;
 }
 
-static int enter(struct pykvm_vcpu *vcpu)
+static int64_t failure(int error)
+{
+    return (int64_t)error << PYKVM_ADDRESS_SHIFT | PYKVM_ERROR;
+}
+
+static int64_t enter(struct pykvm_vcpu *vcpu)
 {
     deliver_answer(vcpu);
     for (;;) {
-        if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
-            if (errno == EINTR || errno == EAGAIN)
-                return interrupted(vcpu);
-            vcpu->exit.value = (uint64_t)errno;
-            return PYKVM_ERROR;
-        }
+        if (ioctl(vcpu->fd, KVM_RUN, 0) < 0)
+            return errno == EINTR || errno == EAGAIN ? interrupted(vcpu) : failure(errno);
         int kind = translate(vcpu);
         vcpu->counts[kind]++;
         if (!vcpu->answered)
-            return kind;
+            return pykvm_key(kind, &vcpu->exit);
         vcpu->answered = false;
         vcpu->native_count++;
     }
 }
 
-/* Run until an exit that Python has to see. Returns its key. Only one thread may be
- * inside; a second one gets PYKVM_ERROR with EBUSY. */
-int64_t pykvm_vcpu_run(struct pykvm_vcpu *vcpu)
+static int64_t run(struct pykvm_vcpu *vcpu, bool only_complete)
 {
-    static THREAD_LOCAL pid_t own_tid;
-    int nobody = 0;
+    int nobody = NOBODY;
     if (!own_tid)
         own_tid = (pid_t)syscall(SYS_gettid);
-    if (!atomic_compare_exchange_strong(&vcpu->tid, &nobody, own_tid)) {
-        vcpu->exit.value = EBUSY;
-        return PYKVM_ERROR;
-    }
+    if (!atomic_compare_exchange_strong(&vcpu->tid, &nobody, own_tid))
+        return failure(nobody == CLOSED ? EBADF : EBUSY);
+    if (only_complete)
+        vcpu->run->immediate_exit = 1;
     entered = vcpu;
-    int kind = enter(vcpu);
+    int64_t key = enter(vcpu);
     entered = NULL;
-    atomic_store(&vcpu->tid, 0);
-    int64_t key = pykvm_key(kind, &vcpu->exit);
-    return pykvm_natives_pending(vcpu->natives) ? key | PYKVM_OUTPUT_PENDING : key;
+    if (pykvm_natives_pending(vcpu->natives))
+        key |= PYKVM_OUTPUT_PENDING;
+    atomic_store(&vcpu->tid, NOBODY);
+    return key;
+}
+
+/* Run until an exit that Python has to see. Returns its key; an error's holds errno in
+ * place of an address. Only one thread may be inside: a second one gets EBUSY. */
+int64_t pykvm_vcpu_run(struct pykvm_vcpu *vcpu)
+{
+    return run(vcpu, false);
 }
 
 /* Finish the instruction of the last exit, so that registers are consistent, and
  * run nothing more: PYKVM_AGAIN, or the next part of a split access. */
 int64_t pykvm_vcpu_complete(struct pykvm_vcpu *vcpu)
 {
-    vcpu->run->immediate_exit = 1;
-    return pykvm_vcpu_run(vcpu);
+    return run(vcpu, true);
 }
 
 /* Make the run under way, or else the next one, return PYKVM_INTERRUPTED. Any thread. */

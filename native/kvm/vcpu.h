@@ -12,6 +12,7 @@ struct pykvm_vcpu {
     struct pykvm_exit exit;
     int fd;
     struct kvm_run *run;
+    size_t run_bytes;
     struct pykvm_natives *natives;
     uint8_t *answer;  /* where the answer to the pending read goes, or NULL */
     bool answered;    /* a native device dealt with this exit */
@@ -22,11 +23,12 @@ struct pykvm_vcpu {
     timer_t timer;
     bool timer_armed;
     atomic_bool stop;
-    atomic_int tid; /* of the thread inside pykvm_vcpu_run, or 0 */
+    atomic_int tid; /* of the thread inside, or 0, or -1 once closed */
 };
 
 int pykvm_signal_init(void);
-struct pykvm_vcpu *pykvm_vcpu_create(int fd, struct kvm_run *run, struct pykvm_natives *natives);
+struct pykvm_vcpu *pykvm_vcpu_create(int fd, size_t run_bytes, struct pykvm_natives *natives);
+bool pykvm_vcpu_close(struct pykvm_vcpu *vcpu);
 void pykvm_vcpu_destroy(struct pykvm_vcpu *vcpu);
 int pykvm_vcpu_begin(struct pykvm_vcpu *vcpu, uint64_t deadline_ns);
 void pykvm_vcpu_end(struct pykvm_vcpu *vcpu);

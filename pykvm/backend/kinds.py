@@ -10,7 +10,6 @@ from typing import Any
 
 from pykvm import exits
 from pykvm._native import ffi, lib
-from pykvm.errors import KvmError
 
 AGAIN: int = lib.PYKVM_AGAIN
 PORT_IN: int = lib.PYKVM_PORT_IN
@@ -39,6 +38,8 @@ ERROR: int = lib.PYKVM_ERROR
 # Or-ed to a key while a native console holds output.
 OUTPUT_PENDING: int = lib.PYKVM_OUTPUT_PENDING
 KIND_MASK: int = lib.PYKVM_KIND_MASK
+# What is above it is the address; in an ERROR's key the system's error number.
+ADDRESS_SHIFT: int = lib.PYKVM_ADDRESS_SHIFT
 
 
 def _little(raw: Any) -> bytes:
@@ -89,15 +90,8 @@ NAMES = {
 
 
 def exit_value(key: int, raw: Any) -> exits.Exit:
-    """The exit that a key names, from the backend's numbers.
-
-    Raises:
-        KvmError: the system call that runs the vCPU failed.
-    """
-    kind = key & KIND_MASK
-    if kind == ERROR:
-        raise KvmError("KVM_RUN", raw.value)
-    return _VALUES[kind](raw)
+    """The exit that a key names, from the backend's numbers."""
+    return _VALUES[key & KIND_MASK](raw)
 
 
 def answer(raw: Any, exit: exits.Exit, value: int | bytes, fault: bool) -> None:

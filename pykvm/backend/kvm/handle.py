@@ -26,6 +26,11 @@ class Handle:
         self.system = system
         self.fd = fd
 
+    @property
+    def closed(self) -> bool:
+        """Whether the descriptor has been given back."""
+        return self.fd == _CLOSED
+
     def open_fd(self) -> int:
         """The descriptor.
 

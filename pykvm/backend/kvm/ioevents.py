@@ -80,7 +80,7 @@ class IoEvents(Handle):
 
     def take_coalesced(self) -> list[PortOut | MmioWrite]:
         """The writes collected since the last call, oldest first, from any vCPU."""
-        pages = [vcpu.run_page for vcpu in self._vcpus if vcpu.run_page is not None]
+        pages = [vcpu.run_page for vcpu in self._vcpus if not vcpu.closed]
         if not pages:
             return []
         ring = _ring_in(pages[0], self.system.require("KVM_CAP_COALESCED_MMIO"))

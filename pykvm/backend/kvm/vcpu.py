@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import threading
 import time
@@ -12,13 +11,14 @@ from typing import Any
 
 from pykvm._native import ffi, lib
 from pykvm.backend import kinds
-from pykvm.backend.kvm.calls import call
+from pykvm.backend.kvm.calls import call, failure
 from pykvm.backend.kvm.debug import GuestDebug
 from pykvm.backend.kvm.registers import RegisterAccess
 from pykvm.backend.kvm.state import StateAccess
 from pykvm.backend.kvm.system import System
-from pykvm.errors import ClosedError, KvmError
 from pykvm.exits import Exit
+
+_STOP_POLL_S = 0.0002
 
 
 class KvmVcpu(RegisterAccess, StateAccess, GuestDebug):
@@ -29,16 +29,25 @@ class KvmVcpu(RegisterAccess, StateAccess, GuestDebug):
     def __init__(self, system: System, vm_fd: int, natives: Any, index: int) -> None:
         super().__init__(system, call(vm_fd, "KVM_CREATE_VCPU", index))
         self.index = index
-        self._map = mmap.mmap(self.fd, system.run_size_bytes)
-        self._page: Any = ffi.from_buffer("uint8_t[]", self._map, require_writable=True)
-        self.run_page: Any = ffi.cast("struct kvm_run *", self._page)
-        self._native: Any = lib.pykvm_vcpu_create(self.fd, self.run_page, natives)
+        native = lib.pykvm_vcpu_create(self.fd, system.run_size_bytes, natives)
+        if not native:
+            os.close(self._take_fd())
+            raise failure("mmap of a vCPU's run page", ffi.errno)
+        # Freed with the last reference: a thread may hold `enter` when the vCPU is closed.
+        self._native: Any = ffi.gc(native, lib.pykvm_vcpu_destroy)
         self._lock = threading.Lock()
-        self.raw: Any = ffi.addressof(self._native, "exit")
+        self.raw: Any = ffi.addressof(native, "exit")
         self.enter: Callable[[], int] = partial(lib.pykvm_vcpu_run, self._native)
 
     def exit(self, key: int) -> Exit:
-        """The last exit as a value."""
+        """The last exit as a value.
+
+        Raises:
+            KvmError: KVM_RUN failed; EBUSY where another thread is inside.
+        """
+        self.open_fd()
+        if key & kinds.KIND_MASK == kinds.ERROR:
+            raise failure("KVM_RUN", key >> kinds.ADDRESS_SHIFT)
         return kinds.exit_value(key, self.raw)
 
     def answer(self, exit: Exit, value: int | bytes, *, fault: bool = False) -> None:
@@ -52,19 +61,21 @@ class KvmVcpu(RegisterAccess, StateAccess, GuestDebug):
     def begin(self, timeout_ns: int | None) -> None:
         """Start the tick that bounds this thread's runs."""
         deadline_ns = 0 if timeout_ns is None else time.monotonic_ns() + timeout_ns
-        result = lib.pykvm_vcpu_begin(self._open(), deadline_ns)
+        with self._lock:
+            result = lib.pykvm_vcpu_begin(self._open(), deadline_ns)
         if result < 0:
-            raise KvmError("timer_create", -result)
+            raise failure("timer_create", -result)
 
     def end(self) -> None:
-        """Stop the tick."""
-        if self._native:
-            lib.pykvm_vcpu_end(self._native)
+        """Stop the tick; nothing happens once the vCPU is closed."""
+        with self._lock:
+            if not self.closed:
+                lib.pykvm_vcpu_end(self._native)
 
     def stop(self) -> None:
         """Interrupt from any thread; nothing happens once the vCPU is closed."""
         with self._lock:
-            if self._native:
+            if not self.closed:
                 lib.pykvm_vcpu_stop(self._native)
 
     def exit_counts(self) -> Mapping[str, int]:
@@ -97,14 +108,17 @@ class KvmVcpu(RegisterAccess, StateAccess, GuestDebug):
         self.call("KVM_NMI", 0)
 
     @property
+    def run_page(self) -> Any:
+        """The mapping that KVM shares, a struct kvm_run and the pages behind it."""
+        return self._open().run
+
+    @property
     def ready_for_interrupt(self) -> bool:
         """Whether `interrupt` would be taken at once, as of the last exit."""
-        self._open()
         return bool(self.run_page.ready_for_interrupt_injection)
 
     def request_interrupt_window(self, wanted: bool = True) -> None:
         """Let a run end with an IrqWindow exit as soon as the guest can take an interrupt."""
-        self._open()
         self.run_page.request_interrupt_window = wanted
 
     def _open(self) -> Any:
@@ -112,18 +126,11 @@ class KvmVcpu(RegisterAccess, StateAccess, GuestDebug):
         return self._native
 
     def close(self) -> None:
-        """Give the descriptor and the run page back."""
+        """Give the descriptor and the run page back; a run under way is stopped first."""
         with self._lock:
-            if not self._native:
+            if self.closed:
                 return
-            lib.pykvm_vcpu_destroy(self._native)
-            self._native = None
-        self.enter = _closed
-        self.raw = self.run_page = None
-        ffi.release(self._page)
-        self._map.close()
-        os.close(self._take_fd())
-
-
-def _closed() -> int:
-    raise ClosedError("vCPU")
+            while not lib.pykvm_vcpu_close(self._native):
+                lib.pykvm_vcpu_stop(self._native)
+                time.sleep(_STOP_POLL_S)
+            os.close(self._take_fd())

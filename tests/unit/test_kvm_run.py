@@ -1,0 +1,208 @@
+"""Runs end when they should: by time, by another thread, by a signal; and only then."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+import pykvm
+from pykvm.backend import kinds
+from pykvm.errors import ClosedError, KvmError
+from pykvm.machine import Machine
+
+TIMEOUT_S = 20  # never reached: what a test waits for comes first, or it fails
+SOON_S = 0.02
+RACES = 10_000
+
+
+def endless() -> Machine:
+    """A machine whose guest counts in RAX for ever."""
+    vm = pykvm.VM(memory="1M")
+    vm.load(pykvm.assemble("again: inc rax\njmp again"))
+    return vm
+
+
+@contextmanager
+def soon(action: Callable[[], None]) -> Iterator[None]:
+    """Do something from another thread while the block runs."""
+    timer = threading.Timer(SOON_S, action)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+
+
+def interrupt_myself() -> None:
+    """What Ctrl-C does."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_run_ends_with_its_time_and_can_go_on() -> None:
+    with endless() as vm:
+        assert vm.run(0.01).outcome is pykvm.Outcome.TIMEOUT
+        count = vm.registers.rax
+        assert vm.run(0.01).outcome is pykvm.Outcome.TIMEOUT
+        assert vm.registers.rax > count > 0
+
+
+def test_another_thread_stops_a_run() -> None:
+    with endless() as vm, soon(vm.stop):
+        result = vm.run(TIMEOUT_S)
+        assert (result.outcome, result.status) == (pykvm.Outcome.INTERRUPTED, 130)
+
+
+def test_a_stop_before_a_run_ends_it_at_once() -> None:
+    with endless() as vm:
+        vm.stop()
+        assert vm.run(TIMEOUT_S).outcome is pykvm.Outcome.INTERRUPTED
+        assert vm.registers.rax == 0
+        assert vm.run(0.01).outcome is pykvm.Outcome.TIMEOUT  # it counts once
+
+
+def test_ctrl_c_ends_a_run_and_the_machine_goes_on() -> None:
+    with endless() as vm:
+        with soon(interrupt_myself), pytest.raises(KeyboardInterrupt):
+            vm.run(TIMEOUT_S)
+        count = vm.registers.rax
+        assert vm.run(0.01).outcome is pykvm.Outcome.TIMEOUT
+        assert vm.registers.rax > count
+
+
+def test_ctrl_c_ends_a_run_of_several_processors() -> None:
+    with pykvm.VM(memory="1M", cpus=2) as vm:
+        vm.load(pykvm.assemble("again: jmp again"))
+        with soon(interrupt_myself), pytest.raises(KeyboardInterrupt):
+            vm.run(TIMEOUT_S)
+        assert vm.run(0.01).outcome is pykvm.Outcome.TIMEOUT
+
+
+def test_other_signals_are_handled_while_the_guest_runs() -> None:
+    seen: list[int] = []
+
+    def handle(number: int, frame: object) -> None:
+        seen.append(number)
+        vm.stop()
+
+    with endless() as vm:
+        old = signal.signal(signal.SIGUSR1, handle)
+        try:
+            with soon(lambda: os.kill(os.getpid(), signal.SIGUSR1)):
+                assert vm.run(TIMEOUT_S).outcome is pykvm.Outcome.INTERRUPTED
+        finally:
+            signal.signal(signal.SIGUSR1, old)
+    assert seen == [signal.SIGUSR1]
+
+
+def test_an_exception_of_a_signal_handler_leaves_the_run() -> None:
+    def handle(number: int, frame: object) -> None:
+        raise ValueError("from a handler")
+
+    with endless() as vm:
+        old = signal.signal(signal.SIGALRM, handle)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, SOON_S)
+            with pytest.raises(ValueError, match="from a handler"):
+                vm.run(TIMEOUT_S)
+        finally:
+            signal.signal(signal.SIGALRM, old)
+        assert vm.run(0.01).outcome is pykvm.Outcome.TIMEOUT
+
+
+def test_a_second_thread_in_one_processor_is_refused() -> None:
+    with endless() as vm:
+        refused: list[KvmError] = []
+
+        def enter_too() -> None:
+            try:
+                vm.vcpu.exit(vm.vcpu.enter())
+            except KvmError as error:
+                refused.append(error)
+            vm.stop()
+
+        with soon(enter_too):
+            assert vm.run(TIMEOUT_S).outcome is pykvm.Outcome.INTERRUPTED
+        assert [error.errno for error in refused] == [errno.EBUSY]
+        assert "another thread" in str(refused[0])
+
+
+def test_closing_stops_a_run_under_way() -> None:
+    vm = endless()
+    with soon(vm.close), pytest.raises(ClosedError):
+        vm.run(TIMEOUT_S)
+
+
+def test_a_closed_processor_is_not_entered() -> None:
+    vm = endless()
+    vcpu, enter = vm.vcpu, vm.vcpu.enter
+    vm.close()
+    with pytest.raises(ClosedError):
+        vcpu.exit(enter())
+    vcpu.stop()
+    vcpu.end()
+    with pytest.raises(ClosedError):
+        vcpu.begin(None)
+
+
+def test_no_stop_is_ever_lost() -> None:
+    """Each of many stops, at whatever moment it comes, ends one run."""
+    ended = 0
+    lost: list[int] = []
+
+    def stop_again_and_again() -> None:
+        for number in range(RACES):
+            vm.vcpu.stop()
+            give_up = time.monotonic() + TIMEOUT_S
+            while ended <= number:
+                time.sleep(0)
+                if time.monotonic() > give_up:
+                    lost.append(number)
+                    return
+
+    with endless() as vm:
+        thread = threading.Thread(target=stop_again_and_again)
+        vm.vcpu.begin(None)
+        thread.start()
+        while thread.is_alive() or ended < RACES:
+            if vm.vcpu.enter() & kinds.KIND_MASK == kinds.INTERRUPTED:
+                ended += 1
+            elif lost:
+                break
+        thread.join()
+        vm.vcpu.end()
+    assert not lost
+    assert ended == RACES
+
+
+FORKING = """
+import os, threading, pykvm
+from pykvm.backend import kinds
+from pykvm.loader.image import Image, Mode
+def run():
+    with pykvm.VM(memory="1M") as vm:
+        vm.load(Image("<loop>", Mode.LONG, 0x10000, ((0x10000, b"\\xeb\\xfe"),)))
+        timer = threading.Timer(0.02, vm.stop)
+        timer.start()
+        assert vm.vcpu.enter() & kinds.KIND_MASK == kinds.INTERRUPTED  # without the tick's help
+        timer.join()
+run()
+child = os.fork()
+if child == 0:
+    run()
+    os._exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+run()
+"""
+
+
+def test_a_forked_process_has_machines_of_its_own() -> None:
+    subprocess.run([sys.executable, "-c", FORKING], check=True, timeout=60)
