@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,12 +64,20 @@ def pytest_report_header() -> str:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Which backends really ran, where tests asked for one."""
-    reports = [report for how in RAN for report in terminalreporter.stats.get(how, ())]
+    ran = Counter(name for how in RAN for name in _backends(terminalreporter.stats.get(how, ())))
+    skipped = len(_backends(terminalreporter.stats.get("skipped", ())))
+    if ran or skipped:
+        where = ", ".join(f"{name} ({count} tests)" for name, count in sorted(ran.items()))
+        terminalreporter.write_line(
+            f"pykvm: guests ran on {where or 'no backend'}"
+            + (f"; {skipped} tests skipped" if skipped else "")
+        )
+
+
+def _backends(reports: Iterable[object]) -> list[str]:
+    """The backend of each report of a test that asked for one."""
     properties = [each for report in reports for each in getattr(report, "user_properties", ())]
-    counts = Counter(value for name, value in properties if name == PROPERTY)
-    if counts:
-        ran = ", ".join(f"{name} ({count} tests)" for name, count in sorted(counts.items()))
-        terminalreporter.write_line(f"pykvm: guests ran on {ran}")
+    return [value for name, value in properties if name == PROPERTY]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -103,28 +111,32 @@ def pykvm_backend(request: pytest.FixtureRequest) -> str:
 
     A backend asked for by name must be there: its absence is an error.
     """
-    choice = getattr(request, "param", _choice(request.config))
     wanted = _wanted(request.node)
-    problems = {name: problem(name) for name in wanted}
+    choice = getattr(request, "param", _choice(request.config))
+    name, why = _choose(choice, wanted)
+    request.node.user_properties.append((PROPERTY, name))
+    if why and _choice(request.config) == name:
+        pytest.fail(f"--pykvm-backend {name}: {why}", pytrace=False)
+    if why:
+        pytest.skip(why)
+    return name
+
+
+def _choose(choice: str, wanted: list[str]) -> tuple[str, str]:
+    """The backend to run on, and why it cannot be, if it cannot."""
     if choice == "auto":
+        problems = {name: problem(name) for name in wanted}
         offered = [name for name in wanted if not problems[name]]
-        if not offered:
-            pytest.skip("; ".join(problems.values()))
-        return offered[0]
+        return (offered[0], "") if offered else ("none", "; ".join(problems.values()))
     if choice not in wanted:
-        pytest.skip(f"for backend {', '.join(wanted)} only")
-    if problems[choice] and _choice(request.config) != "all":
-        pytest.fail(f"--pykvm-backend {choice}: {problems[choice]}", pytrace=False)
-    if problems[choice]:
-        pytest.skip(problems[choice])
-    return choice
+        return "none", f"for backend {', '.join(wanted)} only"
+    return choice, problem(choice)
 
 
 @pytest.fixture
 def _pykvm_runner(request: pytest.FixtureRequest, pykvm_backend: str) -> Iterator[GuestRunner]:
     from pykvm.testing.runner import GuestRunner
 
-    request.node.user_properties.append((PROPERTY, pykvm_backend))
     with GuestRunner(pykvm_backend) as runner:
         request.node.stash[_runner] = runner
         yield runner
@@ -156,7 +168,7 @@ def _choice(config: pytest.Config) -> str:
 def _wanted(node: pytest.Item | pytest.Collector) -> list[str]:
     """The backends that a test is for, best first."""
     marker = node.get_closest_marker("pykvm_backends")
-    if marker is None:
+    if marker is None or not marker.args:
         return list(BACKENDS)
     for name in marker.args:
         if name not in BACKENDS:

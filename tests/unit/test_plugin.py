@@ -129,6 +129,7 @@ def test_without_kvm_tests_skip_and_say_why(pytester: pytest.Pytester, no_kvm: N
     result = run(pytester, "-rs")
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(["pykvm: *backends: none; no kvm: *", f"SKIPPED*{ABSENT}"])
+    result.stdout.fnmatch_lines(["pykvm: guests ran on no backend; 1 tests skipped"])
 
 
 @pytest.mark.parametrize("how", ["option", "environment"])
