@@ -58,7 +58,12 @@ def test_random_guests(mode: Mode, full: bool) -> None:
     for number in range(FULL if full else SLICE):
         dice = random.Random(f"{SEED} {mode.value} {number}")
         code = dice.randbytes(dice.randint(1, MAX_BYTES))
-        options = {"float_unclaimed": dice.random() < 0.5, "native": dice.random() < 0.5}
+        options = {
+            "float_unclaimed": dice.random() < 0.5,
+            "native": dice.random() < 0.5,
+            "irqchip": dice.choice(("none", "none", "full", "split")),
+            "cpu": dice.choice(("host", "x86-64-v2")),
+        }
         try:
             endings[run(mode, code, **options)] += 1
         except Exception as error:
