@@ -1,60 +1,225 @@
-"""keystone in, capstone out. Minimal for now."""
+"""Source in, an image with symbols and a listing out. keystone does the encoding.
+
+keystone is GPL 2. It is imported only when something is assembled, in a process of its own.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pykvm import layout
-from pykvm.errors import AssemblyError, LoadError
+from pykvm.errors import AssemblyError
+from pykvm.keystone_process import KeystoneDiedError, ask
 from pykvm.loader.image import Image, Mode
+from pykvm.source import Statement, statements
 
-MAX_SOURCE_SIZE = 1 << 20
+MAX_CODE_BYTES = 32 << 20
+TIMEOUT_S = 5.0
+SEARCH_TIMEOUT_S = 0.5  # while looking for the place of an error
+_SYMBOL_MISSING = 144  # KS_ERR_ASM_SYMBOL_MISSING
+_DIED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class ListingLine:
+    """What one statement became.
+
+    Attributes:
+        address: guest address of its first byte.
+        code: its bytes; those of a macro or conditional stand at its last line.
+        path, line, text: where it came from.
+    """
+
+    address: int
+    code: bytes
+    path: str
+    line: int
+    text: str
 
 
 @dataclass(frozen=True)
 class Program(Image):
-    """An assembled guest."""
+    """An assembled guest: an image, and its listing.
+
+    Attributes:
+        code: the flat binary, loaded at `origin`.
+    """
+
+    origin: int = 0
+    code: bytes = b""
+    listing: tuple[ListingLine, ...] = ()
+
+
+def default_origin(mode: Mode) -> int:
+    """Where a guest of this mode is loaded unless something else is said."""
+    return layout.REAL_LOAD_BASE if mode is Mode.REAL else layout.LOAD_BASE
 
 
 def assemble(
-    source: str, *, mode: Mode | str = "long", origin: int | None = None, name: str = "<source>"
+    source: str,
+    *,
+    mode: Mode | str = "long",
+    origin: int | None = None,
+    name: str = "<source>",
+    include_dir: Path | None = None,
 ) -> Program:
-    """A guest from source text."""
-    import keystone
+    """Assemble a guest: Intel syntax, with the constants of `pykvm.layout` defined.
 
-    mode = Mode.parse(mode)
-    where = (
-        origin
-        if origin is not None
-        else layout.REAL_LOAD_BASE
-        if mode is Mode.REAL
-        else layout.LOAD_BASE
-    )
-    ks = keystone.Ks(
-        keystone.KS_ARCH_X86,
-        {16: keystone.KS_MODE_16, 32: keystone.KS_MODE_32, 64: keystone.KS_MODE_64}[mode.bits],
-    )
-    try:
-        code, _ = ks.asm(source, where, as_bytes=True)
-    except keystone.KsError as e:
-        raise AssemblyError(name, 0, "", str(e)) from None
-    return Program(name, mode, where, ((where, code or b""),))
+    It is entered at the label `_start` where there is one, else at its first byte.
 
-
-def read_source(path: Path) -> str:
-    """The text of a source file.
+    Args:
+        mode: "real", "protected", "long" or "user".
+        origin: guest address of the first byte; the mode's own where None.
+        name: what errors call the source.
+        include_dir: where `.include` looks; None forbids it.
 
     Raises:
-        LoadError: unreadable, too large, or not UTF-8.
+        AssemblyError: with the file, line and text of what is wrong.
+        UsageError: no such mode.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_SOURCE_SIZE + 1)
-        text = data.decode()
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "not a text in UTF-8"
-        raise LoadError(str(path), why) from None
-    if len(data) > MAX_SOURCE_SIZE:
-        raise LoadError(str(path), f"source is {MAX_SOURCE_SIZE >> 20} MiB at most")
-    return text
+    mode = Mode.parse(mode)
+    if origin is None:
+        origin = default_origin(mode)
+    lines = statements(source, name, include_dir, mode.bits)
+    labels = sorted({label for each in lines if each.depth == 0 for label in each.labels})
+    job = _Job(name, mode.bits, origin)
+    code, addresses = job.run(lines, labels)
+    symbols = dict(zip(labels, addresses[len(lines) + 1 :], strict=True))
+    return Program(
+        name,
+        mode,
+        symbols.get("_start", origin),
+        ((origin, code),),
+        symbols,
+        origin=origin,
+        code=code,
+        listing=tuple(_listing(lines, addresses, origin, code)),
+    )
+
+
+def _listing(
+    lines: Sequence[Statement], addresses: Sequence[int], origin: int, code: bytes
+) -> list[ListingLine]:
+    rows = []
+    for position, line in enumerate(lines):
+        start, end = addresses[position], addresses[position + 1]
+        piece = code[start - origin : end - origin]
+        rows.append(ListingLine(start, piece, line.path, line.line, line.original))
+    return rows
+
+
+class _Job:
+    """One assembly: the code, every statement's address, or the error with its place."""
+
+    def __init__(self, name: str, bits: int, origin: int) -> None:
+        self.name = name
+        self.bits = bits
+        self.origin = origin
+
+    def run(self, lines: list[Statement], labels: list[str]) -> tuple[bytes, list[int]]:
+        """The code, and the addresses of all statements, the end, and the labels.
+
+        keystone tells no addresses, so each statement gets a label of its own, and a table
+        of all of them is assembled behind the end and cut off again. Inside macros and
+        conditionals there are none: what they emit counts for their last line.
+        """
+        marked, marks = [], []
+        for index, line in enumerate(lines):
+            if line.depth == 0 or index == 0:
+                marked.append(f"L__{index}:")
+            marks.append(f"L__{index}" if line.depth == 0 or index == 0 else "")
+            marked.append(line.text)
+        marks.append("L__end")
+        _fill_backwards(marks)
+        table = "\n".join(f".quad {mark}" for mark in (*marks, *labels))
+        reply = self._ask("\n".join([*marked, "L__end:", table]))
+        data = bytes.fromhex(reply["code"] or "")
+        table_bytes = 8 * (len(marks) + len(labels))
+        if reply["errno"] or len(data) < table_bytes:
+            raise self._error(lines, reply)
+        code, tail = data[: len(data) - table_bytes], data[len(data) - table_bytes :]
+        if len(code) > MAX_CODE_BYTES:
+            raise AssemblyError(self.name, 0, "", f"more than {MAX_CODE_BYTES >> 20} MiB of code")
+        words = [int.from_bytes(tail[i : i + 8], "little") for i in range(0, table_bytes, 8)]
+        self._check_all_emitted(lines, words)
+        return code, words
+
+    def _check_all_emitted(self, lines: list[Statement], addresses: list[int]) -> None:
+        """keystone drops some statements without a word: an instruction must emit something."""
+        passive = {
+            match[1]
+            for line in lines
+            if (match := re.match(r"\.macro\s+([\w.$]+)", line.text))
+        } - _emitting_macros(lines)
+        for index, line in enumerate(lines):
+            body = line.body
+            if line.depth or not body or body.startswith(".") or "=" in body.split("[")[0]:
+                continue
+            if addresses[index] == addresses[index + 1] and body.split()[0] not in passive:
+                raise line.error("keystone makes nothing of this")
+
+    def _ask(self, text: str, resolve_all: bool = False) -> dict[str, Any]:
+        timeout_s = SEARCH_TIMEOUT_S if resolve_all else TIMEOUT_S
+        try:
+            return ask(self.bits, self.origin, _prelude() + text, resolve_all, timeout_s)
+        except KeystoneDiedError as error:
+            return {"code": None, "errno": _DIED, "error": str(error), "missing": []}
+
+    def _error(self, lines: list[Statement], reply: dict[str, Any]) -> AssemblyError:
+        if reply["errno"] == _SYMBOL_MISSING and reply["missing"]:
+            return self._missing(lines, reply["missing"][0])
+        guilty = self._first_failing(lines, reply["errno"])
+        why = reply["error"] or "keystone makes nothing of this"
+        why = re.sub(r"\s*\(KS_ERR_\w+\)", "", why)
+        return guilty.error(why) if guilty else AssemblyError(self.name, 0, "", why)
+
+    def _missing(self, lines: list[Statement], symbol: str) -> AssemblyError:
+        pattern = re.compile(rf"(?<![\w.$]){re.escape(symbol)}(?![\w.$])")
+        for line in lines:
+            if pattern.search(line.text):
+                return line.error(f"there is no symbol {symbol!r}")
+        return AssemblyError(self.name, 0, "", f"there is no symbol {symbol!r}")
+
+    def _first_failing(self, lines: list[Statement], errno: int) -> Statement | None:
+        """The last line of the shortest beginning that fails in the same way."""
+
+        def fails(count: int) -> bool:
+            text = "\n".join(line.text for line in lines[:count])
+            reply = self._ask(text, resolve_all=True)
+            if errno == 0:
+                return reply["code"] is None and bool(text.strip())
+            return bool(reply["errno"] == errno)
+
+        low, high = 0, len(lines)
+        if not lines or not fails(high):
+            return None
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if fails(middle) else (middle, high)
+        return lines[high - 1]
+
+
+def _fill_backwards(marks: list[str]) -> None:
+    for index in range(len(marks) - 2, -1, -1):
+        marks[index] = marks[index] or marks[index + 1]
+
+
+def _emitting_macros(lines: Sequence[Statement]) -> set[str]:
+    """Names of macros with more in them than directives."""
+    found, current = set(), ""
+    for line in lines:
+        if match := re.match(r"\.macro\s+([\w.$]+)", line.text):
+            current = match[1]
+        elif line.body == ".endm":
+            current = ""
+        elif current and line.body and not line.body.startswith("."):
+            found.add(current)
+    return found
+
+
+def _prelude() -> str:
+    return "".join(f"{name} = {value:#x}\n" for name, value in layout.constants().items())

@@ -1,0 +1,133 @@
+"""keystone in a process of its own.
+
+Some inputs make keystone crash, and others make it loop for ever, so it never runs inside
+the user's process. The child is started when something is first assembled, answers one line
+of JSON for each, and ends with its parent's end of the pipe. Run as a file it is the child:
+it imports nothing of pykvm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import select
+import subprocess
+import sys
+import threading
+from typing import Any
+
+CHILD_MEMORY_BYTES = 1 << 30
+MAX_REPLY_BYTES = 64 << 20
+
+_lock = threading.Lock()
+_child: subprocess.Popen[bytes] | None = None
+
+
+class KeystoneDiedError(Exception):
+    """keystone crashed or did not finish; the message says which."""
+
+
+def ask(
+    bits: int, origin: int, source: str, resolve_all: bool, timeout_s: float
+) -> dict[str, Any]:
+    """Assemble once.
+
+    Args:
+        bits: 16, 32 or 64.
+        origin: address of the first byte.
+        timeout_s: how long it may take.
+        resolve_all: give unknown symbols an address instead of failing on them.
+
+    Returns:
+        "code": hexadecimal text or None; "errno" and "error": keystone's, 0 where it
+        succeeded; "missing": names of unknown symbols.
+
+    Raises:
+        KeystoneDiedError: it crashed or did not finish.
+    """
+    request = json.dumps([bits, origin, source, resolve_all]).encode() + b"\n"
+    with _lock:
+        child = _running_child()
+        try:
+            reply = _exchange(child, request, timeout_s)
+        except BaseException:
+            _end_child()
+            raise
+    result: dict[str, Any] = json.loads(reply)
+    return result
+
+
+def _running_child() -> subprocess.Popen[bytes]:
+    global _child
+    if _child is None or _child.poll() is not None:
+        _end_child()
+        _child = subprocess.Popen(
+            [sys.executable, "-P", __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+        )
+    return _child
+
+
+def _end_child() -> None:
+    global _child
+    if _child is not None:
+        _child.kill()
+        _child.wait()
+        for pipe in (_child.stdin, _child.stdout):
+            if pipe is not None:
+                pipe.close()
+    _child = None
+
+
+def _exchange(child: subprocess.Popen[bytes], request: bytes, timeout_s: float) -> bytes:
+    if child.stdin is None or child.stdout is None:
+        raise KeystoneDiedError("keystone has no pipes")
+    reply = bytearray()
+    with contextlib.suppress(BrokenPipeError):
+        child.stdin.write(request)
+    while not reply.endswith(b"\n"):
+        if not select.select([child.stdout], [], [], timeout_s)[0]:
+            raise KeystoneDiedError(f"keystone did not finish within {timeout_s} s on this")
+        piece = os.read(child.stdout.fileno(), 1 << 20)
+        reply += piece
+        if not piece or len(reply) > MAX_REPLY_BYTES:
+            raise KeystoneDiedError("keystone crashed on this")
+    return bytes(reply)
+
+
+def _serve() -> None:
+    """The child: a line of JSON in, a line of JSON out."""
+    import keystone
+
+    resource.setrlimit(resource.RLIMIT_AS, (CHILD_MEMORY_BYTES, CHILD_MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    modes = {16: keystone.KS_MODE_16, 32: keystone.KS_MODE_32, 64: keystone.KS_MODE_64}
+    for line in sys.stdin:
+        bits, origin, source, resolve_all = json.loads(line)
+        print(json.dumps(_assemble(keystone, modes[bits], origin, source, resolve_all)), flush=True)
+
+
+def _assemble(keystone: Any, mode: int, origin: int, source: str, resolve_all: bool) -> Any:
+    missing: list[str] = []
+
+    def resolve(name: bytes, value: Any) -> bool:
+        missing.append(name.decode(errors="replace"))
+        value[0] = origin
+        return resolve_all
+
+    assembler = keystone.Ks(keystone.KS_ARCH_X86, mode)
+    assembler.sym_resolver = resolve
+    try:
+        code, _ = assembler.asm(source, origin, as_bytes=True)
+    except keystone.KsError as error:
+        return {"code": None, "errno": error.errno, "error": str(error), "missing": missing}
+    return {"code": code.hex() if code else None, "errno": 0, "error": "", "missing": missing}
+
+
+if __name__ == "__main__":
+    _serve()
