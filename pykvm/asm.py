@@ -151,9 +151,7 @@ class _Job:
     def _check_all_emitted(self, lines: list[Statement], addresses: list[int]) -> None:
         """keystone drops some statements without a word: an instruction must emit something."""
         passive = {
-            match[1]
-            for line in lines
-            if (match := re.match(r"\.macro\s+([\w.$]+)", line.text))
+            match[1] for line in lines if (match := re.match(r"\.macro\s+([\w.$]+)", line.text))
         } - _emitting_macros(lines)
         for index, line in enumerate(lines):
             body = line.body
@@ -165,7 +163,7 @@ class _Job:
     def _ask(self, text: str, resolve_all: bool = False) -> dict[str, Any]:
         timeout_s = SEARCH_TIMEOUT_S if resolve_all else TIMEOUT_S
         try:
-            return ask(self.bits, self.origin, _prelude() + text, resolve_all, timeout_s)
+            return ask(self.bits, self.origin, text, resolve_all, timeout_s)
         except KeystoneDiedError as error:
             return {"code": None, "errno": _DIED, "error": str(error), "missing": []}
 
@@ -219,7 +217,3 @@ def _emitting_macros(lines: Sequence[Statement]) -> set[str]:
         elif current and line.body and not line.body.startswith("."):
             found.add(current)
     return found
-
-
-def _prelude() -> str:
-    return "".join(f"{name} = {value:#x}\n" for name, value in layout.constants().items())

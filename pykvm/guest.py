@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from pykvm import exits
-from pykvm.asm import Program, assemble, read_source
+from pykvm.asm import Program, assemble
 from pykvm.errors import HeaderError, UsageError
 from pykvm.loader.image import Mode
 from pykvm.machine import DEVICES, MAX_TIMEOUT_S, Machine
 from pykvm.memory import parse_size
 from pykvm.result import Outcome
+from pykvm.source import read_source
 
 IRQCHIPS = ("none", "full", "split")
 EXITS = tuple(
@@ -97,7 +98,13 @@ class Guest:
         Raises:
             AssemblyError: it does not assemble.
         """
-        return assemble(self.source, mode=self.mode, origin=self.load, name=str(self.path))
+        return assemble(
+            self.source,
+            mode=self.mode,
+            origin=self.load,
+            name=str(self.path),
+            include_dir=self.path.parent,
+        )
 
     def machine(self, **overrides: Any) -> Machine:
         """A machine as the block asks for, with the guest loaded.

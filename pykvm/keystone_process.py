@@ -8,6 +8,7 @@ it imports nothing of pykvm.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -29,9 +30,7 @@ class KeystoneDiedError(Exception):
     """keystone crashed or did not finish; the message says which."""
 
 
-def ask(
-    bits: int, origin: int, source: str, resolve_all: bool, timeout_s: float
-) -> dict[str, Any]:
+def ask(bits: int, origin: int, source: str, resolve_all: bool, timeout_s: float) -> dict[str, Any]:
     """Assemble once.
 
     Args:
@@ -63,6 +62,7 @@ def _running_child() -> subprocess.Popen[bytes]:
     global _child
     if _child is None or _child.poll() is not None:
         _end_child()
+        atexit.register(_end_child)
         _child = subprocess.Popen(
             [sys.executable, "-P", __file__],
             stdin=subprocess.PIPE,
@@ -75,6 +75,7 @@ def _running_child() -> subprocess.Popen[bytes]:
 
 def _end_child() -> None:
     global _child
+    atexit.unregister(_end_child)
     if _child is not None:
         _child.kill()
         _child.wait()

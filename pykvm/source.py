@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pykvm import layout
+from pykvm.constants import evaluate, fold, hexadecimal, substitute
 from pykvm.errors import AssemblyError, LoadError
 from pykvm.registers import ALIASES
 
@@ -23,11 +25,13 @@ MAX_REPEAT = 16 << 20
 # Kept in this order in the flat image, whatever the order in the source.
 SECTIONS = (".text", ".rodata", ".data", ".bss")
 
-DIRECTIVES = frozenset(
-    """.byte .short .word .long .int .quad .octa .ascii .asciz .string .align .balign .p2align
-    .fill .space .skip .zero .set .equ .macro .endm .rept .irp .irpc .endr .if .ifdef .ifndef
-    .else .elseif .endif .code16 .code32 .code64""".split()
-)
+DIRECTIVES = {
+    *(".byte", ".short", ".word", ".long", ".int", ".quad", ".octa"),
+    *(".ascii", ".asciz", ".string", ".fill", ".space", ".skip", ".zero"),
+    *(".align", ".balign", ".p2align", ".set", ".equ", ".code16", ".code32", ".code64"),
+    *(".macro", ".endm", ".rept", ".irp", ".irpc", ".endr"),
+    *(".if", ".ifdef", ".ifndef", ".else", ".elseif", ".endif"),
+}
 _OPENERS = {".macro", ".rept", ".irp", ".irpc", ".if", ".ifdef", ".ifndef"}
 _CLOSERS = {".endm", ".endr", ".endif"}
 _REPEATERS = {".fill", ".space", ".skip", ".zero", ".rept", ".align", ".balign", ".p2align"}
@@ -38,6 +42,9 @@ _PIECE = re.compile(
     re.VERBOSE,
 )
 _LABEL = re.compile(r"\s*([A-Za-z_.$][\w.$]*|\d+):(?!:)")
+_ASSIGNMENT = re.compile(
+    r"([A-Za-z_][\w$]*)\s*=\s*([^=].*)|\.(?:set|equ)\s+([A-Za-z_][\w$]*)\s*,\s*(.+)"
+)
 _NUMERIC_USE = re.compile(r"\b(\d+)([bf])\b")
 _QUOTED = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])')""")
 
@@ -97,7 +104,8 @@ def statements(text: str, path: str, include_dir: Path | None, bits: int) -> lis
     Raises:
         AssemblyError: something that cannot be assembled, with its place.
     """
-    lines = list(_bounded(_rewrite(_sections(_read(text, path, include_dir, ())), bits)))
+    found = list(_bounded(_sections(_read(text, path, include_dir, ()))))
+    lines = list(_rewrite(list(_constants(found)), bits))
     return sorted(lines, key=lambda each: SECTIONS.index(each.section))
 
 
@@ -184,7 +192,7 @@ def _sections(source: Iterator[Statement]) -> Iterator[Statement]:
             body = ""
         elif word.startswith(".") and word not in DIRECTIVES and not re.match(r"\.\w+\s*=", body):
             raise statement.error(f"there is no directive {word}")
-        _check(statement, word, body, in_macro=bool(open_at))
+        _check(statement, body, in_macro=bool(open_at))
         depth = len(open_at) + (word in _OPENERS)
         if word in _OPENERS:
             open_at.append(statement)
@@ -205,7 +213,7 @@ def _section(statement: Statement, body: str) -> str:
     raise statement.error(f"a flat image has the sections {', '.join(SECTIONS)}")
 
 
-def _check(statement: Statement, word: str, body: str, *, in_macro: bool) -> None:
+def _check(statement: Statement, body: str, *, in_macro: bool) -> None:
     """Refuse what keystone takes without a word and gets wrong, or never comes back from."""
     bare = _QUOTED.sub("", body)
     if bare.count("[") != bare.count("]") or bare.count("(") != bare.count(")"):
@@ -219,8 +227,6 @@ def _check(statement: Statement, word: str, body: str, *, in_macro: bool) -> Non
     for number in re.findall(r"\b(?:0[xX][0-9a-fA-F]+|\d+)\b", bare):
         if int(number, 0 if not re.match(r"0\d", number) else 8) >> 64:
             raise statement.error(f"{number} does not fit in 64 bits")
-    _check_immediate(statement, bare)
-    _check_repeat(statement, word, body)
 
 
 def _check_immediate(statement: Statement, body: str) -> None:
@@ -242,13 +248,42 @@ def _check_repeat(statement: Statement, word: str, body: str) -> None:
     limit = 16 if word == ".p2align" else MAX_REPEAT
     if re.fullmatch(r"0[xX][0-9a-fA-F]+|\d+", count) and int(count, 0) > limit:
         raise statement.error(f"{word} takes {limit} at most")
-    if "<<" in count:
-        raise statement.error(f"{word} takes a count without shifts")
 
 
-def _rewrite(source: Iterator[Statement], bits: int) -> Iterator[Statement]:
+def _constants(everything: list[Statement]) -> Iterator[Statement]:
+    """Names with a known value become numbers; those that depend on a condition do not."""
+    names = [(line, match) for line in everything if (match := _ASSIGNMENT.fullmatch(line.text))]
+    unknown = {match[1] or match[3] for line, match in names if line.depth}
+    unknown.update(label for line in everything for label in line.labels)
+    values = {name: value for name, value in layout.constants().items() if name not in unknown}
+    for line in everything:
+        match = _ASSIGNMENT.fullmatch(line.text)
+        if match is None:
+            yield replace(line, text=_known(line.text, values))
+            continue
+        name = match[1] or match[3]
+        text = substitute(match[2] or match[4], values)
+        value = evaluate(text)
+        values.pop(name, None)
+        if value is not None and name not in unknown:
+            values[name] = value
+        value_text = hexadecimal(text) if value is None else f"{value:#x}"
+        yield replace(line, text=f"{name} = {value_text}")
+
+
+def _known(text: str, values: dict[str, int]) -> str:
+    head, body = _after_labels(text)
+    word, _, operands = body.partition(" ")
+    if not operands:
+        return text
+    if word not in (".macro", ".ifdef", ".ifndef"):
+        operands = fold(substitute(operands, values))
+    operands = hexadecimal(operands)
+    return f"{head} {word} {operands}".strip()
+
+
+def _rewrite(everything: list[Statement], bits: int) -> Iterator[Statement]:
     """Numeric labels become names, and mnemonics that keystone lacks become bytes."""
-    everything = list(source)
     numeric = _NumericLabels(everything)
     for index, statement in enumerate(everything):
         text = statement.text
@@ -257,6 +292,8 @@ def _rewrite(source: Iterator[Statement], bits: int) -> Iterator[Statement]:
         text = numeric.rename(index, text)
         head, body = _after_labels(text)
         mnemonic = body.split()[0].lower() if body else ""
+        _check_immediate(statement, body)
+        _check_repeat(statement, mnemonic, body)
         if (replacement := _MNEMONICS.get((mnemonic, bits))) is not None:
             text = f"{head} {replacement(statement, body[len(mnemonic) :].strip())}"
         labels = tuple(label for label in statement.labels if not label.isdigit())
@@ -282,8 +319,6 @@ class _NumericLabels:
                     self._places.setdefault(label, []).append(index)
 
     def rename(self, index: int, text: str) -> str:
-        if not self._places:
-            return text
         text = re.sub(r"(^|(?<=:\s))(\d+):", lambda match: f"L__n{match[2]}_{index}:", text)
         parts = _QUOTED.split(text)
         parts[::2] = [

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pykvm.cli import bench, doctor, run
+from pykvm.cli import asm, bench, disasm, doctor, run
 from pykvm.errors import LoadError, PykvmError
 
 STATUS_USAGE = 2
@@ -18,7 +18,7 @@ STATUS_CANNOT_LOAD = 126
 STATUS_INTERRUPTED = 130
 STATUS_BROKEN_PIPE = 141  # as the shell says for a process that SIGPIPE ended
 
-SUBCOMMANDS = (run, doctor, bench)
+SUBCOMMANDS = (run, doctor, asm, disasm, bench)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -22,7 +22,7 @@ def test_ranges_are_in_order_and_do_not_overlap(ranges: tuple[layout.Range, ...]
 @pytest.mark.parametrize("row", [*layout.GPA_MAP, *layout.PORT_MAP], ids=lambda row: row.name)
 def test_the_documented_map_is_the_one_in_force(row: layout.Range) -> None:
     line = (
-        f"| `{row.base:#x}` – `{row.base + row.size_bytes - 1:#x}` | {row.name} | {row.meaning} |"
+        f"| `{row.base:#x}` to `{row.base + row.size_bytes - 1:#x}` | {row.name} | {row.meaning} |"
     )
     assert line in DOC.read_text().splitlines()
 

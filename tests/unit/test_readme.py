@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-
 README = Path(__file__).parents[2] / "README.md"
 
 
