@@ -85,6 +85,8 @@ DEBUGCON_PORT = 0xE9
 ISA_DEBUG_EXIT_PORT = 0xF4
 EXIT_PORT = 0xF8
 COM1_PORT = 0x3F8
+SCRATCH_PORT = 0x500
+SCRATCH_PORT_COUNT = 8
 
 PORT_MAP = (
     Range("PIC1", 0x20, 2, "8259, with the in-kernel interrupt chips"),
@@ -95,6 +97,7 @@ PORT_MAP = (
     Range("ISA_DEBUG_EXIT", ISA_DEBUG_EXIT_PORT, 4, "ends the run with status 2 * value + 1"),
     Range("EXIT", EXIT_PORT, 4, "ends the run with the value as status"),
     Range("COM1", COM1_PORT, 8, "16550A serial port"),
+    Range("SCRATCH", SCRATCH_PORT, SCRATCH_PORT_COUNT, "the scratch device's ports"),
 )
 
 COM1_IRQ = 4

@@ -148,6 +148,11 @@ class Machine:
                 self.mmio.claim(
                     layout.SCRATCH_BASE, layout.SCRATCH_SIZE, Scratch(layout.SCRATCH_SIZE)
                 )
+                self.ports.claim(
+                    layout.SCRATCH_PORT,
+                    layout.SCRATCH_PORT_COUNT,
+                    Scratch(layout.SCRATCH_PORT_COUNT),
+                )
             case "serial":
                 irq = partial(self.vm.set_irq_line, layout.COM1_IRQ)
                 self.serial = serial.Serial(self.output.write, irq)
