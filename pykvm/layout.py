@@ -17,6 +17,7 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 MIN_RAM_SIZE = MIB
 MAX_RAM_SIZE = 1 << 40
+MAX_GPA = 1 << 52  # Intel SDM vol. 3A §4.1.4: MAXPHYADDR is 52 at most
 
 
 class Range(NamedTuple):
@@ -45,6 +46,7 @@ BOOT_INFO_SIZE = 0x1000
 AP_TRAMPOLINE_BASE = 0x9_0000
 TSS_BASE = 0x9_1000
 EBDA_BASE = 0x9_FC00
+EBDA_SIZE = 0x400
 HIGH_BASE = 0x10_0000
 RAM_HOLE_BASE = 0xC000_0000
 SCRATCH_BASE = 0xD000_0000
@@ -69,7 +71,7 @@ GPA_MAP = (
     Range("BOOT_INFO", BOOT_INFO_BASE, BOOT_INFO_SIZE, "multiboot information, memory map"),
     Range("AP_TRAMPOLINE", AP_TRAMPOLINE_BASE, 0x1000, "where guests start further CPUs"),
     Range("TSS", TSS_BASE, 0x3000, "64-bit task state segment; its bitmap allows every port"),
-    Range("EBDA", EBDA_BASE, 0x400, "extended BIOS data; not usable RAM in the memory map"),
+    Range("EBDA", EBDA_BASE, EBDA_SIZE, "extended BIOS data; not usable RAM in the memory map"),
     Range("HIGH", HIGH_BASE, RAM_HOLE_BASE - HIGH_BASE, "RAM above 1 MiB, as far as it goes"),
     Range("SCRATCH", SCRATCH_BASE, SCRATCH_SIZE, "the scratch device"),
     Range("IOAPIC", IOAPIC_BASE, 0x1000, "I/O APIC"),

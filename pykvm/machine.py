@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
@@ -34,8 +35,10 @@ from pykvm.exits import (
     Shutdown,
     Timeout,
 )
-from pykvm.loader import entry
+from pykvm.loader import entry, multiboot, read_image
 from pykvm.loader.image import Image
+from pykvm.loader.memory_map import memory_map
+from pykvm.loader.place import place
 from pykvm.memory import Backing, GuestMemory, parse_size
 from pykvm.output import Output
 from pykvm.registers import RegisterFile
@@ -179,16 +182,25 @@ class Machine:
         """The first processor's registers by name, readable and writable between exits."""
         return RegisterFile(self.vcpu)
 
-    def load(self, image: Image) -> None:
+    def load(self, image: Image | Path | str) -> None:
         """Put a guest into memory and the first processor at its entry.
 
+        Args:
+            image: an assembled program, what `read_image` gives, or the path of a binary.
+
         Raises:
-            MemoryAccessError: it does not fit.
+            LoadError: the file cannot be read, or the guest does not fit into this machine.
+            UsageError: the command line is too long.
         """
         self._check_open()
-        for gpa, data in image.pieces:
-            self.memory.write(gpa, data)
-        self.memory.write(layout.COMMAND_LINE_BASE, _command_line(self.append))
+        if not isinstance(image, Image):
+            image = read_image(image)
+        command_line = _command_line(self.append)
+        place(image, self.memory)
+        self.memory.write(layout.COMMAND_LINE_BASE, command_line)
+        if image.multiboot:
+            entries = memory_map(self.memory.regions)
+            self.memory.write(layout.BOOT_INFO_BASE, multiboot.information(entries))
         entry.enter(self.memory, self.vcpu, image.mode, image.entry)
         registers = self.registers
         for name, value in image.registers.items():

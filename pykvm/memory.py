@@ -100,6 +100,21 @@ class Region:
         mapped.madvise(mmap.MADV_HUGEPAGE)
         return mapped
 
+    def clear(self, start: int, end: int) -> None:
+        """Make the bytes at offsets [start, end) zero."""
+        page_size = layout.LARGE_PAGE_SIZE if self.backing is Backing.HUGE else layout.PAGE_SIZE
+        first = min(end, -(-start // page_size) * page_size)
+        last = max(first, end // page_size * page_size)
+        self.view[start:first] = bytes(first - start)
+        if first < last:
+            self._discard(first, last - first)
+        self.view[last:end] = bytes(end - last)
+
+    def _discard(self, start: int, size_bytes: int) -> None:
+        """Drop whole pages, which read as zero from then on; madvise(2)."""
+        advice = mmap.MADV_REMOVE if self.backing is Backing.MEMFD else mmap.MADV_DONTNEED
+        self._map.madvise(advice, start, size_bytes)
+
     def close(self) -> None:
         """Unmap, or where somebody still holds a view, leave that to the view's end."""
         self.view.release()
@@ -176,20 +191,31 @@ class GuestMemory:
                 return region
         return None
 
-    def _pieces(self, gpa: int, size_bytes: int) -> list[memoryview]:
-        """The access as views, in order; checked as a whole before anything is touched."""
+    def _spans(self, gpa: int, size_bytes: int) -> list[tuple[Region, int, int]]:
+        """The access as (region, start, end) in order; checked as a whole before any use."""
         if self._closed:
             raise ClosedError("machine")
-        pieces, position, end = [], gpa, gpa + size_bytes
+        spans, position, end = [], gpa, gpa + size_bytes
         while position < end:
             region = self._find(position, 1)
             if region is None:
                 raise MemoryAccessError(gpa, size_bytes)
-            length = min(end, region.end) - position
-            start = position - region.gpa
-            pieces.append(region.view[start : start + length])
-            position += length
-        return pieces
+            stop = min(end, region.end)
+            spans.append((region, position - region.gpa, stop - region.gpa))
+            position = stop
+        return spans
+
+    def _pieces(self, gpa: int, size_bytes: int) -> list[memoryview]:
+        """The same as views."""
+        return [region.view[start:end] for region, start, end in self._spans(gpa, size_bytes)]
+
+    def contains(self, gpa: int, size_bytes: int) -> bool:
+        """Whether all of these bytes are guest memory."""
+        try:
+            self._spans(gpa, size_bytes)
+        except MemoryAccessError:
+            return False
+        return True
 
     def read(self, gpa: int, size_bytes: int) -> bytes:
         """Copy `size_bytes` bytes out.
@@ -212,6 +238,15 @@ class GuestMemory:
         for piece in self._pieces(gpa, len(view)):
             piece[:] = view[position : position + len(piece)]
             position += len(piece)
+
+    def clear(self, gpa: int, size_bytes: int) -> None:
+        """Make `size_bytes` bytes zero; whole pages go back to the host instead of being written.
+
+        Raises:
+            MemoryAccessError: any byte is outside guest memory; nothing is cleared then.
+        """
+        for region, start, end in self._spans(gpa, size_bytes):
+            region.clear(start, end)
 
     def view(self, gpa: int, size_bytes: int) -> memoryview:
         """The bytes themselves, without a copy; they must lie in one region.

@@ -147,6 +147,21 @@ def _user(special: SpecialRegisters) -> int:
 _MODES = {Mode.REAL: _real, Mode.PROTECTED: _protected, Mode.LONG: _long, Mode.USER: _user}
 
 
+_RANGES = {each.name: each for each in layout.GPA_MAP}
+_TABLES = {
+    Mode.REAL: (),
+    Mode.PROTECTED: ("GDT", "TSS"),
+    Mode.LONG: ("GDT", "TSS", "PML4", "PDPT", "PD"),
+    Mode.USER: ("GDT", "TSS", "PML4", "PDPT", "PD"),
+}
+
+
+def built_ranges(mode: Mode, multiboot: bool) -> tuple[layout.Range, ...]:
+    """What pykvm writes into memory besides the image itself."""
+    information = ("BOOT_INFO",) if multiboot else ()
+    return tuple(_RANGES[name] for name in (*_TABLES[mode], "COMMAND_LINE", *information))
+
+
 def enter(memory: GuestMemory, vcpu: Vcpu, mode: Mode, entry: int) -> None:
     """Put tables into memory and registers into the vCPU, so that it starts at `entry`.
 

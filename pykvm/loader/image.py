@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from pykvm import layout
 from pykvm.errors import UsageError
 
 
@@ -20,6 +21,19 @@ class Mode(Enum):
     def bits(self) -> int:
         """Operand size of the code: 16, 32 or 64."""
         return {"real": 16, "protected": 32}.get(self.value, 64)
+
+    @property
+    def load_base(self) -> int:
+        """Where a guest without an address of its own goes, and where it is entered."""
+        return layout.REAL_LOAD_BASE if self is Mode.REAL else layout.LOAD_BASE
+
+    @property
+    def entry_limit(self) -> int:
+        """First address that cannot be an entry: 64 KiB with CS at 0, else 4 GiB.
+
+        Long mode's identity map ends where a 32-bit instruction pointer does.
+        """
+        return 1 << 16 if self is Mode.REAL else 1 << 32
 
     @classmethod
     def parse(cls, name: Mode | str) -> Mode:
@@ -44,6 +58,7 @@ class Image:
         mode: how it is entered.
         entry: guest-physical address of its first instruction.
         pieces: (gpa, bytes) to write.
+        zeros: (gpa, size_bytes) to clear; a length, so that a large .bss costs nothing.
         symbols: addresses by name.
         registers: values other than the mode's own, e.g. {"rax": 0x2BADB002}.
         multiboot: whether it is owed a multiboot information structure.
@@ -56,3 +71,4 @@ class Image:
     symbols: dict[str, int] = field(default_factory=dict)
     registers: dict[str, int] = field(default_factory=dict)
     multiboot: bool = False
+    zeros: tuple[tuple[int, int], ...] = ()

@@ -1,0 +1,220 @@
+"""ELF executables, 32- and 64-bit: static, linked to where they run.
+
+Segments go to their physical addresses (p_paddr), as a boot loader puts them, and the
+entry point is taken through the segment that holds it. pyelftools reads the header and
+the tables; every number in them is checked here before it is used, because a file may
+be damaged or hostile. What pyelftools raises on such a file becomes a LoadError.
+
+Source: System V ABI, chapters 4 (object files) and 5 (program loading).
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pykvm import layout
+from pykvm.errors import LoadError
+from pykvm.loader.image import Image, Mode
+
+if TYPE_CHECKING:
+    from elftools.elf.elffile import ELFFile
+
+MAGIC = b"\x7fELF"
+MAX_SYMBOL_LENGTH = 4096
+
+_MODES = {"EM_386": Mode.PROTECTED, "EM_X86_64": Mode.LONG}
+_HEADER_SIZES = {32: (32, 40), 64: (56, 64)}  # of a program header and a section header
+_SYMBOL_ROWS = {32: struct.Struct("<IIIBBH"), 64: struct.Struct("<IBBHQQ")}
+_NAMED_TYPES = {0, 1, 2, 10}  # STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_GNU_IFUNC
+_KINDS = {
+    "ET_REL": "is an object file, not linked yet; link it with `ld`",
+    "ET_DYN": "is position-independent and needs relocation; link it with -static -no-pie",
+    "ET_CORE": "is a core dump, not a program",
+}
+
+
+class Segment(NamedTuple):
+    """A PT_LOAD program header. Source: System V ABI, figure 5-1."""
+
+    number: int
+    offset: int
+    vaddr: int
+    paddr: int
+    filesz: int
+    memsz: int
+
+    @property
+    def end(self) -> int:
+        """First physical address behind it."""
+        return self.paddr + self.memsz
+
+    def __str__(self) -> str:
+        return f"segment {self.number} ({self.paddr:#x}..{self.end:#x})"
+
+
+def load_elf(data: bytes, name: str, mode: Mode | None = None) -> Image:
+    """An executable's segments, entry point and symbols.
+
+    Args:
+        data: the file.
+        name: for messages.
+        mode: how it is entered; None for long mode where its machine is x86-64,
+            protected mode where it is the 386.
+
+    Raises:
+        LoadError: malformed, for another machine, or not static.
+    """
+    # A third party's parser on a hostile file: besides its own errors it lets IndexError,
+    # KeyError, struct.error, UnicodeDecodeError, RecursionError and others out.
+    try:
+        return _load(data, name, mode)
+    except LoadError:
+        raise
+    except Exception as error:
+        raise LoadError(name, f"is not a well-formed ELF file: {error or type(error)}") from None
+
+
+def _load(data: bytes, name: str, mode: Mode | None) -> Image:
+    from elftools.elf.elffile import ELFFile
+
+    elf = ELFFile(io.BytesIO(data))
+    natural_mode = _check_header(elf, name)
+    segments = sorted(_segments(elf, data, name), key=lambda segment: segment.paddr)
+    _check_segments(segments, len(data), name)
+    return Image(
+        name,
+        mode or natural_mode,
+        _entry(elf["e_entry"], segments, name),
+        tuple(
+            (each.paddr, data[each.offset : each.offset + each.filesz])
+            for each in segments
+            if each.filesz
+        ),
+        _symbols(elf, data, name),
+        zeros=tuple(
+            (each.paddr + each.filesz, each.memsz - each.filesz)
+            for each in segments
+            if each.memsz > each.filesz
+        ),
+    )
+
+
+def _check_header(elf: ELFFile, name: str) -> Mode:
+    machine, kind = elf["e_machine"], elf["e_type"]
+    if machine not in _MODES or not elf.little_endian:
+        raise LoadError(name, f"is for another machine ({machine}); build it for x86 or x86-64")
+    if kind != "ET_EXEC":
+        raise LoadError(name, _KINDS.get(kind, f"has the unknown type {kind}"))
+    return _MODES[machine]
+
+
+# Segments.
+
+
+def _segments(elf: ELFFile, data: bytes, name: str) -> Iterator[Segment]:
+    entry_size, _ = _HEADER_SIZES[elf.elfclass]
+    table = (elf["e_phoff"], elf["e_phnum"], elf["e_phentsize"])
+    for index, header in enumerate(_table(elf, "Elf_Phdr", table, entry_size, data, name)):
+        if header["p_type"] in ("PT_INTERP", "PT_DYNAMIC"):
+            raise LoadError(name, "needs a dynamic linker; link it with -static -no-pie")
+        if header["p_type"] == "PT_LOAD" and header["p_memsz"] | header["p_filesz"]:
+            fields = ("p_offset", "p_vaddr", "p_paddr", "p_filesz", "p_memsz")
+            yield Segment(index, *(header[field] for field in fields))
+
+
+def _check_segments(segments: list[Segment], file_size: int, name: str) -> None:
+    """Every number in range; `segments` is in order of address."""
+    if not segments:
+        raise LoadError(name, "has nothing to load (no PT_LOAD segment)")
+    for each in segments:
+        if each.filesz > each.memsz:
+            raise LoadError(
+                name, f"{each} has more bytes in the file ({each.filesz:#x}) than in memory"
+            )
+        if each.end > layout.MAX_GPA:
+            raise LoadError(name, f"{each} is beyond the physical address space")
+        if each.offset + each.filesz > file_size:
+            raise LoadError(
+                name,
+                f"is truncated: {each} ends at byte {each.offset + each.filesz}, "
+                f"the file has {file_size}",
+            )
+    for one, other in pairwise(segments):
+        if other.paddr < one.end:
+            raise LoadError(name, f"{one} and {other} overlap")
+    # Segments that share bytes could make a small file fill all memory of this process.
+    if sum(each.filesz for each in segments) > file_size:
+        raise LoadError(name, "has segments that share bytes of the file")
+
+
+def _entry(address: int, segments: list[Segment], name: str) -> int:
+    """The entry point as a physical address: through the segment that holds it."""
+    for each in segments:
+        if each.vaddr <= address < each.vaddr + each.memsz:
+            return address - each.vaddr + each.paddr
+    for each in segments:
+        if each.paddr <= address < each.end:
+            return address
+    raise LoadError(name, f"has its entry point {address:#x} outside its segments")
+
+
+# Symbols.
+
+
+def _symbols(elf: ELFFile, data: bytes, name: str) -> dict[str, int]:
+    """Names of functions, objects and labels, as linked; a global one wins over local ones."""
+    if not elf["e_shoff"]:
+        return {}
+    _, entry_size = _HEADER_SIZES[elf.elfclass]
+    table = (elf["e_shoff"], elf.num_sections(), elf["e_shentsize"])
+    sections = list(_table(elf, "Elf_Shdr", table, entry_size, data, name))
+    symbols: dict[str, int] = {}
+    for section in sections:
+        if section["sh_type"] == "SHT_SYMTAB":
+            rows = _contents(section, data, name)
+            strings = _contents(sections[section["sh_link"]], data, name)
+            symbols.update(_named(rows, strings, elf.elfclass))
+    return symbols
+
+
+def _contents(section: Any, data: bytes, name: str) -> bytes:
+    start, size = section["sh_offset"], section["sh_size"]
+    if start + size > len(data):
+        raise LoadError(name, "has a symbol table outside the file; `strip` removes it")
+    return data[start : start + size]
+
+
+def _named(rows: bytes, strings: bytes, elfclass: int) -> Iterator[tuple[str, int]]:
+    """By struct: pyelftools takes 20 microseconds a symbol, and a kernel has 100,000.
+
+    Local symbols come first in a table, so that a later one of the same name is global.
+    """
+    row = _SYMBOL_ROWS[elfclass]
+    for fields in row.iter_unpack(rows[: len(rows) - len(rows) % row.size]):
+        if elfclass == 64:
+            start, info, _, section, value, _ = fields
+        else:
+            start, value, _, info, _, section = fields
+        if start and section and info & 0xF in _NAMED_TYPES:
+            end = strings.find(b"\0", start, start + MAX_SYMBOL_LENGTH)
+            yield strings[start : end if end >= 0 else start].decode(errors="replace"), value
+
+
+def _table(
+    elf: ELFFile, kind: str, table: tuple[int, int, int], entry_size: int, data: bytes, name: str
+) -> Iterator[Any]:
+    """The headers of one table, once it is known to lie in the file."""
+    from elftools.common.utils import struct_parse
+
+    offset, count, stated_size = table
+    if count and stated_size != entry_size:
+        raise LoadError(name, f"has headers of {stated_size} bytes where {entry_size} are due")
+    if offset + count * entry_size > len(data):
+        raise LoadError(name, "is truncated: its table of headers lies outside the file")
+    struct_of_header = getattr(elf.structs, kind)
+    for index in range(count):
+        yield struct_parse(struct_of_header, elf.stream, offset + index * entry_size)

@@ -1,0 +1,173 @@
+"""Multiboot kernels, version 1: the header in the file, the state and information owed to it.
+
+Source: Multiboot Specification 0.6.96; sections are cited where they decide something.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from pykvm import layout
+from pykvm.errors import LayoutError, LoadError
+from pykvm.loader.image import Image, Mode
+from pykvm.loader.memory_map import MapEntry
+
+HEADER_MAGIC = 0x1BADB002
+BOOTLOADER_MAGIC = 0x2BADB002
+SEARCH_SIZE = 8192  # §3.1: the header lies completely within these first bytes
+BOOT_LOADER_NAME = b"pykvm\0"
+
+# §3.1.2: of bits 0 to 15 a loader must refuse what it does not know or cannot do.
+PAGE_ALIGN, MEMORY_INFO, VIDEO_MODE, ADDRESSES = 1 << 0, 1 << 1, 1 << 2, 1 << 16
+REQUIREMENTS = 0xFFFF
+
+# §3.3: which fields of the information structure are valid.
+INFO_MEMORY, INFO_COMMAND_LINE, INFO_MMAP, INFO_LOADER_NAME = 1 << 0, 1 << 2, 1 << 6, 1 << 9
+MMAP_AVAILABLE, MMAP_RESERVED = 1, 2
+
+_HEADER = struct.Struct("<3I")
+_ADDRESSES = struct.Struct("<5I")
+_INFORMATION = struct.Struct("<7I16x2I12xI48x")  # flags to color_info
+_MMAP_ENTRY = struct.Struct("<IQQI")
+
+
+class Addresses(NamedTuple):
+    """§3.1.3: where a file of any format goes; all are physical addresses."""
+
+    header: int
+    load: int
+    load_end: int
+    bss_end: int
+    entry: int
+
+
+class Header(NamedTuple):
+    """§3.1.1: what a kernel asks of its loader.
+
+    Attributes:
+        offset: in the file.
+        flags: requirements in the low half, options in the high half.
+        addresses: None where the file's own format has them.
+    """
+
+    offset: int
+    flags: int
+    addresses: Addresses | None
+
+
+def find_header(data: bytes, name: str) -> Header | None:
+    """The multiboot header of a file, or None: aligned, and with a checksum that is right.
+
+    Raises:
+        LoadError: it requires what pykvm does not offer, or is cut off.
+    """
+    searched = data[:SEARCH_SIZE]
+    for offset in range(0, len(searched) - _HEADER.size + 1, 4):
+        magic, flags, checksum = _HEADER.unpack_from(searched, offset)
+        if magic == HEADER_MAGIC and (magic + flags + checksum) & 0xFFFF_FFFF == 0:
+            return _header(searched, offset, flags, name)
+    return None
+
+
+def _header(data: bytes, offset: int, flags: int, name: str) -> Header:
+    if flags & VIDEO_MODE:
+        raise LoadError(
+            name, "its multiboot header requires a video mode (flag bit 2); there is no display"
+        )
+    if unknown := flags & REQUIREMENTS & ~(PAGE_ALIGN | MEMORY_INFO):
+        raise LoadError(name, f"its multiboot header requires the unknown flags {unknown:#x}")
+    if not flags & ADDRESSES:
+        return Header(offset, flags, None)
+    if offset + _HEADER.size + _ADDRESSES.size > len(data):
+        raise LoadError(name, f"its multiboot header at byte {offset} is cut off")
+    return Header(
+        offset, flags, Addresses(*_ADDRESSES.unpack_from(data, offset + _HEADER.size))
+    )  # fmt: skip
+
+
+def load_by_addresses(data: bytes, header: Header, name: str) -> Image:
+    """A file loaded by the addresses in its header (flag bit 16), whatever its format.
+
+    Raises:
+        LoadError: the header has no addresses, or ones that cannot be.
+
+    Source: §3.1.3.
+    """
+    where = header.addresses
+    if where is None:
+        raise LoadError(
+            name, "its multiboot header has no addresses (flag bit 16), and it is no ELF file"
+        )
+    start = header.offset - (where.header - where.load)
+    if where.load > where.header or start < 0:
+        raise LoadError(name, f"its multiboot load_addr {where.load:#x} does not fit header_addr")
+    load_end = where.load_end or where.load + len(data) - start
+    bss_end = where.bss_end or load_end
+    size_bytes = load_end - where.load
+    if size_bytes > len(data) - start:
+        raise LoadError(name, f"is truncated: load_end_addr is {load_end:#x}")
+    if not where.load <= where.entry < load_end <= bss_end:
+        raise LoadError(
+            name, "its multiboot addresses are out of order (load, entry, end, bss end)"
+        )
+    return Image(
+        name,
+        Mode.PROTECTED,
+        where.entry,
+        ((where.load, data[start : start + size_bytes]),),
+        zeros=((load_end, bss_end - load_end),) if bss_end > load_end else (),
+    )
+
+
+def owed(image: Image) -> Image:
+    """The same image with the registers and the information that a kernel finds.
+
+    All else that §3.2 asks for is protected mode as every guest has it: flat segments,
+    paging off, interrupts disabled; A20 is never masked.
+    """
+    registers = {"rax": BOOTLOADER_MAGIC, "rbx": layout.BOOT_INFO_BASE}
+    return replace(image, mode=Mode.PROTECTED, registers=registers, multiboot=True)
+
+
+def information(entries: Sequence[MapEntry]) -> bytes:
+    """The information structure as it lies at layout.BOOT_INFO_BASE, its tables behind it.
+
+    Args:
+        entries: the machine's memory map.
+
+    Raises:
+        LayoutError: the memory map is too long for its place.
+
+    Source: §3.3.
+    """
+    mmap_gpa = layout.BOOT_INFO_BASE + _INFORMATION.size
+    mmap = b"".join(_mmap_entry(each) for each in entries)
+    fields = _INFORMATION.pack(
+        INFO_MEMORY | INFO_COMMAND_LINE | INFO_MMAP | INFO_LOADER_NAME,
+        _available_kib(entries, 0),
+        _available_kib(entries, layout.HIGH_BASE),
+        0,  # boot_device
+        layout.COMMAND_LINE_BASE,
+        *(0, 0),  # mods_count, mods_addr
+        len(mmap),
+        mmap_gpa,
+        mmap_gpa + len(mmap),
+    )
+    result = fields + mmap + BOOT_LOADER_NAME
+    if len(result) > layout.BOOT_INFO_SIZE:
+        raise LayoutError(f"a multiboot memory map cannot hold {len(entries)} entries")
+    return result
+
+
+def _mmap_entry(entry: MapEntry) -> bytes:
+    """`size` comes first and does not count itself."""
+    kind = MMAP_AVAILABLE if entry.usable else MMAP_RESERVED
+    return _MMAP_ENTRY.pack(_MMAP_ENTRY.size - 4, entry.base, entry.size_bytes, kind)
+
+
+def _available_kib(entries: Sequence[MapEntry], base: int) -> int:
+    """mem_lower and mem_upper: from `base` to the first hole."""
+    return sum(each.size_bytes for each in entries if each.usable and each.base == base) >> 10

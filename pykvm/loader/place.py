@@ -1,0 +1,71 @@
+"""Putting an image into guest memory, once it is known to fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pykvm import layout
+from pykvm.errors import LoadError
+from pykvm.loader import entry
+from pykvm.loader.image import Image
+from pykvm.memory import GuestMemory
+
+
+def place(image: Image, memory: GuestMemory) -> None:
+    """Write an image's pieces and clear its zeros.
+
+    Raises:
+        LoadError: a part is outside RAM or on a table that pykvm builds, or the entry
+            cannot be reached in the image's mode; nothing is written then.
+    """
+    for gpa, size_bytes in _extents(image):
+        _check_extent(image, memory, gpa, size_bytes)
+    _check_entry(image, memory)
+    for gpa, data in image.pieces:
+        memory.write(gpa, data)
+    for gpa, size_bytes in image.zeros:
+        memory.clear(gpa, size_bytes)
+
+
+def _extents(image: Image) -> Iterator[tuple[int, int]]:
+    yield from ((gpa, len(data)) for gpa, data in image.pieces)
+    yield from image.zeros
+
+
+def _check_extent(image: Image, memory: GuestMemory, gpa: int, size_bytes: int) -> None:
+    end = gpa + size_bytes
+    if not memory.contains(gpa, size_bytes):
+        raise LoadError(
+            image.name, f"{gpa:#x}..{end:#x} is not all RAM; {_remedy(image, memory, end)}"
+        )
+    for table in entry.built_ranges(image.mode, image.multiboot):
+        if gpa < table.base + table.size_bytes and table.base < end:
+            raise LoadError(
+                image.name,
+                f"{gpa:#x}..{end:#x} overlaps {table.name} at {table.base:#x}, which pykvm "
+                f"builds; load or link it to {layout.LOAD_BASE:#x} or {layout.HIGH_BASE:#x}",
+            )
+
+
+def _remedy(image: Image, memory: GuestMemory, end: int) -> str:
+    """How much memory would hold all of it; a hole stays one however much there is."""
+    if layout.RAM_HOLE_BASE < end <= layout.RAM_HIGH_BASE:
+        return f"{layout.RAM_HOLE_BASE:#x}..{layout.RAM_HIGH_BASE:#x} belongs to devices"
+    end = max(gpa + size_bytes for gpa, size_bytes in _extents(image))
+    if end > layout.RAM_HIGH_BASE:
+        end -= layout.RAM_HIGH_BASE - layout.RAM_HOLE_BASE
+    needed_bytes = -(-end // layout.MIB) * layout.MIB
+    if needed_bytes > layout.MAX_RAM_SIZE or needed_bytes <= memory.size_bytes:
+        return "load or link it lower"
+    return f"--memory {needed_bytes // layout.MIB}M would hold it"
+
+
+def _check_entry(image: Image, memory: GuestMemory) -> None:
+    limit, mode = image.mode.entry_limit, image.mode.value
+    if not 0 <= image.entry < limit:
+        raise LoadError(
+            image.name,
+            f"its entry {image.entry:#x} is not below {limit:#x}, where {mode} mode ends",
+        )
+    if not memory.contains(image.entry, 1):
+        raise LoadError(image.name, f"its entry {image.entry:#x} is not in RAM")
