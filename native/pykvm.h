@@ -48,19 +48,30 @@ struct pykvm_exit {
     uint8_t error; /* MSR exits: Python sets it to make the guest take #GP */
 };
 
-/* What running a vCPU returns: the kind and, for a single access to a port or address,
- * its size and address too, so that one look-up finds who answers it. */
+/* What running a vCPU returns: the kind; for a single access its size; for one to a port
+ * the port and, for a write, the value too, so that one look-up finds who answers it and
+ * the answer needs nothing more. For PYKVM_ERROR errno stands in the place of the port. */
 #define PYKVM_KIND_MASK 0x1f
 #define PYKVM_OUTPUT_PENDING 0x20 /* a native console holds output to collect */
 #define PYKVM_SIZE_SHIFT 6
-#define PYKVM_ADDRESS_SHIFT 10
+#define PYKVM_PORT_SHIFT 10
+#define PYKVM_VALUE_SHIFT 26 /* up to 32 bits: no port access is wider */
 
 static inline int64_t pykvm_key(int kind, const struct pykvm_exit *exit)
 {
-    if (kind != PYKVM_PORT_IN && kind != PYKVM_PORT_OUT && kind != PYKVM_MMIO_READ &&
-        kind != PYKVM_MMIO_WRITE)
+    int64_t size = (int64_t)exit->size << PYKVM_SIZE_SHIFT | kind;
+    switch (kind) {
+    case PYKVM_PORT_OUT:
+        return (int64_t)(exit->value << PYKVM_VALUE_SHIFT | exit->address << PYKVM_PORT_SHIFT) |
+               size;
+    case PYKVM_PORT_IN:
+        return (int64_t)(exit->address << PYKVM_PORT_SHIFT) | size;
+    case PYKVM_MMIO_READ:
+    case PYKVM_MMIO_WRITE:
+        return size;
+    default:
         return kind;
-    return (int64_t)(exit->address << PYKVM_ADDRESS_SHIFT | exit->size << PYKVM_SIZE_SHIFT) | kind;
+    }
 }
 
 /* Devices simple enough to be answered without leaving native code. */

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple, Protocol
 
 from pykvm.errors import BusError, UnclaimedAccess
@@ -80,14 +79,20 @@ class Bus:
         return self.claims[index]
 
     def reader(self, address: int, size_bytes: int) -> Callable[[], int] | None:
-        """What `read` would call, looked up once; None where nobody claims the address."""
+        """What `read` would do, looked up once; None where nobody claims the address."""
         claim = self.find(address, size_bytes)
-        return claim and partial(claim.read, address - claim.base, size_bytes)
+        if claim is None:
+            return None
+        read, offset = claim.read, address - claim.base
+        return lambda: read(offset, size_bytes)
 
     def writer(self, address: int, size_bytes: int) -> Callable[[int], None] | None:
-        """What `write` would call with the value, looked up once."""
+        """What `write` would do with the value, looked up once."""
         claim = self.find(address, size_bytes)
-        return claim and partial(claim.write, address - claim.base, size_bytes)
+        if claim is None:
+            return None
+        write, offset = claim.write, address - claim.base
+        return lambda value: write(offset, size_bytes, value)
 
     def read(self, address: int, size_bytes: int) -> int:
         """Ask the device at `address`.

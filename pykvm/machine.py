@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from pykvm import layout
-from pykvm.backend import Vcpu, kinds, open_backend
+from pykvm.backend import RawExit, Vcpu, kinds, open_backend
 from pykvm.bus import Bus
 from pykvm.devices import cmos, serial
 from pykvm.devices.debugcon import IDENT, DebugConsole
@@ -321,46 +321,59 @@ class Machine:
     def _serve(self, vcpu: Vcpu) -> Result:
         """Take an exit, offer it to the bus, go on.
 
-        Accesses that were answered once are answered by one look-up from then on.
+        An access that was answered once is answered by one look-up from then on.
         """
-        enter, raw = vcpu.enter, vcpu.raw
-        writers: dict[int, Callable[[int], None]] = {}
-        readers: dict[int, Callable[[], int]] = {}
+        (enter, native), mask, shift = vcpu.entry, kinds.ROUTE_MASK, kinds.VALUE_SHIFT
+        routes: dict[int, Callable[[int], None]] = {}
         while True:
-            key = enter()
-            if (write := writers.get(key)) is not None:
-                write(raw.value)
-            elif (read := readers.get(key)) is not None:
-                raw.value = read()
-            elif (exit := self._take(vcpu, key)) is not None:
+            try:
+                while True:
+                    key = enter(native)
+                    routes[key & mask](key >> shift)
+            except KeyError:
+                if key & mask in routes:
+                    raise  # it is a device's own
+            except UnclaimedAccess as error:
+                return self._died(vcpu, vcpu.exit(key), error)
+            exit = self._take(vcpu, key)
+            if exit is not None:
                 if (end := self._offer(vcpu, exit)) is not None:
                     return end
-                self._remember(key, exit, writers, readers)
+                self._remember(key, exit, vcpu, routes)
 
     def _remember(
-        self,
-        key: int,
-        exit: Exit,
-        writers: dict[int, Callable[[int], None]],
-        readers: dict[int, Callable[[], int]],
+        self, key: int, exit: Exit, vcpu: Vcpu, routes: dict[int, Callable[[int], None]]
     ) -> None:
-        """Note who answered a single access, for processors that need no lock.
+        """Note who answers a single access.
 
         Not while a console holds output: that comes before what the next device prints.
         """
-        if len(self.vcpus) > 1 or len(writers) + len(readers) >= ROUTES_MAX:
+        if len(routes) >= ROUTES_MAX or key & kinds.OUTPUT_PENDING:
             return
-        if key & kinds.OUTPUT_PENDING:
-            return
+        route = self._route(exit, vcpu.raw)
+        if route is not None:
+            routes[key & kinds.ROUTE_MASK] = route if len(self.vcpus) == 1 else self._locked(route)
+
+    def _route(self, exit: Exit, raw: RawExit) -> Callable[[int], None] | None:
+        """What answers such an exit, given the value of a port write."""
+        mmio = self.mmio
         match exit:
-            case PortOut(port, size, _, 1) if write := self.ports.writer(port, size):
-                writers[key] = write
-            case MmioWrite(gpa, size) if write := self.mmio.writer(gpa, size):
-                writers[key] = write
+            case PortOut(port, size, _, 1):
+                return self.ports.writer(port, size)
             case PortIn(port, size, 1) if read := self.ports.reader(port, size):
-                readers[key] = read
-            case MmioRead(gpa, size) if read := self.mmio.reader(gpa, size):
-                readers[key] = read
+                return lambda _: setattr(raw, "value", read())
+            case MmioWrite():
+                return lambda _: mmio.write(raw.address, raw.size, raw.value)
+            case MmioRead():
+                return lambda _: setattr(raw, "value", mmio.read(raw.address, raw.size))
+        return None
+
+    def _locked(self, route: Callable[[int], None]) -> Callable[[int], None]:
+        def locked(value: int) -> None:
+            with self._lock:
+                route(value)
+
+        return locked
 
     def _serve_observed(self, vcpu: Vcpu) -> Result:
         """The same, showing each exit to the observer first."""

@@ -334,7 +334,7 @@ static void deliver_answer(struct pykvm_vcpu *vcpu)
 
 static int64_t failure(int error)
 {
-    return (int64_t)error << PYKVM_ADDRESS_SHIFT | PYKVM_ERROR;
+    return (int64_t)error << PYKVM_PORT_SHIFT | PYKVM_ERROR;
 }
 
 static int64_t enter(struct pykvm_vcpu *vcpu)

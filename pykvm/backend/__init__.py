@@ -33,11 +33,14 @@ class Vcpu(Protocol):
 
     Attributes:
         enter: run to the next exit; returns its key, see `backend.kinds`.
+        entry: the same as `enter`, as a function and its argument: in a hot loop each
+            detour counts.
         raw: that exit's numbers.
     """
 
     index: int
     enter: Callable[[], int]
+    entry: tuple[Callable[[Any], int], Any]
     raw: RawExit
 
     def exit(self, key: int) -> Exit:

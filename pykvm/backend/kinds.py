@@ -1,6 +1,7 @@
 """The kinds of exit, the keys that `Vcpu.enter` returns, and how each becomes a value.
 
-A key is a kind and, for a single access to a port or address, its size and address too.
+A key is a kind; for a single access its size; for one to a port the port and, for a write,
+the value too.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ ERROR: int = lib.PYKVM_ERROR
 OUTPUT_PENDING: int = lib.PYKVM_OUTPUT_PENDING
 KIND_MASK: int = lib.PYKVM_KIND_MASK
 # What is above it is the address; in an ERROR's key the system's error number.
-ADDRESS_SHIFT: int = lib.PYKVM_ADDRESS_SHIFT
+PORT_SHIFT: int = lib.PYKVM_PORT_SHIFT
+VALUE_SHIFT: int = lib.PYKVM_VALUE_SHIFT
+ROUTE_MASK = (1 << VALUE_SHIFT) - 1  # all of a key but the value
 
 
 def _little(raw: Any) -> bytes:

@@ -37,6 +37,7 @@ class KvmVcpu(RegisterAccess, StateAccess, GuestDebug):
         self._native: Any = ffi.gc(native, lib.pykvm_vcpu_destroy)
         self._lock = threading.Lock()
         self.raw: Any = ffi.addressof(native, "exit")
+        self.entry: tuple[Callable[[Any], int], Any] = (lib.pykvm_vcpu_run, self._native)
         self.enter: Callable[[], int] = partial(lib.pykvm_vcpu_run, self._native)
 
     def exit(self, key: int) -> Exit:
@@ -47,7 +48,7 @@ class KvmVcpu(RegisterAccess, StateAccess, GuestDebug):
         """
         self.open_fd()
         if key & kinds.KIND_MASK == kinds.ERROR:
-            raise failure("KVM_RUN", key >> kinds.ADDRESS_SHIFT)
+            raise failure("KVM_RUN", key >> kinds.PORT_SHIFT)
         return kinds.exit_value(key, self.raw)
 
     def answer(self, exit: Exit, value: int | bytes, *, fault: bool = False) -> None:
