@@ -7,7 +7,7 @@ what they mean. Everything else in pykvm knows these Protocols and no backend.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pykvm.errors import UsageError
 
