@@ -45,30 +45,38 @@ class GuestRunner:
         """
         return self._keep(Machine(**{"backend": self.backend} | options))
 
+    def load(self, guest: str | Path | Guest | Image, **options: Any) -> Machine:
+        """A machine with a guest loaded, not run yet.
+
+        Args:
+            guest: source text or the path of a `.S` file, either with or without a head
+                block; what `load_guest` made of one; or an image.
+            options: those of `pykvm.VM`, in the place of what the head block says.
+        """
+        if isinstance(guest, Image):
+            machine = self.machine(**options)
+            machine.load(guest)
+            return machine
+        parsed = _parse(guest)
+        self._require(parsed)
+        return self._keep(parsed.machine(**{"backend": self.backend} | options))
+
     def __call__(
         self, guest: str | Path | Guest | Image, *, timeout: float | None = None, **options: Any
     ) -> Result:
         """Run a guest on a machine of its own, which stays until the test is over.
 
         Args:
-            guest: source text or the path of a `.S` file, either with or without a head
-                block; what `load_guest` made of one; or an image.
+            guest, options: as for `load`.
             timeout: in seconds; the head block's or TIMEOUT_S where it is not given.
-            options: those of `pykvm.VM`, in the place of what the head block says.
 
         Returns:
             How the run ended; `vm` is the machine.
         """
-        if isinstance(guest, Image):
-            self.machine(**options).load(guest)
-            return self.vm.run(timeout=TIMEOUT_S if timeout is None else timeout)
-        if isinstance(guest, str):
-            guest = parse_guest(guest)
-        elif isinstance(guest, Path):
-            guest = load_guest(guest)
-        self._require(guest.requires)
-        self._keep(guest.machine(**{"backend": self.backend} | options))
-        return self.vm.run(timeout=guest.timeout_s if timeout is None else timeout)
+        if not isinstance(guest, Image):
+            guest = _parse(guest)
+            timeout = guest.timeout_s if timeout is None else timeout
+        return self.load(guest, **options).run(timeout=TIMEOUT_S if timeout is None else timeout)
 
     @property
     def vm(self) -> Machine:
@@ -92,12 +100,12 @@ class GuestRunner:
         self._traces.append(trace)
         return machine
 
-    def _require(self, features: Sequence[str]) -> None:
+    def _require(self, guest: Guest) -> None:
         import pytest
 
-        for name in features:
+        for name in guest.requires:
             if not (found := probe(name, self.backend)).ok:
-                pytest.skip(f"needs {name}: {found.why}")
+                pytest.skip(f"{guest.path.name} needs {name}: {found.why}")
 
     def reports(self) -> list[str]:
         """What each machine came to, in words, for the reader of a failed test."""
@@ -121,6 +129,12 @@ class GuestRunner:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _parse(guest: str | Path | Guest) -> Guest:
+    if isinstance(guest, Guest):
+        return guest
+    return parse_guest(guest) if isinstance(guest, str) else load_guest(guest)
 
 
 def _report(machine: Machine, trace: Sequence[str]) -> str:

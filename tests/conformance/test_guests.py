@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +9,11 @@ import pytest
 
 from pykvm.backend import BACKENDS
 from pykvm.guest import Expect, Guest, load_guest
-from pykvm.probe import probe
 from pykvm.result import Outcome, Result
+from pykvm.testing import GuestRunner
 
 GUESTS = Path(__file__).parents[2] / "guests"
 FILES = sorted(GUESTS.glob("*.S"))
-CHOSEN = os.environ.get("PYKVM_BACKEND", "all")
-RUN_ON = [name for name in BACKENDS if CHOSEN in ("all", "auto", name)]
 
 each_guest = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
@@ -36,48 +33,38 @@ def differences(guest: Guest, result: Result) -> list[str]:
     return found
 
 
-def skip_without_features(guest: Guest, backend: str) -> None:
-    for name in guest.requires:
-        found = probe(name)
-        if backend == "kvm" and not found.ok:
-            pytest.skip(f"{guest.path.name} needs {name}: {found.why}")
-
-
-def run(guest: Guest, backend: str) -> tuple[Result, list[str], dict[str, int]]:
+def run(runner: GuestRunner, guest: Guest) -> tuple[Result, list[str], dict[str, int]]:
     """The result, the exits in order, and the registers at the end."""
-    skip_without_features(guest, backend)
     seen: list[str] = []
-    with guest.machine(backend=backend, native=False) as machine:
-        if guest.cpus == 1:
-            machine.observer = lambda vcpu, exit: seen.append(str(exit))
-        result = machine.run(guest.timeout_s)
-        return result, seen, machine.registers.as_dict()
-
-
-@pytest.mark.parametrize("backend", RUN_ON)
-@each_guest
-def test_a_guest_does_what_its_block_expects(path: Path, backend: str) -> None:
-    guest = load_guest(path)
-    result, seen, _ = run(guest, backend)
-    assert not differences(guest, result)
+    machine = runner.load(guest, native=False)
     if guest.cpus == 1:
+        machine.observer = lambda vcpu, exit: seen.append(str(exit))
+    result = machine.run(guest.timeout_s)
+    return result, seen, machine.registers.as_dict()
+
+
+@each_guest
+def test_a_guest_does_what_its_block_expects(path: Path, guest: GuestRunner) -> None:
+    parsed = load_guest(path)
+    result, seen, _ = run(guest, parsed)
+    assert not differences(parsed, result)
+    if parsed.cpus == 1:
         assert len(seen) >= sum(result.exits.values())
 
 
-@pytest.mark.parametrize("backend", RUN_ON)
 @each_guest
-def test_consoles_in_native_code_change_nothing_but_speed(path: Path, backend: str) -> None:
-    guest = load_guest(path)
-    skip_without_features(guest, backend)
-    with guest.machine(backend=backend) as machine:
-        assert not differences(guest, machine.run(guest.timeout_s))
+def test_consoles_in_native_code_change_nothing_but_speed(path: Path, guest: GuestRunner) -> None:
+    assert not differences(load_guest(path), guest(path))
 
 
-@pytest.mark.skipif(len(RUN_ON) < 2, reason="only one backend to compare")
+@pytest.mark.skipif(len(BACKENDS) < 2, reason="only one backend to compare")
 @each_guest
 def test_backends_agree_on_exits_and_registers(path: Path) -> None:
-    guest = load_guest(path)
-    first, *others = [run(guest, backend) for backend in RUN_ON]
+    parsed, found = load_guest(path), []
+    for backend in BACKENDS:
+        with GuestRunner(backend) as runner:
+            found.append(run(runner, parsed))
+    first, *others = found
     for other in others:
         assert other[0].output == first[0].output
         assert other[1:] == first[1:]
@@ -100,8 +87,8 @@ def test_every_guest_expects_something_and_says_what_it_shows(path: Path) -> Non
         Expect(exits={"MmioRead": 1}),
     ],
 )
-def test_a_wrong_expectation_is_noticed(wrong: Expect) -> None:
-    guest = load_guest(GUESTS / "hello.S")
-    result, _, _ = run(guest, RUN_ON[0])
-    assert not differences(guest, result)
-    assert differences(replace(guest, expect=wrong), result)
+def test_a_wrong_expectation_is_noticed(wrong: Expect, guest: GuestRunner) -> None:
+    parsed = load_guest(GUESTS / "hello.S")
+    result = guest(parsed)
+    assert not differences(parsed, result)
+    assert differences(replace(parsed, expect=wrong), result)
