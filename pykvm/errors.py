@@ -124,7 +124,12 @@ class UnclaimedAccess(PykvmError):
         address: port number or gpa.
         size_bytes: width of the access.
         value: what was written, None for a read.
+        rip: linear address of the instruction; None where it is not known.
+        instruction: in words.
     """
+
+    rip: int | None = None
+    instruction: str = ""
 
     def __init__(self, space: str, address: int, size_bytes: int, value: int | None) -> None:
         what = "read" if value is None else f"write of {value:#x}"
@@ -134,6 +139,12 @@ class UnclaimedAccess(PykvmError):
         self.address = address
         self.size_bytes = size_bytes
         self.value = value
+
+    def locate(self, rip: int, instruction: str) -> None:
+        """Add who did it."""
+        self.rip = rip
+        self.instruction = instruction
+        self.args = (f"{self} (rip {rip:#x}: {instruction})",)
 
 
 class LoadError(PykvmError):

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from pykvm import layout
 from pykvm.backend import RawExit, Vcpu, kinds, open_backend
 from pykvm.bus import Bus
+from pykvm.culprit import culprit
 from pykvm.devices import cmos, serial
 from pykvm.devices.debugcon import IDENT, DebugConsole
 from pykvm.devices.exit import ExitPort, IsaDebugExit
@@ -50,6 +51,10 @@ MAX_TIMEOUT_S = 1e9
 NS_PER_S = 1_000_000_000
 ROUTES_MAX = 4096  # accesses remembered in one run: a guest may touch many
 RESET_RIP = 0xFFF0  # Intel SDM vol. 3A, table 9-1
+
+# Sees each exit after it was handled and before the guest goes on: the processor, the exit,
+# and what a read was answered with (None for other exits, and where the guest takes a fault).
+Observer = Callable[[Vcpu, Exit, int | bytes | None], None]
 
 
 class Machine:
@@ -104,7 +109,7 @@ class Machine:
         self.image: Image | None = None
         self.serial: serial.Serial | None = None
         self.cmos: cmos.Cmos | None = None
-        self.observer: Callable[[Vcpu, Exit], None] | None = None
+        self.observer: Observer | None = None
         self._take_console: Callable[[], bytes] | None = None
         self._pending: Exit | None = None
         self._answered = False
@@ -143,13 +148,13 @@ class Machine:
             case "debugcon":
                 if self._native:
                     self._take_console = self.vm.add_console(layout.DEBUGCON_PORT, IDENT)
-                self.ports.claim(layout.DEBUGCON_PORT, 1, DebugConsole(self.output.write))
+                self.ports.claim(layout.DEBUGCON_PORT, 1, DebugConsole(self.output.write), name)
             case "exit":
-                self.ports.claim(layout.EXIT_PORT, 4, ExitPort(self._end))
-                self.ports.claim(layout.ISA_DEBUG_EXIT_PORT, 4, IsaDebugExit(self._end))
+                self.ports.claim(layout.EXIT_PORT, 4, ExitPort(self._end), name)
+                self.ports.claim(layout.ISA_DEBUG_EXIT_PORT, 4, IsaDebugExit(self._end), name)
             case "scratch":
                 self.mmio.claim(
-                    layout.SCRATCH_BASE, layout.SCRATCH_SIZE, Scratch(layout.SCRATCH_SIZE)
+                    layout.SCRATCH_BASE, layout.SCRATCH_SIZE, Scratch(layout.SCRATCH_SIZE), name
                 )
                 self.ports.claim(
                     layout.SCRATCH_PORT,
@@ -159,11 +164,11 @@ class Machine:
             case "serial":
                 irq = partial(self.vm.set_irq_line, layout.COM1_IRQ)
                 self.serial = serial.Serial(self.output.write, irq)
-                self.ports.claim(layout.COM1_PORT, serial.SIZE, self.serial)
+                self.ports.claim(layout.COM1_PORT, serial.SIZE, self.serial, name)
             case "cmos":
                 low, *high = (region.size_bytes for region in self.memory.regions)
                 self.cmos = cmos.Cmos(low, sum(high))
-                self.ports.claim(layout.CMOS_PORT, cmos.SIZE, self.cmos)
+                self.ports.claim(layout.CMOS_PORT, cmos.SIZE, self.cmos, name)
 
     def _end(self, status: int) -> None:
         """The guest has ended the run: stop every vCPU at its next entry."""
@@ -376,11 +381,18 @@ class Machine:
         return locked
 
     def _serve_observed(self, vcpu: Vcpu) -> Result:
-        """The same, showing each exit to the observer first."""
-        for exit in self._exits(vcpu):
-            if self.observer is not None:
-                self.observer(vcpu, exit)
-        return self._last_result()
+        """The same, showing each exit to the observer."""
+        end = None
+        while end is None:
+            if (exit := self._take(vcpu, vcpu.enter())) is not None:
+                end = self._offer(vcpu, exit)
+                self._observe(vcpu, exit, end)
+        return end
+
+    def _observe(self, vcpu: Vcpu, exit: Exit, end: Result | None) -> None:
+        if self.observer is not None:
+            with self._lock:
+                self.observer(vcpu, exit, vcpu.answered(exit) if end is None else None)
 
     def _exits(self, vcpu: Vcpu) -> Iterator[Exit]:
         end = None
@@ -393,6 +405,7 @@ class Machine:
             self._pending = None
             if not self._answered:
                 end = self._offer(vcpu, exit)
+            self._observe(vcpu, exit, end)
         self._result = end
 
     def _take(self, vcpu: Vcpu, key: int) -> Exit | None:
@@ -448,7 +461,10 @@ class Machine:
                 return self._make(vcpu, exit, Outcome.SHUTDOWN, STATUS_DIED, str(exit))
         return self._make(vcpu, exit, Outcome.DIED, STATUS_DIED, str(exit))
 
-    def _died(self, vcpu: Vcpu, exit: Exit, error: PykvmError) -> Result:
+    def _died(self, vcpu: Vcpu, exit: Exit, error: UnclaimedAccess) -> Result:
+        found = culprit(vcpu, self.memory, exit)
+        if found is not None:
+            error.locate(found.address, str(found))
         return self._make(vcpu, exit, Outcome.DIED, STATUS_DIED, str(error), error)
 
     def _make(

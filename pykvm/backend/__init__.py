@@ -51,6 +51,10 @@ class Vcpu(Protocol):
         """Answer a read exit; `fault` makes an MSR access raise #GP in the guest."""
         ...
 
+    def answered(self, exit: Exit) -> int | bytes | None:
+        """What an exit has been answered with; None where it asks nothing, or with a fault."""
+        ...
+
     def complete(self) -> int:
         """Finish the last exit's instruction and run nothing more; the key of what is left."""
         ...

@@ -97,6 +97,17 @@ def exit_value(key: int, raw: Any) -> exits.Exit:
     return _VALUES[key & KIND_MASK](raw)
 
 
+def answered(raw: Any, exit: exits.Exit) -> int | bytes | None:
+    """What the guest gets for a read or MSR exit; None for other exits, and where it faults."""
+    if isinstance(exit, exits.MsrRead | exits.MsrWrite) and raw.error:
+        return None
+    if isinstance(exit, exits.PortIn) and exit.count > 1:
+        return _string(raw)
+    if exit.is_read or isinstance(exit, exits.MsrWrite):
+        return int(raw.value) & (1 << 8 * int(raw.size)) - 1
+    return None
+
+
 def answer(raw: Any, exit: exits.Exit, value: int | bytes, fault: bool) -> None:
     """Put the answer to a read where the backend delivers it from."""
     raw.error = fault

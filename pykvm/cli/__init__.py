@@ -9,34 +9,40 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from pykvm.cli import asm, bench, disasm, doctor, run
-from pykvm.errors import LoadError, PykvmError
+from pykvm.errors import LayoutError, LoadError, PykvmError, UsageError
+from pykvm.result import STATUS_DIED, STATUS_INTERRUPTED
 
 STATUS_USAGE = 2
 STATUS_CANNOT_LOAD = 126
-STATUS_INTERRUPTED = 130
 STATUS_BROKEN_PIPE = 141  # as the shell says for a process that SIGPIPE ended
 
 SUBCOMMANDS = (run, doctor, asm, disasm, bench)
 
 
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with a command."""
+
+    def error(self, message: str) -> NoReturn:
+        """Turn argparse's complaint into an error like the others."""
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the process's exit status."""
-    parser = argparse.ArgumentParser(prog="pykvm", description="A KVM micro-hypervisor.")
+    parser = Parser(prog="pykvm", description="A KVM micro-hypervisor.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in SUBCOMMANDS:
         module.add_parser(subparsers)
-    args = parser.parse_args(argv)
     try:
+        args = parser.parse_args(argv)
         status: int = args.main(args)
         sys.stdout.flush()
-    except LoadError as error:
-        print(f"pykvm: {error}", file=sys.stderr)
-        return STATUS_CANNOT_LOAD
     except PykvmError as error:
         print(f"pykvm: {error}", file=sys.stderr)
-        return STATUS_USAGE
+        return _status(error)
     except BrokenPipeError:  # whoever read stdout has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return STATUS_BROKEN_PIPE
@@ -44,3 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("pykvm: interrupted", file=sys.stderr)
         return STATUS_INTERRUPTED
     return status
+
+
+def _status(error: PykvmError) -> int:
+    """Whose fault it was: the guest's file, the command, or this host."""
+    match error:
+        case LoadError():
+            return STATUS_CANNOT_LOAD
+        case UsageError() | LayoutError():
+            return STATUS_USAGE
+    return STATUS_DIED

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pykvm.backend import Vcpu
 from pykvm.errors import PykvmError, UsageError
-from pykvm.exits import Exit
 from pykvm.guest import Guest, load_guest, parse_guest
 from pykvm.loader.image import Image
 from pykvm.machine import Machine
 from pykvm.probe import probe
+from pykvm.report import render
 from pykvm.result import Result
+from pykvm.trace import Trace
 
 TIMEOUT_S = 10.0
-TRACE_LENGTH = 16
 OUTPUT_LENGTH = 2000
 
 
@@ -35,7 +32,6 @@ class GuestRunner:
     def __init__(self, backend: str = "auto") -> None:
         self.backend = backend
         self.machines: list[Machine] = []
-        self._traces: list[deque[str]] = []
 
     def machine(self, **options: Any) -> Machine:
         """A new machine.
@@ -90,14 +86,8 @@ class GuestRunner:
         return self.machines[-1]
 
     def _keep(self, machine: Machine) -> Machine:
-        trace: deque[str] = deque(maxlen=TRACE_LENGTH)
-
-        def note(vcpu: Vcpu, exit: Exit) -> None:
-            trace.append(f"vcpu {vcpu.index}  rip {vcpu.get_registers().rip:#x}  {exit}")
-
-        machine.observer = note
+        machine.observer = Trace(machine)
         self.machines.append(machine)
-        self._traces.append(trace)
         return machine
 
     def _require(self, guest: Guest) -> None:
@@ -109,10 +99,7 @@ class GuestRunner:
 
     def reports(self) -> list[str]:
         """What each machine came to, in words, for the reader of a failed test."""
-        return [
-            _report(machine, trace)
-            for machine, trace in zip(self.machines, self._traces, strict=True)
-        ]
+        return [_report(machine) for machine in self.machines]
 
     def close(self) -> None:
         """Close all machines."""
@@ -137,31 +124,10 @@ def _parse(guest: str | Path | Guest) -> Guest:
     return parse_guest(guest) if isinstance(guest, str) else load_guest(guest)
 
 
-def _report(machine: Machine, trace: Sequence[str]) -> str:
-    return "\n".join(
-        [
-            machine.image.name if machine.image else "nothing was loaded",
-            f"ended: {_ending(machine)}",
-            f"last {len(trace)} exits that Python saw:",
-            *[f"  {line}" for line in trace],
-            "registers:",
-            *_registers(machine),
-            "output:",
-            machine.output.data[-OUTPUT_LENGTH:].decode(errors="backslashreplace"),
-        ]
-    )
-
-
-def _ending(machine: Machine) -> str:
+def _report(machine: Machine) -> str:
     try:
-        return machine.result.reason
+        text = render(machine, machine.result)
     except PykvmError as error:
-        return str(error)
-
-
-def _registers(machine: Machine) -> list[str]:
-    try:
-        values = machine.registers.as_dict()
-    except PykvmError as error:
-        return [f"  {error}"]
-    return [f"  {name:>6} {value:#018x}" for name, value in values.items()]
+        text = str(error)
+    output = machine.output.data[-OUTPUT_LENGTH:].decode(errors="backslashreplace")
+    return f"{text}\noutput:\n{output}"

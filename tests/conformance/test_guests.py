@@ -38,7 +38,7 @@ def run(runner: GuestRunner, guest: Guest) -> tuple[Result, list[str], dict[str,
     seen: list[str] = []
     machine = runner.load(guest, native=False)
     if guest.cpus == 1:
-        machine.observer = lambda vcpu, exit: seen.append(str(exit))
+        machine.observer = lambda vcpu, exit, answer: seen.append(str(exit))
     result = machine.run(guest.timeout_s)
     return result, seen, machine.registers.as_dict()
 

@@ -55,6 +55,10 @@ class KvmVcpu(RegisterAccess, StateAccess, GuestDebug):
         """Answer a read exit; delivered at the next entry."""
         kinds.answer(self.raw, exit, value, fault)
 
+    def answered(self, exit: Exit) -> int | bytes | None:
+        """What the exit has been answered with."""
+        return kinds.answered(self.raw, exit)
+
     def complete(self) -> int:
         """Finish the last exit's instruction. Source: api.rst, "immediate_exit"."""
         return int(lib.pykvm_vcpu_complete(self._open()))

@@ -1,0 +1,87 @@
+"""One line per exit: `machine.observer = Trace(machine, sys.stderr)`.
+
+3   +12.4us  vcpu 0  0x10013  in al, dx            in  port 0x3fd size 1 -> 0x60  Serial
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, TextIO
+
+from pykvm.culprit import culprit
+from pykvm.exits import Exit, Interrupted, MmioRead, MmioWrite, MsrRead, MsrWrite, PortIn, PortOut
+
+if TYPE_CHECKING:
+    from pykvm.backend import Vcpu
+    from pykvm.machine import Machine
+
+RECENT = 16
+BYTES_SHOWN = 16
+
+
+class Trace:
+    """An observer that writes down what each exit was.
+
+    Args:
+        machine: whose exits these are.
+        stream: where each line goes at once; None to keep the recent ones only.
+
+    Attributes:
+        count: exits seen so far.
+        recent: the last RECENT lines.
+    """
+
+    def __init__(self, machine: Machine, stream: TextIO | None = None) -> None:
+        self._machine = machine
+        self._stream = stream
+        self._last_ns = time.monotonic_ns()
+        self.count = 0
+        self.recent: deque[str] = deque(maxlen=RECENT)
+
+    def __call__(self, vcpu: Vcpu, exit: Exit, answer: int | bytes | None) -> None:
+        """Write one exit down; a stop from outside is none of the guest's."""
+        if isinstance(exit, Interrupted):
+            return
+        since_ns = time.monotonic_ns() - self._last_ns
+        self.count += 1
+        found = culprit(vcpu, self._machine.memory, exit)
+        where = (
+            f"{found.address:#010x}  {found!s:<28}" if found else f"{'':10}  {'(not mapped)':<28}"
+        )
+        line = (
+            f"{self.count:>6} {_duration(since_ns):>9}  vcpu {vcpu.index}  {where}  "
+            f"{_what(exit, answer)}{self._who(exit)}"
+        )
+        self.recent.append(line)
+        if self._stream is not None:
+            print(line, file=self._stream)
+        self._last_ns = time.monotonic_ns()  # the tracing itself does not count
+
+    def _who(self, exit: Exit) -> str:
+        """The device that answered."""
+        match exit:
+            case PortIn(address, size) | PortOut(address, size):
+                claim = self._machine.ports.find(address, size)
+            case MmioRead(address, size) | MmioWrite(address, size):
+                claim = self._machine.mmio.find(address, size)
+            case _:
+                return ""
+        return f"  {claim.name}" if claim else "  nobody"
+
+
+def _what(exit: Exit, answer: int | bytes | None) -> str:
+    if isinstance(exit, MsrRead | MsrWrite) and answer is None:
+        return f"{exit} -> #GP"
+    if answer is None or not exit.is_read:
+        return str(exit)
+    if isinstance(answer, bytes):
+        more = "..." if len(answer) > BYTES_SHOWN else ""
+        return f"{exit} -> {answer[:BYTES_SHOWN].hex()}{more}"
+    return f"{exit} -> {answer:#x}"
+
+
+def _duration(ns: int) -> str:
+    if ns < 1_000_000:
+        return f"+{ns / 1e3:.1f}us"
+    return f"+{ns / 1e6:.1f}ms" if ns < 1_000_000_000 else f"+{ns / 1e9:.2f}s"
