@@ -7,12 +7,15 @@ Source: Intel SDM vol. 3A §3.4.5 (descriptors), §4.5 (4-level paging), §7.7 (
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 from pykvm import layout
 from pykvm.backend import Vcpu
 from pykvm.loader.image import Mode
 from pykvm.memory import GuestMemory
 from pykvm.registers import (
+    APIC_BASE_BSP,
+    APIC_BASE_ENABLE,
     CR0_ET,
     CR0_MP,
     CR0_NE,
@@ -108,43 +111,38 @@ def page_tables() -> bytes:
 _GDT, _TSS, _PAGE_TABLES = gdt(), tss(), page_tables()
 
 
-def _real(special: SpecialRegisters) -> int:
-    for name in ("ds", "es", "fs", "gs", "ss"):
-        setattr(special, name, Segment())
-    special.cs = Segment(type=_CODE)
-    special.cr0 = CR0_ET
-    special.cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT
-    special.idt = Table(0, 0x3FF)
-    return layout.REAL_LOAD_BASE
-
-
-def _protected(special: SpecialRegisters) -> int:
-    special.cs = CODE32
-    special.ds = special.es = special.fs = special.gs = special.ss = DATA
-    special.cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE
-    special.cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT
-    special.idt = Table()
-    return layout.KERNEL_STACK_TOP
-
-
-def _long(special: SpecialRegisters) -> int:
-    _protected(special)
-    special.cs = CODE64
-    special.cr0 |= CR0_PG
-    special.cr3 = layout.PML4_BASE
-    special.cr4 |= CR4_PAE
-    special.efer = EFER_LME | EFER_LMA
-    return layout.KERNEL_STACK_TOP
-
-
-def _user(special: SpecialRegisters) -> int:
-    _long(special)
-    special.cs = USER_CODE64
-    special.ds = special.es = special.fs = special.gs = special.ss = USER_DATA
-    return layout.USER_STACK_TOP
-
-
-_MODES = {Mode.REAL: _real, Mode.PROTECTED: _protected, Mode.LONG: _long, Mode.USER: _user}
+# Whole states, so that nothing is left of what a machine ran before.
+_RESET_APIC_BASE = layout.LAPIC_BASE | APIC_BASE_BSP | APIC_BASE_ENABLE
+_COMMON = SpecialRegisters(
+    ldt=LDT,
+    tr=TSS,
+    gdt=Table(layout.GDT_BASE, GDT_SIZE - 1),
+    cr0=CR0_ET,
+    cr4=CR4_OSFXSR | CR4_OSXMMEXCPT,
+    apic_base=_RESET_APIC_BASE,
+)
+_REAL = replace(_COMMON, cs=Segment(type=_CODE), gdt=Table(), idt=Table(0, 0x3FF))
+_PROTECTED = replace(
+    _COMMON, cs=CODE32, ds=DATA, es=DATA, fs=DATA, gs=DATA, ss=DATA,
+    cr0=CR0_PE | CR0_MP | CR0_ET | CR0_NE,
+)  # fmt: skip
+_LONG = replace(
+    _PROTECTED,
+    cs=CODE64,
+    cr0=_PROTECTED.cr0 | CR0_PG,
+    cr3=layout.PML4_BASE,
+    cr4=_PROTECTED.cr4 | CR4_PAE,
+    efer=EFER_LME | EFER_LMA,
+)
+_USER = replace(
+    _LONG, cs=USER_CODE64, ds=USER_DATA, es=USER_DATA, fs=USER_DATA, gs=USER_DATA, ss=USER_DATA
+)
+_MODES = {
+    Mode.REAL: (_REAL, layout.REAL_LOAD_BASE),
+    Mode.PROTECTED: (_PROTECTED, layout.KERNEL_STACK_TOP),
+    Mode.LONG: (_LONG, layout.KERNEL_STACK_TOP),
+    Mode.USER: (_USER, layout.USER_STACK_TOP),
+}
 
 
 _RANGES = {each.name: each for each in layout.GPA_MAP}
@@ -163,7 +161,7 @@ def built_ranges(mode: Mode, multiboot: bool) -> tuple[layout.Range, ...]:
 
 
 def enter(memory: GuestMemory, vcpu: Vcpu, mode: Mode, entry: int) -> None:
-    """Put tables into memory and registers into the vCPU, so that it starts at `entry`.
+    """Put tables into memory and registers into the first vCPU, so that it starts at `entry`.
 
     Real mode gets no tables; protected mode the GDT and TSS; long mode page tables too.
     Flags are clear but for IOPL 3 at CPL 3, so that IN and OUT work there.
@@ -173,11 +171,7 @@ def enter(memory: GuestMemory, vcpu: Vcpu, mode: Mode, entry: int) -> None:
         memory.write(layout.TSS_BASE, _TSS)
     if mode in (Mode.LONG, Mode.USER):
         memory.write(layout.PML4_BASE, _PAGE_TABLES)
-    special = vcpu.get_special()
-    special.ldt = LDT
-    special.tr = TSS
-    special.gdt = Table() if mode is Mode.REAL else Table(layout.GDT_BASE, GDT_SIZE - 1)
-    stack_top = _MODES[mode](special)
+    special, stack_top = _MODES[mode]
     vcpu.set_special(special)
     flags = RFLAGS_FIXED | (RFLAGS_IOPL3 if mode is Mode.USER else 0)
     vcpu.set_registers(Registers(rip=entry, rsp=stack_top, rflags=flags))
