@@ -3,6 +3,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include "kvm/create.h"
 #include "kvm/rings.h"
 #include "kvm/vcpu.h"
 #include "pykvm.h"

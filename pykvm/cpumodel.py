@@ -23,6 +23,11 @@ class CpuidEntry:
     ecx: int = 0
     edx: int = 0
 
+    @property
+    def registers(self) -> tuple[int, int, int, int]:
+        """EAX, EBX, ECX, EDX."""
+        return self.eax, self.ebx, self.ecx, self.edx
+
 
 class FeatureBit(NamedTuple):
     """Where CPUID tells of a feature."""

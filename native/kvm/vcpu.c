@@ -77,24 +77,7 @@ static void disarm(struct pykvm_vcpu *vcpu)
     vcpu->deadline_ns = 0;
 }
 
-/* Map a vCPU's run page. Returns NULL and leaves errno where that fails. */
-struct pykvm_vcpu *pykvm_vcpu_create(int fd, size_t run_bytes, struct pykvm_natives *natives)
-{
-    struct pykvm_vcpu *vcpu = calloc(1, sizeof(*vcpu));
-    if (!vcpu)
-        return NULL;
-    vcpu->run = mmap(NULL, run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (vcpu->run == MAP_FAILED) {
-        free(vcpu);
-        return NULL;
-    }
-    vcpu->fd = fd;
-    vcpu->run_bytes = run_bytes;
-    vcpu->natives = natives;
-    return vcpu;
-}
-
-/* Shut the vCPU for ever and unmap its run page. False while a thread is inside. */
+/* Shut the vCPU for ever and give back what it holds. False while a thread is inside. */
 bool pykvm_vcpu_close(struct pykvm_vcpu *vcpu)
 {
     int nobody = NOBODY;
@@ -102,6 +85,7 @@ bool pykvm_vcpu_close(struct pykvm_vcpu *vcpu)
         return nobody == CLOSED;
     disarm(vcpu);
     munmap(vcpu->run, vcpu->run_bytes);
+    close(vcpu->fd);
     return true;
 }
 

@@ -27,7 +27,6 @@ struct pykvm_vcpu {
 };
 
 int pykvm_signal_init(void);
-struct pykvm_vcpu *pykvm_vcpu_create(int fd, size_t run_bytes, struct pykvm_natives *natives);
 bool pykvm_vcpu_close(struct pykvm_vcpu *vcpu);
 void pykvm_vcpu_destroy(struct pykvm_vcpu *vcpu);
 int pykvm_vcpu_begin(struct pykvm_vcpu *vcpu, uint64_t deadline_ns);

@@ -92,7 +92,8 @@ def test_a_model_that_kvm_lacks_features_of_is_refused(monkeypatch: pytest.Monke
     system = System.shared()
     bare = tuple(entry for entry in cpuid.supported(system) if entry.function != 0x8000_0001)
     monkeypatch.setattr(cpuid, "supported", lambda system: bare)
-    monkeypatch.setitem(cpuid._granted, system, bare)
+    monkeypatch.setattr(cpuid, "_granted", lambda system: bare)
+    cpuid.prepared.cache_clear()
     with pytest.raises(CpuModelError) as caught:
         pykvm.VM(memory="1M", cpu="x86-64-v1")
     assert caught.value.missing == ["syscall", "nx", "lm"]

@@ -61,3 +61,8 @@ def failure(request: str, number: int) -> KvmError:
     """The error of a call that failed with this errno, with what usually mends it."""
     hint = _CALL_HINTS.get((request, number)) or _HINTS.get(number, "")
     return KvmError(request, number, hint)
+
+
+def failure_of(failed: Any) -> KvmError:
+    """The error that native code noted in a struct pykvm_failure."""
+    return failure(ffi.string(failed.call).decode(), failed.error)

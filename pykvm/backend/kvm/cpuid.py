@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -17,10 +18,6 @@ from pykvm.errors import CpuModelError
 MAX_ENTRIES = 256
 _TOPOLOGY_LEAVES = (0xB, 0x1F)
 
-# What a vCPU has once it is told the supported set: kvm_pvm adds what it cannot hide from
-# CPL 3 to any CPUID, though it does not count it as supported.
-_granted: dict[System, tuple[CpuidEntry, ...]] = {}
-
 
 @lru_cache(maxsize=1)
 def supported(system: System) -> tuple[CpuidEntry, ...]:
@@ -30,8 +27,9 @@ def supported(system: System) -> tuple[CpuidEntry, ...]:
     return _entries(raw)
 
 
-def apply(system: System, fd: int, model: str, index: int, count: int) -> None:
-    """Give a vCPU the named model.
+@lru_cache(maxsize=64)
+def prepared(system: System, name: str, index: int, count: int) -> Any:
+    """The struct that gives a vCPU the named model; see KVM_SET_CPUID2, api.rst §4.20.
 
     Args:
         index: of the vCPU; its APIC id.
@@ -40,13 +38,14 @@ def apply(system: System, fd: int, model: str, index: int, count: int) -> None:
     Raises:
         UsageError: there is no such model.
         CpuModelError: the host's KVM lacks a feature of the model.
-
-    Source: api.rst §4.20.
     """
-    raw = _prepared(system, model, index, count)
-    if missing := _missing(system, fd, model):
-        raise CpuModelError(model, missing)
-    call(fd, "KVM_SET_CPUID2", raw)
+    model = cpumodel.find(name)
+    if model is None:
+        return _raw(_of_host(supported(system), index, count))
+    missing = model.missing(supported(system)) and model.missing(_granted(system))
+    if missing:
+        raise CpuModelError(name, missing)
+    return _raw(model.entries(index, count))
 
 
 def read(fd: int) -> tuple[CpuidEntry, ...]:
@@ -56,30 +55,35 @@ def read(fd: int) -> tuple[CpuidEntry, ...]:
     return _entries(raw)
 
 
-def _missing(system: System, fd: int, name: str) -> list[str]:
-    """Features of a model that KVM does not give to a vCPU."""
-    model = cpumodel.find(name)
-    if model is None or not model.missing(supported(system)):
-        return []
-    if system not in _granted:
-        call(fd, "KVM_SET_CPUID2", _prepared(system, cpumodel.HOST, 0, 1))
-        _granted[system] = read(fd)
-    return model.missing(_granted[system])
+@lru_cache(maxsize=1)
+def _granted(system: System) -> tuple[CpuidEntry, ...]:
+    """What a vCPU has once it is told the supported set, tried on a machine of its own.
 
-
-@lru_cache(maxsize=64)
-def _prepared(system: System, name: str, index: int, count: int) -> Any:
-    model = cpumodel.find(name)
-    if model is None:
-        return _raw(_of_host(supported(system), index, count))
-    return _raw(model.entries(index, count))
+    kvm_pvm adds what it cannot hide from CPL 3 to any CPUID, though it does not count it
+    as supported.
+    """
+    vm_fd = call(system.fd, "KVM_CREATE_VM", 0)
+    try:
+        vcpu_fd = call(vm_fd, "KVM_CREATE_VCPU", 0)
+        try:
+            call(vcpu_fd, "KVM_SET_CPUID2", prepared(system, cpumodel.HOST, 0, 1))
+            return read(vcpu_fd)
+        finally:
+            os.close(vcpu_fd)
+    finally:
+        os.close(vm_fd)
 
 
 def _of_host(entries: Sequence[CpuidEntry], index: int, count: int) -> list[CpuidEntry]:
-    """The host's set with this machine's own topology; hypervisor leaves stay."""
+    """The host's set with this machine's own topology; hypervisor leaves stay.
+
+    Leaves of zeros go: a guest sees zeros there anyway, and KVM takes longer over more.
+    """
     leaves = {entry.function for entry in entries}
     result = [
-        _place(entry, index, count) for entry in entries if entry.function not in _TOPOLOGY_LEAVES
+        _place(entry, index, count)
+        for entry in entries
+        if entry.function not in _TOPOLOGY_LEAVES and any(entry.registers)
     ]
     for function in _TOPOLOGY_LEAVES:
         if function in leaves:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pykvm import layout
 from pykvm._native import ffi, lib
+from pykvm.backend.kvm.calls import failure
 from pykvm.backend.kvm.handle import Handle
 from pykvm.backend.kvm.system import System
 from pykvm.errors import LayoutError
@@ -78,24 +79,20 @@ class MemorySlots(Handle):
         raise LayoutError(f"the region at {region.gpa:#x} is not mapped into this machine")
 
     def _free_slot(self) -> int:
-        limit = self.system.require("KVM_CAP_NR_MEMSLOTS")
-        if len(self._slots) >= limit:
-            raise LayoutError(f"this KVM takes {limit} memory slots (KVM_CAP_NR_MEMSLOTS)")
-        return next(slot for slot in range(limit) if slot not in self._slots)
+        slot = len(self._slots)
+        if slot >= self.system.capability("KVM_CAP_NR_MEMSLOTS"):
+            raise LayoutError(f"this KVM takes {slot} memory slots (KVM_CAP_NR_MEMSLOTS)")
+        while slot in self._slots:  # some below were given back
+            slot -= 1
+        return slot
 
     def _set(self, slot: int, region: Region, size_bytes: int, log_dirty: bool) -> None:
         flags = lib.KVM_MEM_READONLY if region.readonly else 0
-        raw = ffi.new(
-            "struct kvm_userspace_memory_region *",
-            {
-                "slot": slot,
-                "flags": flags | (lib.KVM_MEM_LOG_DIRTY_PAGES if log_dirty else 0),
-                "guest_phys_addr": region.gpa,
-                "memory_size": size_bytes,
-                "userspace_addr": region.hva,
-            },
-        )
-        self.call("KVM_SET_USER_MEMORY_REGION", raw)
+        if log_dirty:
+            flags |= lib.KVM_MEM_LOG_DIRTY_PAGES
+        fd = self.open_fd()
+        if lib.pykvm_slot_set(fd, slot, flags, region.gpa, size_bytes, region.hva) < 0:
+            raise failure("KVM_SET_USER_MEMORY_REGION", ffi.errno)
 
     def _note_logging(self, slot: int, on: bool) -> None:
         if on:

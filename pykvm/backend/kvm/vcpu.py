@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from typing import Any
 
 from pykvm._native import ffi, lib
 from pykvm.backend import kinds
-from pykvm.backend.kvm.calls import call, failure
+from pykvm.backend.kvm.calls import failure, failure_of
 from pykvm.backend.kvm.debug import GuestDebug
 from pykvm.backend.kvm.registers import RegisterAccess
 from pykvm.backend.kvm.state import StateAccess
@@ -26,13 +25,13 @@ class KvmVcpu(RegisterAccess, StateAccess, GuestDebug):
 
     what = "vCPU"
 
-    def __init__(self, system: System, vm_fd: int, natives: Any, index: int) -> None:
-        super().__init__(system, call(vm_fd, "KVM_CREATE_VCPU", index))
-        self.index = index
-        native = lib.pykvm_vcpu_create(self.fd, system.run_size_bytes, natives)
+    def __init__(self, system: System, vm_fd: int, natives: Any, index: int, leaves: Any) -> None:
+        failed = ffi.new("struct pykvm_failure *")
+        native = lib.pykvm_vcpu_create(vm_fd, index, system.run_size_bytes, leaves, natives, failed)
         if not native:
-            os.close(self._take_fd())
-            raise failure("mmap of a vCPU's run page", ffi.errno)
+            raise failure_of(failed)
+        super().__init__(system, native.fd)
+        self.index = index
         # Freed with the last reference: a thread may hold `enter` when the vCPU is closed.
         self._native: Any = ffi.gc(native, lib.pykvm_vcpu_destroy)
         self._lock = threading.Lock()
@@ -138,4 +137,4 @@ class KvmVcpu(RegisterAccess, StateAccess, GuestDebug):
             while not lib.pykvm_vcpu_close(self._native):
                 lib.pykvm_vcpu_stop(self._native)
                 time.sleep(_STOP_POLL_S)
-            os.close(self._take_fd())
+            self._take_fd()

@@ -9,7 +9,7 @@ from typing import Any
 from pykvm import layout
 from pykvm._native import ffi, lib
 from pykvm.backend.kvm import cpuid
-from pykvm.backend.kvm.calls import call
+from pykvm.backend.kvm.calls import failure_of
 from pykvm.backend.kvm.clock import ClockAccess
 from pykvm.backend.kvm.dirty import DirtyRing, DirtyTracking
 from pykvm.backend.kvm.ioevents import IoEvents
@@ -26,20 +26,9 @@ class KvmVm(DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockAccess):
     what = "machine"
 
     def __init__(self, system: System) -> None:
-        super().__init__(system, call(system.fd, "KVM_CREATE_VM", 0))
+        super().__init__(system, _create(system))
         self.natives: Any = lib.pykvm_natives_create()
         self._vcpus: list[KvmVcpu] = []
-        try:
-            self._place_private_pages()
-        except BaseException:
-            self.close()
-            raise
-
-    def _place_private_pages(self) -> None:
-        """Say where KVM keeps the pages that real mode needs on older Intel processors."""
-        self.call("KVM_SET_TSS_ADDR", layout.KVM_TSS_BASE)
-        identity_map = ffi.new("uint64_t *", layout.KVM_IDENTITY_MAP_BASE)
-        self.call("KVM_SET_IDENTITY_MAP_ADDR", identity_map)
 
     def create_vcpu(self, index: int, cpu: str, count: int = 1) -> KvmVcpu:
         """Add a processor; the machine's interrupt chips must exist before.
@@ -49,11 +38,11 @@ class KvmVm(DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockAccess):
             cpu: its model, see `pykvm.cpumodel`.
             count: how many the machine has, for the topology that CPUID tells.
         """
-        vcpu = KvmVcpu(self.system, self.open_fd(), self.natives, index)
-        self._vcpus.append(vcpu)  # before what may fail: close() gives it back
+        leaves = cpuid.prepared(self.system, cpu, index, count)
+        vcpu = KvmVcpu(self.system, self.open_fd(), self.natives, index, leaves)
+        self._vcpus.append(vcpu)
         if self.dirty_ring_entries:
             self._rings.append(DirtyRing(vcpu.fd, self.dirty_ring_entries))
-        cpuid.apply(self.system, vcpu.fd, cpu, index, count)
         return vcpu
 
     def add_console(self, port: int, ident: int) -> Callable[[], bytes]:
@@ -89,3 +78,14 @@ class KvmVm(DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockAccess):
             lib.pykvm_natives_destroy(self.natives)
             self.natives = None
             os.close(self._take_fd())
+
+
+def _create(system: System) -> int:
+    """A new VM, told where to keep the pages that real mode needs on older Intel processors."""
+    failed = ffi.new("struct pykvm_failure *")
+    fd: int = lib.pykvm_vm_create(
+        system.fd, layout.KVM_TSS_BASE, layout.KVM_IDENTITY_MAP_BASE, failed
+    )
+    if fd < 0:
+        raise failure_of(failed)
+    return fd
