@@ -172,9 +172,9 @@ class GuestMemory:
                     f"{other.gpa:#x}..{other.end:#x}"
                 )
         region = Region(gpa, size_bytes, backing, readonly)
-        self.regions.append(region)
-        self.regions.sort(key=lambda each: each.gpa)
-        self._bases = [each.gpa for each in self.regions]
+        index = bisect_right(self._bases, gpa)
+        self.regions.insert(index, region)
+        self._bases.insert(index, gpa)
         return region
 
     @property
@@ -233,6 +233,10 @@ class GuestMemory:
         Raises:
             MemoryAccessError: any byte is outside guest memory; nothing is written then.
         """
+        if region := self._find(gpa, len(data)) if type(data) is bytes else None:
+            start = gpa - region.gpa
+            region.view[start : start + len(data)] = data
+            return
         view = memoryview(data).cast("B")
         position = 0
         for piece in self._pieces(gpa, len(view)):

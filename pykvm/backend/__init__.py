@@ -7,6 +7,7 @@ what they mean. Everything else in pykvm knows these Protocols and no backend.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pykvm.errors import UsageError
@@ -169,6 +170,11 @@ def open_backend(name: str = "auto") -> Backend:
         raise UsageError(
             f"there is no backend {name!r}; choose auto or one of {', '.join(BACKENDS)}"
         )
+    return _kvm()
+
+
+@cache
+def _kvm() -> Backend:
     from pykvm.backend.kvm import KvmBackend
 
     return KvmBackend()

@@ -9,7 +9,7 @@ import pytest
 import pykvm
 from pykvm.backend.kvm.vcpu import KvmVcpu
 from pykvm.backend.kvm.vm import KvmVm
-from pykvm.errors import ClosedError, KvmError, MissingCapability, UsageError
+from pykvm.errors import ClosedError, KvmError, MissingCapability, RegisterError, UsageError
 from pykvm.machine import Machine
 from pykvm.registers import Registers, Table
 from pykvm.state import Clock, DebugRegisters, Events, Fpu, MpState
@@ -215,6 +215,17 @@ def test_every_register_is_kept() -> None:
         general = Registers(*range(1, 17), rip=0x8888, rflags=0x202)
         vm.vcpu.set_registers(general)
         assert vm.vcpu.get_registers() == general
+
+
+@pytest.mark.parametrize("value", [1 << 64, -1, "high"])
+def test_a_register_that_does_not_fit_is_named(value: int) -> None:
+    with pykvm.VM(memory="1M") as vm:
+        with pytest.raises(RegisterError, match="rbx"):
+            vm.vcpu.set_registers(Registers(rbx=value))
+        special = vm.vcpu.get_special()
+        special.cs.selector = 0x1_0000
+        with pytest.raises(RegisterError, match=r"cs\.selector.*16 bits"):
+            vm.vcpu.set_special(special)
 
 
 def test_special_registers_leave_a_pending_interrupt_alone() -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from threading import Lock
 from typing import Any
 
 from pykvm import layout
 from pykvm._native import ffi, lib
 from pykvm.backend.kvm.slots import MemorySlots
-from pykvm.backend.kvm.system import System
 from pykvm.errors import UsageError
 from pykvm.memory import Region
 
@@ -43,16 +42,37 @@ class DirtyRing:
         self._map.close()
 
 
+class DirtyRings:
+    """The rings of a machine's vCPUs, and the pages found in them so far."""
+
+    def __init__(self, entries: int) -> None:
+        self.entries = entries
+        self.lock = Lock()
+        self.pages: set[int] = set()
+        self._rings: list[DirtyRing] = []
+
+    def add(self, vcpu_fd: int) -> None:
+        """Map a new vCPU's ring."""
+        self._rings.append(DirtyRing(vcpu_fd, self.entries))
+
+    def take(self) -> Iterator[tuple[int, int]]:
+        """Harvest all rings."""
+        for ring in self._rings:
+            yield from ring.take()
+
+    def close(self) -> None:
+        """Unmap all rings."""
+        with self.lock:
+            for ring in self._rings:
+                ring.close()
+            self._rings.clear()
+
+
 class DirtyTracking(MemorySlots):
     """The part of a VM that tells which pages were written."""
 
-    def __init__(self, system: System, fd: int) -> None:
-        super().__init__(system, fd)
-        self.dirty_ring_entries = 0
-        self._rings: list[DirtyRing] = []
-        self._ring_pages: set[int] = set()
-        self._ring_lock = Lock()
-        self._protects_manually = False
+    _rings: DirtyRings | None = None
+    _protects_manually = False
 
     def protect_dirty_manually(self) -> None:
         """From now on `dirty_log` only tells, and `clear_dirty_log` starts pages anew.
@@ -120,29 +140,33 @@ class DirtyTracking(MemorySlots):
                 f"a power of two, not {entries}"
             )
         self.enable(capability, entries * ffi.sizeof("struct kvm_dirty_gfn"))
-        self.dirty_ring_entries = entries
+        self._rings = DirtyRings(entries)
 
     def collect_dirty_rings(self) -> None:
-        """Empty the rings, so that vCPUs can go on; `dirty_ring` gives what was in them."""
-        with self._ring_lock:
-            for ring in self._rings:
-                for slot, page in ring.take():
-                    if region := self._slots.get(slot):
-                        self._ring_pages.add(region.gpa + page * layout.PAGE_SIZE)
+        """Empty the rings, so that vCPUs can go on; `dirty_ring` gives what was in them.
+
+        Raises:
+            UsageError: there are none.
+        """
+        rings = self._enabled_rings()
+        with rings.lock:
+            for slot, page in rings.take():
+                if region := self._slots.get(slot):
+                    rings.pages.add(region.gpa + page * layout.PAGE_SIZE)
             self.call("KVM_RESET_DIRTY_RINGS", 0)
 
     def dirty_ring(self) -> list[int]:
         """Pages written since the last call, by any vCPU, as ascending addresses."""
         self.collect_dirty_rings()
-        with self._ring_lock:
-            pages, self._ring_pages = self._ring_pages, set()
+        rings = self._enabled_rings()
+        with rings.lock:
+            pages, rings.pages = rings.pages, set()
         return sorted(pages)
 
-    def _close_rings(self) -> None:
-        with self._ring_lock:
-            for ring in self._rings:
-                ring.close()
-            self._rings.clear()
+    def _enabled_rings(self) -> DirtyRings:
+        if self._rings is None:
+            raise UsageError("this machine has no dirty rings; call enable_dirty_ring() first")
+        return self._rings
 
 
 def _set_bits(bitmap: Any) -> list[int]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from pykvm._native import ffi, lib
 from pykvm.backend.kvm.handle import Handle
-from pykvm.backend.kvm.system import System
 from pykvm.errors import UsageError
 from pykvm.state import IrqchipState
 
@@ -58,9 +57,7 @@ class InterruptControl(Handle):
         irqchip: "none", "full" or "split".
     """
 
-    def __init__(self, system: System, fd: int) -> None:
-        super().__init__(system, fd)
-        self.irqchip = "none"
+    irqchip = "none"
 
     def create_irqchip(self, kind: str) -> None:
         """Put PIC, I/O APIC and local APICs ("full") or local APICs alone ("split") in KVM.

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any
 
 from pykvm._native import ffi
+from pykvm.errors import RegisterError
 
 _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
@@ -21,34 +22,48 @@ class Packed:
 
     Args:
         ctype: its name, e.g. "struct kvm_regs".
-        names: the fields wanted, in the order wanted; parts as "cs.base".
+        names: its fields in order, parts as "cs.base"; those at the end may be left out.
     """
 
     def __init__(self, ctype: str, names: Sequence[str]) -> None:
         fields = sorted(_fields(ffi.typeof(ctype), "", 0))
-        self._pointer = ffi.typeof(f"{ctype} *")
-        self._struct = struct.Struct(_format(fields, ffi.sizeof(ctype)))
         found = [name for _, name, _ in fields]
-        self._from_struct = itemgetter(*[found.index(name) for name in names])
-        absent = len(names)  # where a field that is not wanted finds its zero
-        self._to_struct = itemgetter(
-            *[names.index(name) if name in names else absent for name in found]
-        )
+        if found[: len(names)] != list(names):
+            raise TypeError(f"{ctype} has the fields {found}")
+        self._pointer = ffi.typeof(f"{ctype} *")
+        self._struct = struct.Struct(_format(fields[: len(names)]))
+        self._values = attrgetter(*names)
+        self._bits = {name: 8 * size for _, name, size in fields[: len(names)]}
 
     def new(self) -> Any:
         """A zeroed struct for a call to fill."""
         return ffi.new(self._pointer)
 
     def unpack(self, raw: Any) -> tuple[int, ...]:
-        """Values of the fields wanted."""
-        values: tuple[int, ...] = self._from_struct(self._struct.unpack(ffi.buffer(raw)))
-        return values
+        """Values of the fields."""
+        return self._struct.unpack_from(ffi.buffer(raw))
 
-    def pack(self, values: Sequence[int]) -> Any:
-        """A struct with these values; fields that are not wanted are zero."""
+    def pack(self, source: object) -> Any:
+        """A struct with the attributes of these names; fields that were left out are zero.
+
+        Raises:
+            RegisterError: a value is no unsigned number that fits.
+        """
         raw = self.new()
-        self._struct.pack_into(ffi.buffer(raw), 0, *self._to_struct((*values, 0)))
+        values = self._values(source)
+        try:
+            self._struct.pack_into(ffi.buffer(raw), 0, *values)
+        except struct.error:
+            raise self._misfit(values) from None
         return raw
+
+    def _misfit(self, values: Sequence[object]) -> RegisterError:
+        pairs = zip(self._bits.items(), values, strict=True)
+        return next(
+            RegisterError(name, f"{value!r} does not fit in {bits} bits")
+            for (name, bits), value in pairs
+            if not isinstance(value, int) or not 0 <= value < 1 << bits
+        )
 
 
 def _fields(ctype: Any, prefix: str, base: int) -> Iterator[tuple[int, str, int]]:
@@ -65,9 +80,9 @@ def _fields(ctype: Any, prefix: str, base: int) -> Iterator[tuple[int, str, int]
             yield offset, prefix + name, ffi.sizeof(kind)
 
 
-def _format(fields: Sequence[tuple[int, str, int]], size_bytes: int) -> str:
+def _format(fields: Sequence[tuple[int, str, int]]) -> str:
     parts, end = ["<"], 0
     for offset, _, size in fields:
         parts.append(f"{offset - end}x{_CODES[size]}")
         end = offset + size
-    return "".join(parts) + f"{size_bytes - end}x"
+    return "".join(parts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from operator import attrgetter
 from typing import Any
 
 from pykvm.backend.kvm import cpuid, msrs
@@ -37,13 +36,6 @@ _SPECIAL = Packed(
 _SEGMENT_STARTS = range(0, len(SEGMENTS) * len(_SEGMENT_FIELDS), len(_SEGMENT_FIELDS))
 _TABLE_STARTS = range(_SEGMENT_STARTS.stop, _SEGMENT_STARTS.stop + 2 * len(TABLES), 2)
 
-_general_values = attrgetter(*GENERAL)
-_segments_of = attrgetter(*SEGMENTS)
-_tables_of = attrgetter(*TABLES)
-_control_values = attrgetter(*CONTROL)
-_segment_values = attrgetter(*_SEGMENT_FIELDS)
-_table_values = attrgetter(*_TABLE_FIELDS)
-
 
 class RegisterAccess(Handle):
     """The part of a vCPU that reads and writes registers."""
@@ -56,7 +48,7 @@ class RegisterAccess(Handle):
 
     def set_registers(self, registers: Registers) -> None:
         """Set all general registers. Source: api.rst §4.12."""
-        self.call("KVM_SET_REGS", _GENERAL.pack(_general_values(registers)))
+        self.call("KVM_SET_REGS", _GENERAL.pack(registers))
 
     def get_special(self) -> SpecialRegisters:
         """Segment, table and control registers. Source: api.rst §4.13."""
@@ -74,13 +66,7 @@ class RegisterAccess(Handle):
         The interrupt bitmap is left empty: KVM only adds what is in it, so that an
         interrupt which is pending stays.
         """
-        values: list[int] = []
-        for segment in _segments_of(special):
-            values += _segment_values(segment)
-        for table in _tables_of(special):
-            values += _table_values(table)
-        values += _control_values(special)
-        self.call("KVM_SET_SREGS", _SPECIAL.pack(values))
+        self.call("KVM_SET_SREGS", _SPECIAL.pack(special))
 
     def get_cpuid(self) -> tuple[CpuidEntry, ...]:
         """What CPUID tells the guest, whatever was asked for. Source: api.rst, KVM_GET_CPUID2."""

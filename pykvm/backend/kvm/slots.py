@@ -6,7 +6,6 @@ from pykvm import layout
 from pykvm._native import ffi, lib
 from pykvm.backend.kvm.calls import failure
 from pykvm.backend.kvm.handle import Handle
-from pykvm.backend.kvm.system import System
 from pykvm.errors import LayoutError
 from pykvm.memory import Region
 
@@ -14,10 +13,8 @@ from pykvm.memory import Region
 class MemorySlots(Handle):
     """The part of a VM that maps memory. Source: api.rst §4.35."""
 
-    def __init__(self, system: System, fd: int) -> None:
-        super().__init__(system, fd)
-        self._slots: dict[int, Region] = {}
-        self._logged: set[int] = set()
+    _slots: dict[int, Region]
+    _logged: frozenset[int] = frozenset()
 
     def map(self, region: Region, *, log_dirty: bool = False) -> None:
         """Let the guest see a region.
@@ -42,7 +39,7 @@ class MemorySlots(Handle):
         slot = self.slot_of(region)
         self._set(slot, region, 0, False)
         del self._slots[slot]
-        self._logged.discard(slot)
+        self._note_logging(slot, False)
 
     def move(self, region: Region, gpa: int) -> None:
         """Let the guest see a mapped region at another address.
@@ -95,7 +92,5 @@ class MemorySlots(Handle):
             raise failure("KVM_SET_USER_MEMORY_REGION", ffi.errno)
 
     def _note_logging(self, slot: int, on: bool) -> None:
-        if on:
-            self._logged.add(slot)
-        else:
-            self._logged.discard(slot)
+        if on != (slot in self._logged):
+            self._logged ^= {slot}

@@ -11,7 +11,7 @@ from pykvm._native import ffi, lib
 from pykvm.backend.kvm import cpuid
 from pykvm.backend.kvm.calls import failure_of
 from pykvm.backend.kvm.clock import ClockAccess
-from pykvm.backend.kvm.dirty import DirtyRing, DirtyTracking
+from pykvm.backend.kvm.dirty import DirtyTracking
 from pykvm.backend.kvm.ioevents import IoEvents
 from pykvm.backend.kvm.irq import InterruptControl
 from pykvm.backend.kvm.msr_exits import MsrExits
@@ -28,7 +28,8 @@ class KvmVm(DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockAccess):
     def __init__(self, system: System) -> None:
         super().__init__(system, _create(system))
         self.natives: Any = lib.pykvm_natives_create()
-        self._vcpus: list[KvmVcpu] = []
+        self._slots = {}
+        self._vcpus = []
 
     def create_vcpu(self, index: int, cpu: str, count: int = 1) -> KvmVcpu:
         """Add a processor; the machine's interrupt chips must exist before.
@@ -41,8 +42,8 @@ class KvmVm(DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockAccess):
         leaves = cpuid.prepared(self.system, cpu, index, count)
         vcpu = KvmVcpu(self.system, self.open_fd(), self.natives, index, leaves)
         self._vcpus.append(vcpu)
-        if self.dirty_ring_entries:
-            self._rings.append(DirtyRing(vcpu.fd, self.dirty_ring_entries))
+        if self._rings is not None:
+            self._rings.add(vcpu.fd)
         return vcpu
 
     def add_console(self, port: int, ident: int) -> Callable[[], bytes]:
@@ -73,7 +74,8 @@ class KvmVm(DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockAccess):
         for vcpu in self._vcpus:
             vcpu.close()
         self._vcpus.clear()
-        self._close_rings()
+        if self._rings is not None:
+            self._rings.close()
         if self.natives:
             lib.pykvm_natives_destroy(self.natives)
             self.natives = None
