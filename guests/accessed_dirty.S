@@ -1,5 +1,6 @@
 # /// pykvm
 # mode = "long"
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "untouched: none\nread: accessed\nwritten: accessed, dirty\n"
@@ -7,8 +8,9 @@
 # exit_code = 0
 # ///
 
-# The processor notes in a page's table entry that the page was read (bit 5) and written (bit 6).
-# An operating system finds out so which pages it may take away, and which it must save first.
+# A page table notes which pages were read and which were written. The processor sets bit 5 of the
+# entry (accessed) and bit 6 (dirty); an operating system finds out so which pages it may take
+# away, and which it must save first.
 #
 # Source: Intel SDM vol. 3A §4.8 (accessed and dirty flags).
 

@@ -1,6 +1,7 @@
 # /// pykvm
 # mode = "long"
 # irqchip = "split"
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "...\n3 interrupts of the local APIC's timer\n"
@@ -8,9 +9,9 @@
 # exit_code = 0
 # ///
 
-# The timer that every processor has of its own: the local APIC counts down and interrupts,
-# here again and again. Its registers are memory; KVM answers them, so none is an exit. With
-# irqchip = "split" there is no 8259 and no 8254 at all.
+# Every processor has a timer of its own: the local APIC's. It counts down and interrupts, here
+# again and again. The APIC's registers are memory that KVM answers itself, so none of it is an
+# exit. With irqchip = "split" there is no 8259 and no 8254 at all.
 #
 # Source: Intel SDM vol. 3A §10.5.4 (APIC timer), §10.8.5 (end of interrupt).
 

@@ -1,6 +1,7 @@
 # /// pykvm
 # mode = "long"
 # append = "console=debug answer=42"
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "console=debug\nanswer=42\n2 words\n"
@@ -8,8 +9,8 @@
 # exit_code = 0
 # ///
 
-# The command line, as a kernel reads it: text that ends in a NUL, at an address fixed in the
-# map of pykvm/layout.py. `pykvm run --append TEXT` takes the place of the text in the head.
+# Read the command line, as a kernel does. It is text that ends in a NUL, at an address of the map
+# in pykvm/layout.py. `pykvm run --append TEXT` takes the place of the text in the head.
 #
 # Source: docs/architecture.md, the address map.
 

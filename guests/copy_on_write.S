@@ -1,5 +1,6 @@
 # /// pykvm
 # mode = "long"
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "shared: 5 5\nwrite to a read-only page, error code 00000003\ncopied: 5 6\n"

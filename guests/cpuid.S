@@ -1,6 +1,7 @@
 # /// pykvm
 # mode = "long"
 # cpu = "x86-64-v2"
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # outcome = "exit"
@@ -9,8 +10,8 @@
 # ///
 
 # CPUID asks the processor who it is: the maker's name and the highest leaf of each range. Only
-# leaves up to those may be asked for. What it prints depends on the machine, so the head of
-# this guest expects no output: the guest checks that the name is text and the bounds make sense.
+# leaves up to those may be asked for. What it prints depends on the machine, so the head of this
+# guest expects no output: the guest checks that the name is text and the bounds make sense.
 #
 # Source: Intel SDM vol. 2A, CPUID (leaves 0 and 0x80000000).
 

@@ -1,5 +1,6 @@
 # /// pykvm
 # mode = "long"
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "CRC-32 of \"123456789\" is cbf43926\n"
@@ -8,8 +9,9 @@
 # exits = { PortOut = 35 }
 # ///
 
-# The CRC-32 of Ethernet and zip, bit by bit: reflected polynomial 0xEDB88320, start and final
-# inversion all ones. Its published check value over the nine digits is 0xCBF43926.
+# The CRC-32 of Ethernet and zip, bit by bit. The polynomial is 0xEDB88320, its bits reflected;
+# the register starts as all ones and is inverted at the end. The published check value over the
+# nine digits is 0xCBF43926.
 #
 # Source: ITU-T V.42 §8.1.1.6.2 (32-bit frame check sequence).
 

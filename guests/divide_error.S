@@ -1,5 +1,6 @@
 # /// pykvm
 # mode = "long"
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "divide error\n100 / 7 = 14\n"
@@ -7,9 +8,9 @@
 # exit_code = 0
 # ///
 
-# A division by zero that is mended: the handler gives another divisor, and the DIV runs again.
-# A fault leaves RIP at the instruction that caused it, so IRETQ repeats it. The processor has
-# put SS, RSP, RFLAGS, CS and RIP on the stack, and for this exception no error code.
+# A division by zero that is mended: the handler gives another divisor, and the DIV runs again. A
+# fault leaves RIP at the instruction that caused it, so IRETQ repeats it. The processor has put
+# SS, RSP, RFLAGS, CS and RIP on the stack, and for this exception no error code.
 #
 # Source: Intel SDM vol. 3A §6.15 (interrupt 0, #DE), §6.14.2 (64-bit stack frame).
 

@@ -1,6 +1,7 @@
 # /// pykvm
 # mode = "long"
 # timeout = "200ms"
+# devices = ["debugcon"]
 #
 # [expect]
 # output = "round and round\n"
@@ -9,8 +10,8 @@
 # exits = { PortOut = 16 }
 # ///
 
-# An endless loop without a single exit: nothing that the guest does gives pykvm control again.
-# The run's time limit does, by a signal to the thread that is inside KVM.
+# An endless loop, ended by the run's time limit. Nothing that this guest does is an exit, so
+# pykvm must take control back by itself: a signal goes to the thread that is inside KVM.
 #
 # Source: Linux, Documentation/virt/kvm/api.rst, "The kvm_run structure" (immediate_exit).
 

@@ -1,5 +1,6 @@
 # /// pykvm
 # mode = "real"
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "0 1 1 2 3 5 8 13 21 34 55 89 144 233 377 610\n"

@@ -1,6 +1,7 @@
 # /// pykvm
 # mode = "long"
 # float = true
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "port ffffffff, memory ffffffff\n"
@@ -9,16 +10,16 @@
 # exits = { PortIn = 3, MmioRead = 1, MmioWrite = 1 }
 # ///
 
-# Where nobody answers, a PC's bus floats: reads give all ones, and writes are lost. That is how
-# a driver finds out that a device is missing. pykvm does the same only where it is told to;
-# otherwise an access that no device claims ends the run with an error.
+# Where nobody answers, a PC's bus floats: reads give all ones, and writes are lost. That is how a
+# driver finds out that a device is missing. pykvm does the same only where it is told to;
+# otherwise an access that no device claims ends the run.
 #
 # Source: PCI Local Bus Specification 3.0 §3.3.3.1 (master-abort: all ones on a read).
 
 .include "macros.inc"
 
 NOBODY_PORT = 0x2E8
-NOBODY_BASE = SCRATCH_BASE + SCRATCH_SIZE
+NOBODY_BASE = SCRATCH_BASE # this machine has no scratch device
 
     mov dx, NOBODY_PORT
     in al, dx

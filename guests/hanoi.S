@@ -1,5 +1,6 @@
 # /// pykvm
 # mode = "long"
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "AC AB CB AC BA BC AC\n7 moves\n"

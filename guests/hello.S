@@ -1,5 +1,6 @@
 # /// pykvm
 # mode = "long"
+# devices = ["debugcon"]
 #
 # [expect]
 # output = "Hello from long mode\n"

@@ -1,5 +1,6 @@
 # /// pykvm
 # mode = "protected"
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "Hello from protected mode\n"

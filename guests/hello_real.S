@@ -1,5 +1,6 @@
 # /// pykvm
 # mode = "real"
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "Hello from real mode\n"
@@ -8,9 +9,9 @@
 # exits = { PortOut = 22 }
 # ///
 
-# Hello from real mode, where every x86 processor wakes up: 16-bit code, segments at 0, an
-# address is segment * 16 + offset. Guests in this mode are loaded where a BIOS would put a
-# boot sector, at 0x7C00.
+# Hello from real mode, where every x86 processor wakes up. The code is 16-bit, and an address is
+# segment * 16 + offset; all segments are 0 here. Guests in this mode are loaded where a BIOS
+# would put a boot sector, at 0x7C00.
 #
 # Source: Intel SDM vol. 3B §20.1 (real-address mode); vol. 2B, OUT.
 

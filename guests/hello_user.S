@@ -1,5 +1,6 @@
 # /// pykvm
 # mode = "user"
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "Hello from CPL 3\n"

@@ -2,6 +2,7 @@
 # mode = "long"
 # irqchip = "full"
 # pit = true
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "asleep\ninterrupt\nawake\n"
@@ -9,9 +10,9 @@
 # exit_code = 0
 # ///
 
-# HLT sleeps until an interrupt comes: the 8254 timer fires once, through the 8259 controller.
-# STI lets interrupts in only after the next instruction, so none can slip in before the HLT.
-# All of it stays inside KVM: no port of the timer, no HLT and no interrupt is an exit.
+# HLT sleeps until an interrupt comes: the 8254 timer fires once, through the 8259 controller. STI
+# lets interrupts in only after the next instruction, so none can slip in before the HLT. All of
+# it stays inside KVM: no port of the timer, no HLT and no interrupt is an exit.
 #
 # Source: Intel SDM vol. 2A, HLT; vol. 2B, STI; Intel 8254 data sheet (231164), mode 0.
 

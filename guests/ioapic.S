@@ -2,6 +2,7 @@
 # mode = "long"
 # irqchip = "full"
 # pit = true
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "the timer's interrupt came by the I/O APIC\n"
@@ -9,9 +10,9 @@
 # exit_code = 0
 # ///
 
-# The I/O APIC brings a line to a processor's local APIC, as a message with a vector of choice.
-# The 8259 is masked, so the 8254's interrupt can come no other way. Firmware tables would tell
-# which pin the timer hangs on; it is 0 or 2, and the guest opens both.
+# The I/O APIC sends a device's line to a processor, as a message with a vector of choice. The
+# 8259 is masked, so the 8254's interrupt can come no other way. Firmware tables would tell which
+# pin the timer hangs on; it is 0 or 2, and the guest opens both.
 #
 # Source: Intel 82093AA data sheet (290566) §3.1, §3.2.4 (redirection table).
 

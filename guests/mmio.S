@@ -1,5 +1,6 @@
 # /// pykvm
 # mode = "long"
+# devices = ["debugcon", "exit", "scratch"]
 #
 # [expect]
 # output = "1 2 4 8: all widths read back\n"
@@ -8,9 +9,9 @@
 # exits = { MmioWrite = 4, MmioRead = 5 }
 # ///
 
-# Loads and stores of every width at an address without memory: each is an exit, which pykvm
-# offers to the device at that address. The scratch device keeps what is written; the last
-# read, of all eight bytes, shows how the stores of one, two and four bytes lie side by side.
+# Memory-mapped input and output of every width. A load or store at an address without memory is
+# an exit, which pykvm offers to the device at that address. The scratch device keeps what is
+# written; the read of eight bytes shows how the stores of one, two and four lie side by side.
 #
 # Source: Intel SDM vol. 1 §19.3.1 (memory-mapped I/O).
 

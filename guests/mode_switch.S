@@ -1,5 +1,6 @@
 # /// pykvm
 # mode = "real"
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "real, protected, long\n"
@@ -8,9 +9,9 @@
 # exits = { PortOut = 23 }
 # ///
 
-# The way of every x86 kernel, without help: from real mode to 32-bit protected mode to 64-bit
-# long mode, with descriptors and page tables of the guest's own. Each mode prints its name.
-# pykvm builds no tables for a guest that starts in real mode.
+# The way of every x86 kernel: from real mode to protected mode to long mode. The guest brings its
+# own descriptors and page tables; pykvm builds none for a guest that starts in real mode. Each
+# mode prints its name.
 #
 # Source: Intel SDM vol. 3A §9.9.1 (switching to protected mode), §9.8.5 (IA-32e mode).
 

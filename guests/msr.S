@@ -1,5 +1,6 @@
 # /// pykvm
 # mode = "long"
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "KERNEL_GS_BASE 55667788\nlong mode is active\na non-canonical base is refused\n"
@@ -7,8 +8,8 @@
 # exit_code = 0
 # ///
 
-# Model-specific registers: RDMSR and WRMSR move 64 bits through EDX:EAX. The guest writes one
-# and reads it back, finds in EFER that long mode is active, and offers the first an address
+# Model-specific registers: RDMSR and WRMSR move 64 bits through EDX:EAX. The guest writes one and
+# reads it back, and finds in EFER that long mode is active. Then it offers the first an address
 # that cannot be: the processor refuses it with #GP.
 #
 # Source: Intel SDM vol. 2B, RDMSR, WRMSR; vol. 4, table 2-2 (IA32_EFER, IA32_KERNEL_GS_BASE).

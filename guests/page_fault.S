@@ -1,5 +1,6 @@
 # /// pykvm
 # mode = "long"
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "page fault at 4 GiB + 00001000, error code 00000002\nmapped, and stored: 12345678\n"
@@ -8,8 +9,8 @@
 # ///
 
 # A page fault that is mended: the handler maps the missing page, and the store runs again.
-# pykvm's page tables end at 4 GiB. The error code 2 says: not present (bit 0 clear), a write
-# (bit 1), at CPL 0 (bit 2 clear); CR2 holds the address.
+# pykvm's page tables end at 4 GiB. The error code 2 says: not present (bit 0 clear), a write (bit
+# 1), at CPL 0 (bit 2 clear); CR2 holds the address.
 #
 # Source: Intel SDM vol. 3A §6.15 (interrupt 14, #PF), §4.7 (page-fault exceptions).
 

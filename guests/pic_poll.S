@@ -2,6 +2,7 @@
 # mode = "long"
 # irqchip = "full"
 # pit = true
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "the timer's line is raised, its interrupt masked\n"
@@ -9,8 +10,8 @@
 # exit_code = 0
 # ///
 
-# A line of the 8259 can be watched without an interrupt: the request register shows it though
-# it is masked. The guest polls it until the 8254 has counted down.
+# A masked line of the 8259 can be watched without an interrupt. Its request register shows that
+# the line is raised, and the guest polls it until the 8254 has counted down.
 #
 # Source: Intel 8259A data sheet (231468), OCW3 (read register command).
 

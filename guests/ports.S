@@ -1,5 +1,6 @@
 # /// pykvm
 # mode = "long"
+# devices = ["debugcon", "exit", "scratch"]
 #
 # [expect]
 # output = "1 2 4: all widths read back\n"
@@ -8,9 +9,9 @@
 # exits = { PortIn = 4, PortOut = 32 }
 # ///
 
-# Port input and output of every width. A port number up to 255 can stand in the instruction;
-# any other is in DX. A wider access covers the ports that follow, low byte first: the last
-# read, of four bytes, shows how the writes of one and two bytes lie side by side.
+# Port input and output of every width. A port number up to 255 can stand in the instruction; any
+# other is in DX. A wider access covers the ports that follow, low byte first: the last read, of
+# four bytes, shows how the writes of one and two bytes lie side by side.
 #
 # Source: Intel SDM vol. 1 §19.3 (I/O address space), vol. 2A, IN; vol. 2B, OUT.
 

@@ -1,5 +1,6 @@
 # /// pykvm
 # mode = "real"
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "INT 0x21 prints\n"
@@ -7,9 +8,9 @@
 # exit_code = 0
 # ///
 
-# Interrupts in real mode, as a BIOS or DOS offers its services: the vector table at address 0
-# holds an offset and a segment for each number, INT pushes FLAGS, CS and IP, IRET pops them.
-# The guest installs a service of its own that prints the character in AL.
+# Interrupts in real mode, as a BIOS or DOS offers its services. The vector table at address 0
+# holds an offset and a segment for each number; INT pushes FLAGS, CS and IP, IRET pops them. The
+# guest installs a service of its own that prints the character in AL.
 #
 # Source: Intel SDM vol. 3B §20.1.4 (interrupt and exception handling in real-address mode).
 

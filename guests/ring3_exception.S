@@ -1,6 +1,7 @@
 # /// pykvm
 # mode = "long"
 # requires = ["user-exception"]
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "user at CPL 3\nhandler at CPL 0, called from CPL 3\nuser again at CPL 3\n"

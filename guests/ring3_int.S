@@ -1,6 +1,7 @@
 # /// pykvm
 # mode = "long"
 # requires = ["user-int"]
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "called from CPL 3\n21 * 2 = 42\n"
@@ -8,11 +9,11 @@
 # exit_code = 0
 # ///
 
-# A system call the old way: INT n at CPL 3 goes through a gate, open to CPL 3, to CPL 0. The
-# service doubles eax, and IRETQ returns behind the INT.
+# A system call the old way: INT n goes through a gate that is open to CPL 3. The service at CPL 0
+# doubles eax, and IRETQ returns behind the INT.
 #
-# It needs INT n at CPL 3 to reach the guest's IDT, which hosts without VT-x and AMD-V do not
-# do; `pykvm doctor` tries it under the name user-int.
+# It needs INT n at CPL 3 to reach the guest's IDT, which hosts without VT-x and AMD-V do not do;
+# `pykvm doctor` tries it under the name user-int.
 #
 # Source: Intel SDM vol. 3A §6.12.1.2 (protection of gates); vol. 2A, INT n.
 

@@ -1,6 +1,7 @@
 # /// pykvm
 # mode = "long"
 # requires = ["user-syscall"]
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "service at CPL 0\n21 * 2 = 42\n"
@@ -8,9 +9,9 @@
 # exit_code = 0
 # ///
 
-# A system call the fast way: SYSCALL takes its target from LSTAR and its selectors from STAR,
-# and touches no memory: RIP is kept in RCX, RFLAGS in R11, and the stack stays the user's.
-# SYSRETQ goes back.
+# A system call the fast way: SYSCALL and SYSRET. SYSCALL takes its target from the MSR LSTAR and
+# its selectors from STAR, and touches no memory: RIP goes to RCX, RFLAGS to R11, and the stack
+# stays the user's. SYSRETQ goes back to 64-bit code.
 #
 # It needs SYSCALL to change to CPL 0, which hosts without VT-x and AMD-V do not do for a guest;
 # `pykvm doctor` tries it under the name user-syscall.

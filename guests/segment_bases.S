@@ -1,5 +1,6 @@
 # /// pykvm
 # mode = "long"
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "FS: thread\nGS: processor\nGS after SWAPGS: kernel\n"
@@ -7,8 +8,9 @@
 # exit_code = 0
 # ///
 
-# In 64-bit mode only FS and GS still have bases, and MSRs hold them: threads and processors find
-# their own data there. SWAPGS exchanges GS's base with a spare one, which a kernel does on entry.
+# FS and GS: the segments that still have bases in 64-bit mode. MSRs hold them; threads and
+# processors find their own data there. SWAPGS exchanges GS's base with a spare one, which a
+# kernel does on entry.
 #
 # Source: Intel SDM vol. 3A §3.4.4 (segment loading in IA-32e mode); vol. 2B, SWAPGS.
 

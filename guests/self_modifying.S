@@ -1,5 +1,6 @@
 # /// pykvm
 # mode = "user"
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "before, after\n"
@@ -7,9 +8,9 @@
 # exit_code = 0
 # ///
 
-# Code that rewrites itself: the operand of an instruction, which has already run once, is
-# replaced by another address. A processor that has the old bytes decoded must notice.
-# x86 promises that without any flush for a program's own stores, after a branch.
+# Code that rewrites itself. The operand of an instruction that has already run is replaced, and a
+# processor that has the old bytes decoded must notice. x86 promises that for a program's own
+# stores, without any flush, from the next branch on.
 #
 # Source: Intel SDM vol. 3A §8.1.3 (self- and cross-modifying code), §11.6.
 

@@ -1,5 +1,6 @@
 # /// pykvm
 # mode = "user"
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "168 primes below 1000\n"

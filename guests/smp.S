@@ -1,6 +1,7 @@
 # /// pykvm
 # mode = "long"
 # cpus = 2
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "CPU 0 and CPU 1 met at the barrier\n"
@@ -10,11 +11,12 @@
 # ///
 
 # The first processor starts the second, and both meet at a barrier. INIT makes the other wait,
-# SIPI sets it going in real mode at the page that its vector names, so the code for it must lie
-# below 1 MiB. The barrier is a counter: each adds one, at once for all to see, and waits.
+# SIPI sets it going in real mode at the page that its vector names, so its code must lie below 1
+# MiB. The barrier is a counter: each adds one, in one step that none can interrupt (LOCK), and
+# waits until all have.
 #
-# Source: Intel SDM vol. 3A §8.4 (multiple-processor initialization), §10.6.1 (the ICR),
-# §8.1.2.2 (LOCK).
+# Source: Intel SDM vol. 3A §8.4 (multiple-processor initialization), §10.6.1 (the ICR), §8.1.2.2
+# (LOCK).
 
 .include "macros.inc"
 .include "lapic64.inc"

@@ -1,5 +1,6 @@
 # /// pykvm
 # mode = "long"
+# devices = ["debugcon", "exit", "scratch"]
 #
 # [expect]
 # output = "a whole string by REP OUTSB\nread back by REP INSB, INSW and INSD\n"
@@ -7,8 +8,8 @@
 # exit_code = 0
 # ///
 
-# String input and output: REP OUTS writes a whole buffer to one port, REP INS fills one.
-# RCX counts elements, not bytes. One exit may carry many elements; which, is up to KVM.
+# String input and output: REP OUTS writes a whole buffer to one port, REP INS fills one. RCX
+# counts elements, not bytes. One exit may carry many elements; which, is up to KVM.
 #
 # Source: Intel SDM vol. 2A, INS/INSB/INSW/INSD; vol. 2B, OUTS/OUTSB/OUTSW/OUTSD.
 

@@ -2,6 +2,7 @@
 # mode = "long"
 # irqchip = "full"
 # pit = true
+# devices = ["debugcon", "exit"]
 #
 # [expect]
 # output = "..........\n10 ticks\n"
@@ -10,8 +11,8 @@
 # ///
 
 # A clock: the 8254 timer interrupts a thousand times a second, and the guest counts to ten.
-# Between ticks it sleeps. A tick that finds the last one still unserved waits in the
-# controller until the handler has written its end of interrupt.
+# Between ticks it sleeps. A tick that finds the last one still unserved waits in the controller
+# until the handler has written its end of interrupt.
 #
 # Source: Intel 8254 data sheet (231164), mode 2; Intel 8259A data sheet (231468), EOI.
 

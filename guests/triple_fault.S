@@ -1,5 +1,6 @@
 # /// pykvm
 # mode = "long"
+# devices = ["debugcon"]
 #
 # [expect]
 # output = "goodbye\n"
@@ -8,7 +9,7 @@
 # exits = { PortOut = 8, Shutdown = 1 }
 # ///
 
-# A triple fault on purpose: with an empty IDT an exception has no handler, and neither has the
+# A triple fault on purpose. With an empty IDT an exception has no handler, and neither has the
 # double fault that follows, nor the fault on that. The processor shuts down, which a PC answers
 # with a reset, and pykvm with the end of the run.
 #

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pykvm.cli import asm, bench, disasm, doctor, run
+from pykvm.cli import asm, bench, disasm, doctor, guests, run
 from pykvm.errors import LayoutError, LoadError, PykvmError, UsageError
 from pykvm.result import STATUS_DIED, STATUS_INTERRUPTED
 
@@ -19,7 +19,7 @@ STATUS_USAGE = 2
 STATUS_CANNOT_LOAD = 126
 STATUS_BROKEN_PIPE = 141  # as the shell says for a process that SIGPIPE ended
 
-SUBCOMMANDS = (run, doctor, asm, disasm, bench)
+SUBCOMMANDS = (run, doctor, guests, asm, disasm, bench)
 
 
 class Parser(argparse.ArgumentParser):
