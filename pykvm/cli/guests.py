@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-
 from pykvm.errors import UsageError
 from pykvm.guest import Guest, load_guest
 
@@ -74,9 +73,9 @@ def as_dict(guest: Guest) -> dict[str, object]:
 
 
 def table(guests: Iterable[Guest]) -> str:
-    """A line for each: name, mode, what its machine has, and the first sentence of its head."""
+    """A line for each: file, mode, what its machine has, and the first sentence of its head."""
     rows = [("GUEST", "MODE", "MACHINE", "WHAT IT SHOWS")]
-    rows += [(each.path.stem, each.mode.value, _machine(each), _title(each)) for each in guests]
+    rows += [(str(each.path), each.mode.value, _machine(each), _title(each)) for each in guests]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
