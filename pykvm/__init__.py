@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pykvm.asm import Program, assemble
+    from pykvm.loader import parse_image, read_image
     from pykvm.machine import Machine
     from pykvm.machine import Machine as VM
     from pykvm.result import Outcome, Result
@@ -23,10 +24,21 @@ else:
             "Program": "pykvm.asm:Program",
             "Result": "pykvm.result:Result",
             "assemble": "pykvm.asm:assemble",
+            "parse_image": "pykvm.loader:parse_image",
+            "read_image": "pykvm.loader:read_image",
         },
     )
 
-__all__ = ["VM", "Machine", "Outcome", "Program", "Result", "assemble"]
+__all__ = [
+    "VM",
+    "Machine",
+    "Outcome",
+    "Program",
+    "Result",
+    "assemble",
+    "parse_image",
+    "read_image",
+]
 
 
 def __dir__() -> list[str]:

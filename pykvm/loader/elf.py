@@ -199,9 +199,10 @@ def _named(rows: bytes, strings: bytes, elfclass: int) -> Iterator[tuple[str, in
             start, info, _, section, value, _ = fields
         else:
             start, value, _, info, _, section = fields
-        if start and section and info & 0xF in _NAMED_TYPES:
+        if section and info & 0xF in _NAMED_TYPES:
             end = strings.find(b"\0", start, start + MAX_SYMBOL_LENGTH)
-            yield strings[start : end if end >= 0 else start].decode(errors="replace"), value
+            if end > start:
+                yield strings[start:end].decode(errors="replace"), value
 
 
 def _table(

@@ -33,12 +33,13 @@ class Segment:
 
 @dataclass(frozen=True)
 class Symbol:
-    """A row of the symbol table."""
+    """A row of the symbol table; `name_at` points at a name elsewhere in the string table."""
 
     name: bytes
     value: int
     info: int = STB_GLOBAL << 4 | STT_FUNC
     section: int = 1
+    name_at: int | None = None
 
 
 @dataclass
@@ -98,7 +99,7 @@ class Elf:
             return b"", 0, 0
         strings, rows = b"\0", bytes(24 if self.bits == 64 else 16)
         for each in self.symbols:
-            rows += self._symbol_row(each, len(strings))
+            rows += self._symbol_row(each, each.name_at or len(strings))
             strings += each.name + b"\0"
         table = {"type": SHT_SYMTAB, "offset": offset, "size": len(rows), "link": 2}
         names = {"type": SHT_STRTAB, "offset": offset + len(rows), "size": len(strings)}
