@@ -152,10 +152,19 @@ def test_a_file_cut_off_anywhere_is_refused(size: int) -> None:
         parse_image(Elf([CODE]).build()[:size])
 
 
-def test_symbols_may_share_one_endless_name() -> None:
-    """Without a bound on their length these names would take the square of the file's size."""
-    symbols = [Symbol(b"x" * 100_000, 0), *(Symbol(b"", 0, name_at=i) for i in range(1, 5_000))]
-    assert parse_image(Elf([CODE], symbols=symbols).build()).symbols == {}
+def overlapping_names(length: int) -> bytes:
+    """A file whose symbols have all ends of one long name; their sum is its square."""
+    symbols = [Symbol(b"", 0, name_at=i) for i in range(1, 4_000)]
+    return Elf([CODE], symbols=[Symbol(b"x" * length, 0), *symbols]).build()
+
+
+def test_symbols_that_share_one_name_without_measure_are_refused() -> None:
+    with pytest.raises(LoadError, match="share too many names"):
+        parse_image(overlapping_names(4_000))
+
+
+def test_symbols_with_endless_names_are_left_out() -> None:
+    assert parse_image(overlapping_names(100_000)).symbols == {}
 
 
 def test_x32_code_is_64_bit_code() -> None:
