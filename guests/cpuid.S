@@ -4,14 +4,15 @@
 # devices = ["debugcon", "exit"]
 #
 # [expect]
+# output = "GenuineIntel 0000000b 80000008\n"
 # outcome = "exit"
 # exit_code = 0
 # exits = { PortOut = 32 }
 # ///
 
-# CPUID asks the processor who it is: the maker's name and the highest leaf of each range. Only
-# leaves up to those may be asked for. What it prints depends on the machine, so the head of this
-# guest expects no output: the guest checks that the name is text and the bounds make sense.
+# CPUID asks the processor who it is: the maker's name and the highest leaf of each range. Leaves
+# beyond those must not be asked for. The head names a CPU model, which is the same on every host;
+# with cpu = "host" in its place the guest shows the host's own.
 #
 # Source: Intel SDM vol. 2A, CPUID (leaves 0 and 0x80000000).
 

@@ -38,7 +38,7 @@ OTHER_ID = 0x804
     mov dword ptr [rbx + ARRIVED], 0
 
     lapic_write LAPIC_SPURIOUS, LAPIC_ENABLE
-    lapic_write LAPIC_ICR_LOW, ICR_OTHERS + ICR_INIT
+    lapic_write LAPIC_ICR_LOW, ICR_OTHERS + ICR_INIT # 10 ms before the next, on a real board
     lapic_write LAPIC_ICR_LOW, ICR_OTHERS + ICR_STARTUP + (AP_TRAMPOLINE_BASE >> 12)
 
     lock inc dword ptr [rbx + ARRIVED]
