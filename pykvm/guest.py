@@ -106,6 +106,13 @@ class Guest:
             include_dir=self.path.parent,
         )
 
+    def options(self) -> dict[str, Any]:
+        """The arguments of `Machine` that the block gives."""
+        names = (
+            "memory", "cpus", "cpu", "devices", "irqchip", "pit", "append", "float_unclaimed",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
     def machine(self, **overrides: Any) -> Machine:
         """A machine as the block asks for, with the guest loaded.
 
@@ -116,10 +123,7 @@ class Guest:
             AssemblyError: it does not assemble; and whatever `Machine` raises.
         """
         image = self.image()
-        names = (
-            "memory", "cpus", "cpu", "devices", "irqchip", "pit", "append", "float_unclaimed",
-        )  # fmt: skip
-        machine = Machine(**{name: getattr(self, name) for name in names} | overrides)
+        machine = Machine(**self.options() | overrides)
         try:
             machine.load(image)
         except BaseException:

@@ -66,6 +66,8 @@ def _unclaimed(machine: Machine, error: UnclaimedAccess) -> list[str]:
 
 def _not_emulated(machine: Machine, result: Result, found: Instruction | None) -> list[str]:
     special = machine.vcpus[result.vcpu].get_special()
+    if found is not None and found.mnemonic == "(bad)":
+        return ["these bytes are no instruction: is the mode right, has the guest run into data?"]
     name = f"`{found}`" if found else "an instruction that is not mapped"
     if host.Host.read().kind == KIND_WITHOUT_VIRTUALIZATION and special.ss.dpl == 0:
         return [

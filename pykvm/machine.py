@@ -555,7 +555,10 @@ def _backing(name: str) -> Backing:
 
 
 def _command_line(text: str) -> bytes:
-    data = text.encode() + b"\0"
+    try:
+        data = text.encode(errors="surrogateescape") + b"\0"  # what argv cannot decode
+    except UnicodeEncodeError:
+        raise UsageError(f"a command line is text, not {text!r}") from None
     if len(data) > layout.COMMAND_LINE_SIZE:
         raise UsageError(f"the command line is {layout.COMMAND_LINE_SIZE - 1} bytes at most")
     return data

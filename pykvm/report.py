@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pykvm.asm import Program
 from pykvm.culprit import culprit, linear_rip
-from pykvm.disasm import Instruction, disassemble
+from pykvm.disasm import MAX_INSTRUCTION_BYTES, Instruction, disassemble
 from pykvm.hints import hints
 from pykvm.machine import Machine
 from pykvm.paging import read_linear
@@ -113,10 +113,11 @@ def _neighbours(
             break
     yield found
     behind = found.address + len(found.code)
-    size_bytes = max(0, min(CODE_AFTER, end - behind))
+    size_bytes = max(0, min(CODE_AFTER + MAX_INSTRUCTION_BYTES, end - behind))
     after = read_linear(machine.memory, special, behind, size_bytes)
-    run = disassemble(after, behind, special.bits)
-    yield from run[:-1] if _bad(run[-1:]) else run  # the last may be cut off
+    for each in disassemble(after, behind, special.bits):
+        if each.address < behind + CODE_AFTER:
+            yield each
 
 
 def _piece(machine: Machine, address: int) -> tuple[int, int]:
@@ -184,5 +185,8 @@ def _segment(name: str, segment: Segment) -> str:
 
 
 def _recent(machine: Machine) -> list[str]:
+    """What a trace kept; one that was written to a stream has been read there."""
     observer = machine.observer
-    return list(observer.recent) if isinstance(observer, Trace) else []
+    if isinstance(observer, Trace) and observer.stream is None:
+        return list(observer.recent)
+    return []

@@ -28,13 +28,14 @@ class Trace:
         stream: where each line goes at once; None to keep the recent ones only.
 
     Attributes:
+        stream: the same.
         count: exits seen so far.
         recent: the last RECENT lines.
     """
 
     def __init__(self, machine: Machine, stream: TextIO | None = None) -> None:
         self._machine = machine
-        self._stream = stream
+        self.stream = stream
         self._last_ns = time.monotonic_ns()
         self.count = 0
         self.recent: deque[str] = deque(maxlen=RECENT)
@@ -54,8 +55,8 @@ class Trace:
             f"{_what(exit, answer)}{self._who(exit)}"
         )
         self.recent.append(line)
-        if self._stream is not None:
-            print(line, file=self._stream)
+        if self.stream is not None:
+            print(line, file=self.stream)
         self._last_ns = time.monotonic_ns()  # the tracing itself does not count
 
     def _who(self, exit: Exit) -> str:

@@ -38,14 +38,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         module.add_parser(subparsers)
     try:
         args = parser.parse_args(argv)
+        if sys.stdout is None:
+            raise UsageError("stdout is closed")
         status: int = args.main(args)
         sys.stdout.flush()
     except PykvmError as error:
         print(f"pykvm: {error}", file=sys.stderr)
         return _status(error)
-    except BrokenPipeError:  # whoever read stdout has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return STATUS_BROKEN_PIPE
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no more flushing there
+        if isinstance(error, BrokenPipeError):  # whoever read stdout has had enough
+            return STATUS_BROKEN_PIPE
+        print(f"pykvm: {error.strerror or error}", file=sys.stderr)
+        return STATUS_DIED
     except KeyboardInterrupt:
         print("pykvm: interrupted", file=sys.stderr)
         return STATUS_INTERRUPTED

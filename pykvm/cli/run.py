@@ -1,30 +1,177 @@
-"""`pykvm run FILE`: run a guest."""
+"""`pykvm run FILE`: run a guest. docs/running.md has the options, statuses and JSON keys."""
 
 from __future__ import annotations
 
 import argparse
+import base64
+import json
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
-from pykvm.asm import assemble
-from pykvm.errors import LoadError
-from pykvm.machine import Machine
+from pykvm import host
+from pykvm.backend import BACKENDS
+from pykvm.cli.input import start_feeding
+from pykvm.culprit import culprit
+from pykvm.errors import UsageError
+from pykvm.guest import Guest, load_guest, parse_seconds
+from pykvm.loader import SOURCE_SUFFIXES, read_image
+from pykvm.loader.image import Image, Mode
+from pykvm.machine import DEVICES, Machine
+from pykvm.memory import parse_size
+from pykvm.probe import probe
+from pykvm.registers import RegisterFile
+from pykvm.report import place, render
+from pykvm.result import Outcome, Result
+from pykvm.trace import Trace
+
+SCHEMA = 1  # of the JSON object; raised when a key changes its meaning or goes away
+T = TypeVar("T")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the subcommand."""
-    parser = subparsers.add_parser("run", help="run a guest", description=__doc__)
-    parser.add_argument("file", type=Path)
+    parser = subparsers.add_parser(
+        "run",
+        help="run a guest",
+        description="Run a guest: assembler source (.S), ELF, multiboot kernel or flat binary. "
+        "What an option does not say, the head of a source file does.",
+    )
+    option = parser.add_argument
+    option("file", type=Path, metavar="FILE")
+    option("--backend", choices=("auto", *BACKENDS), default="auto", help="where it runs")
+    option("--memory", type=_reads(parse_size), metavar="SIZE", help="RAM, such as 64M")
+    option("--mode", type=_reads(Mode.parse), metavar="MODE", help="real, protected, long or user")
+    option("--load", type=_reads(_address), metavar="ADDR", help="where a flat guest is put")
+    option("--cpus", type=_reads(_count), metavar="N", help="number of processors")
+    option("--cpu", metavar="MODEL", help="processor model, such as host or x86-64-v2")
+    option(
+        "--timeout", dest="timeout_s", type=_reads(parse_seconds), metavar="TIME",
+        help="how long it may run, such as 10s or 500ms",
+    )  # fmt: skip
+    option("--append", metavar="TEXT", help="the guest's command line")
+    option(
+        "--float", dest="float_unclaimed", action="store_true", default=None,
+        help="let reads that no device claims give all ones, as on a PC",
+    )  # fmt: skip
+    option("--trace", action="store_true", help="a line on stderr for each exit")
+    option("--json", action="store_true", help="the result as JSON in place of guest output")
     parser.set_defaults(main=main)
 
 
 def main(args: argparse.Namespace) -> int:
     """Run it; returns the guest's exit status."""
-    try:
-        source = args.file.read_text()
-    except OSError as error:
-        raise LoadError(str(args.file), error.strerror or str(error)) from None
-    with Machine(output=sys.stdout.buffer) as machine:
-        machine.load(assemble(source, name=str(args.file)))
-        result = machine.run(timeout=10)
+    settings, image = _load(args)
+    options = settings.options() | {"backend": args.backend, "native": not args.trace}
+    with Machine(**options, output=None if args.json else sys.stdout.buffer) as machine:
+        machine.load(image)
+        if args.trace:
+            machine.observer = Trace(machine, sys.stderr)
+        if "serial" in settings.devices and settings.devices != DEVICES:  # it asks for the port
+            start_feeding(machine.feed)
+        result = machine.run(settings.timeout_s)
+        if args.json:
+            print(json.dumps(as_dict(machine, result), indent=2))
+        _tell(machine, result, settings)
     return result.status & 0xFF
+
+
+def _load(args: argparse.Namespace) -> tuple[Guest, Image]:
+    """The guest's settings, the command line's before the file's, and its image."""
+    is_source = args.file.suffix in SOURCE_SUFFIXES
+    settings = load_guest(args.file) if is_source else Guest(args.file)
+    names = (
+        "memory", "mode", "load", "cpus", "cpu", "timeout_s", "append", "float_unclaimed",
+    )  # fmt: skip
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    settings = replace(settings, **given)
+    image = settings.image() if is_source else read_image(args.file, args.mode, args.load)
+    return settings, image
+
+
+# What the options' texts mean.
+
+
+def _reads(convert: Callable[[str], T]) -> Callable[[str], T]:
+    """The same for argparse, which prints only messages of its own kind of error."""
+
+    def converted(text: str) -> T:
+        try:
+            return convert(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return converted
+
+
+def _address(text: str) -> int:
+    try:
+        address = int(text, 0)
+    except ValueError:
+        address = -1
+    if address < 0:
+        raise UsageError(f"{text!r} is not an address; write a number such as 0x100000")
+    return address
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise UsageError(f"{text!r} is not a number of processors")
+    return int(text)
+
+
+# What is said about a run.
+
+
+def _tell(machine: Machine, result: Result, settings: Guest) -> None:
+    """On stderr: nothing about a run that ended well."""
+    match result.outcome:
+        case Outcome.DIED | Outcome.SHUTDOWN:
+            print(f"pykvm: {render(machine, result)}", file=sys.stderr)
+        case Outcome.TIMEOUT:
+            print(
+                f"pykvm: {settings.path}: no end after {settings.timeout_s:g} s; "
+                f"{place(machine, result)}",
+                file=sys.stderr,
+            )
+        case _:
+            return
+    for name in settings.requires:
+        if not (found := probe(name, machine.backend.name)).ok:
+            print(f"pykvm: {settings.path} needs {name}: {found.why}", file=sys.stderr)
+
+
+def as_dict(machine: Machine, result: Result) -> dict[str, Any]:
+    """A run as `--json` prints it."""
+    vcpu = machine.vcpus[result.vcpu]
+    found = culprit(vcpu, machine.memory, result.exit)
+    text, encoded = _text(result.output)
+    return {
+        "schema": SCHEMA,
+        "guest": machine.image.name if machine.image else "",
+        "backend": machine.backend.name,
+        "host_kind": host.Host.read().kind,
+        "outcome": result.outcome.value,
+        "status": result.status,
+        "reason": result.reason,
+        "exit": result.exit.kind,
+        "vcpu": result.vcpu,
+        "instruction": {"address": found.address, "text": str(found)} if found else None,
+        "exits": dict(result.exits),
+        "native_exits": result.native_exits,
+        "wall_ns": result.wall_ns,
+        "output": text,
+        "output_base64": encoded,
+        "output_dropped_bytes": machine.output.dropped_bytes,
+        "registers": RegisterFile(vcpu).as_dict(),
+    }
+
+
+def _text(output: bytes) -> tuple[str, str | None]:
+    """Output as text, and as base64 too where the text cannot hold all of it."""
+    try:
+        return output.decode(), None
+    except UnicodeDecodeError:
+        return output.decode(errors="replace"), base64.b64encode(output).decode()
