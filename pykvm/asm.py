@@ -14,6 +14,7 @@ from typing import Any
 from pykvm import layout
 from pykvm.errors import AssemblyError
 from pykvm.keystone_process import KeystoneDiedError, ask
+from pykvm.loader import multiboot
 from pykvm.loader.image import Image, Mode
 from pykvm.source import Statement, statements
 
@@ -69,7 +70,8 @@ def assemble(
 ) -> Program:
     """Assemble a guest: Intel syntax, with the constants of `pykvm.layout` defined.
 
-    It is entered at the label `_start` where there is one, else at its first byte.
+    It is entered at the label `_start` where there is one, else at its first byte. In
+    protected mode a multiboot header makes it a multiboot kernel, as it does for a file.
 
     Args:
         mode: "real", "protected", "long" or "user".
@@ -89,7 +91,7 @@ def assemble(
     job = _Job(name, mode.bits, origin)
     code, addresses = job.run(lines, labels)
     symbols = dict(zip(labels, addresses[len(lines) + 1 :], strict=True))
-    return Program(
+    program = Program(
         name,
         mode,
         symbols.get("_start", origin),
@@ -99,6 +101,7 @@ def assemble(
         code=code,
         listing=tuple(_listing(lines, addresses, origin, code)),
     )
+    return multiboot.kernel_of(program)
 
 
 def _listing(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pykvm import layout
 from pykvm.errors import LayoutError, LoadError
@@ -27,6 +27,8 @@ REQUIREMENTS = 0xFFFF
 # §3.3: which fields of the information structure are valid.
 INFO_MEMORY, INFO_COMMAND_LINE, INFO_MMAP, INFO_LOADER_NAME = 1 << 0, 1 << 2, 1 << 6, 1 << 9
 MMAP_AVAILABLE, MMAP_RESERVED = 1, 2
+
+AnyImage = TypeVar("AnyImage", bound=Image)
 
 _HEADER = struct.Struct("<3I")
 _ADDRESSES = struct.Struct("<5I")
@@ -122,7 +124,23 @@ def load_by_addresses(data: bytes, header: Header, name: str) -> Image:
     )
 
 
-def owed(image: Image) -> Image:
+def kernel_of(image: AnyImage) -> AnyImage:
+    """An assembled program itself, or the kernel that a header among its bytes makes of it.
+
+    Raises:
+        LoadError: as for `find_header` and `load_by_addresses`.
+    """
+    if image.mode is not Mode.PROTECTED or len(image.pieces) != 1:
+        return image
+    data = image.pieces[0][1]
+    header = find_header(data, image.name)
+    if header is None:
+        return image
+    kernel = load_by_addresses(data, header, image.name)
+    return owed(replace(image, entry=kernel.entry, pieces=kernel.pieces, zeros=kernel.zeros))
+
+
+def owed(image: AnyImage) -> AnyImage:
     """The same image with the registers and the information that a kernel finds.
 
     All else that §3.2 asks for is protected mode as every guest has it: flat segments,

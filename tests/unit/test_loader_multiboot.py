@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import pytest
 from support.elf import Elf, Segment
 
 import pykvm
 from pykvm import layout
-from pykvm.errors import LoadError
+from pykvm.errors import LayoutError, LoadError
+from pykvm.guest import load_guest
 from pykvm.loader import multiboot, parse_image
 from pykvm.loader.image import Mode
 from pykvm.loader.memory_map import MapEntry
 from pykvm.loader.multiboot import HEADER_MAGIC
 
+GUESTS = Path(__file__).parents[2] / "guests"
 BASE = 0x10_0000
 ADDRESSES = 1 << 16
 
@@ -141,5 +144,21 @@ def test_the_memory_map_leaves_read_only_memory_out() -> None:
 
 
 def test_a_memory_map_that_is_too_long_is_an_error() -> None:
-    with pytest.raises(pykvm.errors.LayoutError, match="200 entries"):
+    with pytest.raises(LayoutError, match="200 entries"):
         multiboot.information([MapEntry(i << 24, 0x1000, True) for i in range(200)])
+
+
+def test_an_assembled_kernel_is_entered_as_its_binary_is() -> None:
+    guest = load_guest(GUESTS / "multiboot.S")
+    program = guest.image()
+    image = parse_image(program.pieces[0][1])
+    assert program.multiboot
+    assert (program.entry, program.pieces) == (image.entry, image.pieces)
+    assert (program.zeros, program.registers) == (image.zeros, image.registers)
+
+
+def test_a_program_of_another_mode_is_no_kernel() -> None:
+    source = ".long 0x1BADB002, 0, 0xE4524FFE"
+    assert not pykvm.assemble(source, mode="long").multiboot
+    with pytest.raises(LoadError, match="no addresses"):
+        pykvm.assemble(source, mode="protected")

@@ -11,9 +11,11 @@ from support import cc
 
 import pykvm
 from pykvm import layout
+from pykvm.guest import load_guest
 from pykvm.loader import parse_image, read_image
 from pykvm.loader.image import Mode
 
+GUESTS = Path(__file__).parents[2] / "guests"
 LINK_AT_1_MIB = "-Wl,-Ttext=0x100000"
 MULTIBOOT = ("-m32", LINK_AT_1_MIB, "-Wl,--section-start=.multiboot=0xff000")
 
@@ -103,6 +105,8 @@ def test_grub_agrees_on_what_a_multiboot_kernel_is(tmp_path: Path) -> None:
         pytest.skip("grub-file is not installed (Debian: grub-common)")
     kernel = cc.build("multiboot_kernel.c", tmp_path / "kernel", *MULTIBOOT)
     hello = cc.build("hello.c", tmp_path / "hello", "-m32")
-    for path in (kernel, hello):
+    flat = tmp_path / "flat"
+    flat.write_bytes(load_guest(GUESTS / "multiboot.S").image().pieces[0][1])
+    for path in (kernel, hello, flat):
         done = subprocess.run([judge, "--is-x86-multiboot", str(path)])
         assert (done.returncode == 0) == parse_image(path.read_bytes()).multiboot
