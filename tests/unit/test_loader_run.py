@@ -16,8 +16,8 @@ from pykvm.loader import parse_image, read_image
 from pykvm.loader.image import Mode
 
 GUESTS = Path(__file__).parents[2] / "guests"
-LINK_AT_1_MIB = "-Wl,-Ttext=0x100000"
-MULTIBOOT = ("-m32", LINK_AT_1_MIB, "-Wl,--section-start=.multiboot=0xff000")
+LINK_AT_1_MIB = "-Wl,-Ttext-segment=0x100000"
+MULTIBOOT = ("-m32", "-Wl,-Ttext=0x100000", "-Wl,--section-start=.multiboot=0xff000")
 
 
 @pytest.mark.parametrize(("bits", "mode"), [("-m64", Mode.LONG), ("-m32", Mode.PROTECTED)])
