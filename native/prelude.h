@@ -18,3 +18,14 @@ static inline int pykvm_ioctl_number(int fd, unsigned long request, unsigned lon
 {
     return ioctl(fd, request, number);
 }
+
+/* Where KVM_SYNC_REGS has the registers copied at each exit. */
+static inline struct kvm_regs *pykvm_shared_regs(struct kvm_run *run)
+{
+    return &run->s.regs.regs;
+}
+
+static inline struct kvm_sregs *pykvm_shared_sregs(struct kvm_run *run)
+{
+    return &run->s.regs.sregs;
+}

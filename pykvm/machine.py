@@ -328,6 +328,7 @@ class Machine:
 
         An access that was answered once is answered by one look-up from then on.
         """
+        vcpu.share_registers(False)
         (enter, native), mask, shift = vcpu.entry, kinds.ROUTE_MASK, kinds.VALUE_SHIFT
         routes: dict[int, Callable[[int], None]] = {}
         while True:
@@ -382,6 +383,7 @@ class Machine:
 
     def _serve_observed(self, vcpu: Vcpu) -> Result:
         """The same, showing each exit to the observer."""
+        vcpu.share_registers(True)
         end = None
         while end is None:
             if (exit := self._take(vcpu, vcpu.enter())) is not None:
@@ -395,6 +397,7 @@ class Machine:
                 self.observer(vcpu, exit, vcpu.answered(exit) if end is None else None)
 
     def _exits(self, vcpu: Vcpu) -> Iterator[Exit]:
+        vcpu.share_registers(True)
         end = None
         while end is None:
             exit = self._take(vcpu, vcpu.enter())

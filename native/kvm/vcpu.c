@@ -345,6 +345,7 @@ static int64_t run(struct pykvm_vcpu *vcpu, bool only_complete)
         return failure(nobody == CLOSED ? EBADF : EBUSY);
     if (only_complete)
         vcpu->run->immediate_exit = 1;
+    vcpu->runs++;
     entered = vcpu;
     int64_t key = enter(vcpu);
     entered = NULL;

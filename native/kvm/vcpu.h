@@ -17,6 +17,7 @@ struct pykvm_vcpu {
     uint8_t *answer;  /* where the answer to the pending read goes, or NULL */
     bool answered;    /* a native device dealt with this exit */
     bool msr_pending; /* an MSR exit waits for exit.error */
+    uint64_t runs;    /* how often it was entered */
     uint64_t counts[PYKVM_KINDS];
     uint64_t native_count; /* of those in counts, answered without Python */
     uint64_t deadline_ns;  /* CLOCK_MONOTONIC; 0: none */

@@ -81,6 +81,10 @@ class Vcpu(Protocol):
         """How many of those exits were answered without Python."""
         ...
 
+    def share_registers(self, on: bool) -> None:
+        """Make reading registers after each exit cheap, at a small cost to the exit."""
+        ...
+
     def get_registers(self) -> Registers:
         """All general registers."""
         ...

@@ -17,7 +17,7 @@ from pykvm.state import Clock, DebugRegisters, Events, Fpu, MpState
 TIMEOUT_S = 5
 XSAVE_XMM0 = 160  # offset in the legacy region, Intel SDM vol. 1 §13.4.1
 LAPIC_ID, LAPIC_SPURIOUS = 0x20, 0xF0
-SYSENTER_EIP, UNKNOWN_MSR = 0x176, 0x1234_5678
+SYSENTER_EIP, FS_BASE, UNKNOWN_MSR = 0x176, 0xC000_0100, 0x1234_5678
 
 
 def kvm(vm: Machine) -> KvmVm:
@@ -234,3 +234,36 @@ def test_special_registers_leave_a_pending_interrupt_alone() -> None:
         assert cpu(vm).get_events().interrupt_injected
         cpu(vm).set_special(cpu(vm).get_special())
         assert cpu(vm).get_events().interrupt_injected
+
+
+def test_shared_registers_are_those_of_the_last_exit_and_of_later_changes() -> None:
+    source = "mov rax, 1\nout 0x80, al\nmov rbx, cr0\nmov rax, 2\nout 0x80, al\nhlt"
+    with pykvm.VM(memory="1M", float_unclaimed=True) as vm:
+        vm.load(pykvm.assemble(source))
+        exits = vm.exits(TIMEOUT_S)
+        next(exits)
+        assert vm.registers.rax == 1
+        shared = cpu(vm).get_registers(), cpu(vm).get_special()
+        cpu(vm).share_registers(False)
+        assert (cpu(vm).get_registers(), cpu(vm).get_special()) == shared
+        cpu(vm).share_registers(True)
+        vm.registers.rcx = 0x55
+        vm.registers.cr0 |= 1 << 16
+        assert vm.registers.rcx == 0x55
+        next(exits)
+        assert (vm.registers.rax, vm.registers.rcx) == (2, 0x55)
+        assert vm.registers.rbx == vm.registers.cr0
+        assert vm.registers.rbx >> 16 & 1
+        vm.vcpu.set_msrs({FS_BASE: 0x1_2345})
+        assert vm.vcpu.get_special().fs.base == 0x1_2345
+        exits.close()
+
+
+def test_shared_registers_of_a_closed_machine_are_an_error() -> None:
+    vm = pykvm.VM(memory="1M")
+    vm.load(pykvm.assemble("out 0x80, al"))
+    next(vm.exits(TIMEOUT_S))
+    vcpu = vm.vcpu
+    vm.close()
+    with pytest.raises(ClosedError):
+        vcpu.get_registers()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pykvm._native import ffi
-from pykvm.backend.kvm.calls import call
 from pykvm.errors import KvmError
+
+Call = Callable[[str, Any], int]  # of one file descriptor
 
 MAX_ENTRIES = 255  # KVM takes fewer than 256 in one call
 
@@ -21,20 +22,20 @@ def _entries(values: Sequence[tuple[int, int]]) -> Any:
     return raw
 
 
-def read(fd: int, indices: Sequence[int]) -> dict[int, int]:
+def read(call: Call, indices: Sequence[int]) -> dict[int, int]:
     """Values by index; those that KVM does not know are left out. Source: api.rst §4.18."""
     values: dict[int, int] = {}
     rest = list(indices)
     while rest:
         raw = _entries([(index, 0) for index in rest[:MAX_ENTRIES]])
-        count = call(fd, "KVM_GET_MSRS", raw)
+        count = call("KVM_GET_MSRS", raw)
         values |= {entry.index: entry.data for entry in raw.entries[0:count]}
         stopped_early = count < raw.nmsrs
         rest = rest[count + stopped_early :]
     return values
 
 
-def write(fd: int, values: Mapping[int, int]) -> None:
+def write(call: Call, values: Mapping[int, int]) -> None:
     """Set values, in order.
 
     Raises:
@@ -45,7 +46,7 @@ def write(fd: int, values: Mapping[int, int]) -> None:
     rest = list(values.items())
     while rest:
         part, rest = rest[:MAX_ENTRIES], rest[MAX_ENTRIES:]
-        done = call(fd, "KVM_SET_MSRS", _entries(part))
+        done = call("KVM_SET_MSRS", _entries(part))
         if done < len(part):
             index, value = part[done]
             raise KvmError("KVM_SET_MSRS", errno.EINVAL, f"MSR {index:#x} = {value:#x} was refused")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from pykvm._native import lib
 from pykvm.backend.kvm import cpuid, msrs
 from pykvm.backend.kvm.handle import Handle
 from pykvm.backend.kvm.packed import Packed
@@ -33,6 +34,7 @@ _SPECIAL = Packed(
         *CONTROL,
     ],
 )
+_SHARED: int = lib.KVM_SYNC_X86_REGS | lib.KVM_SYNC_X86_SREGS
 _SEGMENT_STARTS = range(0, len(SEGMENTS) * len(_SEGMENT_FIELDS), len(_SEGMENT_FIELDS))
 _TABLE_STARTS = range(_SEGMENT_STARTS.stop, _SEGMENT_STARTS.stop + 2 * len(TABLES), 2)
 
@@ -40,8 +42,40 @@ _TABLE_STARTS = range(_SEGMENT_STARTS.stop, _SEGMENT_STARTS.stop + 2 * len(TABLE
 class RegisterAccess(Handle):
     """The part of a vCPU that reads and writes registers."""
 
+    _native: Any
+    _shares = False
+    _changed_at = 0
+
+    def share_registers(self, on: bool) -> None:
+        """Have KVM copy registers out at each exit, so that reading them costs no call.
+
+        Reads then tell the registers of the last exit even while another thread runs the
+        vCPU. Without KVM_CAP_SYNC_REGS nothing changes.
+
+        Source: api.rst §6.74.
+        """
+        self.open_fd()
+        offered = self.system.capability("KVM_CAP_SYNC_REGS")
+        self._shares = on and offered & _SHARED == _SHARED
+        self._native.run.kvm_valid_regs = _SHARED if self._shares else 0
+        self._changed_at = self._native.runs
+
+    def call(self, request: str, argument: Any = None) -> int:
+        """One ioctl, see `Handle.call`; one that sets something makes the copy stale."""
+        if not request.startswith("KVM_GET_"):
+            self._changed_at = self._native.runs
+        return super().call(request, argument)
+
+    @property
+    def _has_copy(self) -> bool:
+        """Whether the run page holds the registers of now."""
+        self.open_fd()
+        return self._shares and self._native.runs != self._changed_at
+
     def get_registers(self) -> Registers:
         """General registers. Source: api.rst §4.11."""
+        if self._has_copy:
+            return Registers(*_GENERAL.unpack(lib.pykvm_shared_regs(self._native.run)))
         raw = _GENERAL.new()
         self.call("KVM_GET_REGS", raw)
         return Registers(*_GENERAL.unpack(raw))
@@ -52,13 +86,11 @@ class RegisterAccess(Handle):
 
     def get_special(self) -> SpecialRegisters:
         """Segment, table and control registers. Source: api.rst §4.13."""
+        if self._has_copy:
+            return _special(_SPECIAL.unpack(lib.pykvm_shared_sregs(self._native.run)))
         raw = _SPECIAL.new()
         self.call("KVM_GET_SREGS", raw)
-        values = _SPECIAL.unpack(raw)
-        width = len(_SEGMENT_FIELDS)
-        parts: list[Any] = [Segment(*values[start : start + width]) for start in _SEGMENT_STARTS]
-        parts += [Table(*values[start : start + 2]) for start in _TABLE_STARTS]
-        return SpecialRegisters(*parts, *values[_TABLE_STARTS.stop :])
+        return _special(_SPECIAL.unpack(raw))
 
     def set_special(self, special: SpecialRegisters) -> None:
         """Set segment, table and control registers. Source: api.rst §4.14.
@@ -74,7 +106,7 @@ class RegisterAccess(Handle):
 
     def get_msrs(self, indices: Sequence[int]) -> dict[int, int]:
         """Model-specific registers by index; those that KVM does not know are left out."""
-        return msrs.read(self.open_fd(), indices)
+        return msrs.read(self.call, indices)
 
     def set_msrs(self, values: Mapping[int, int]) -> None:
         """Set model-specific registers.
@@ -82,4 +114,11 @@ class RegisterAccess(Handle):
         Raises:
             KvmError: KVM refused one of them, which it names.
         """
-        msrs.write(self.open_fd(), values)
+        msrs.write(self.call, values)
+
+
+def _special(values: Sequence[int]) -> SpecialRegisters:
+    width = len(_SEGMENT_FIELDS)
+    parts: list[Any] = [Segment(*values[start : start + width]) for start in _SEGMENT_STARTS]
+    parts += [Table(*values[start : start + 2]) for start in _TABLE_STARTS]
+    return SpecialRegisters(*parts, *values[_TABLE_STARTS.stop :])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from pykvm import host
@@ -78,7 +78,7 @@ class System:
         Source: api.rst §4.3, §4.18.
         """
         self.require("KVM_CAP_GET_MSR_FEATURES")
-        return msrs.read(self.fd, self._indices("KVM_GET_MSR_FEATURE_INDEX_LIST"))
+        return msrs.read(partial(call, self.fd), self._indices("KVM_GET_MSR_FEATURE_INDEX_LIST"))
 
     def _indices(self, request: str) -> tuple[int, ...]:
         """A list whose length the first call tells: it fails with E2BIG and the number."""
