@@ -5,7 +5,6 @@
 #include "create.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -49,41 +48,27 @@ int pykvm_slot_set(int vm_fd, uint32_t slot, uint32_t flags, uint64_t gpa, uint6
     return ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &region);
 }
 
-static bool open_vcpu(struct pykvm_vcpu *vcpu, int vm_fd, uint32_t index,
-                      const struct kvm_cpuid2 *cpuid, struct pykvm_failure *failure)
+/* Make a vCPU in zeroed memory: map its run page, set its CPUID. False leaves nothing open. */
+bool pykvm_vcpu_init(struct pykvm_vcpu *vcpu, int vm_fd, uint32_t index, size_t run_bytes,
+                     const struct kvm_cpuid2 *cpuid, struct pykvm_natives *natives,
+                     struct pykvm_failure *failure)
 {
+    vcpu->run_bytes = run_bytes;
+    vcpu->natives = natives;
     vcpu->fd = ioctl(vm_fd, KVM_CREATE_VCPU, (unsigned long)index);
     if (vcpu->fd < 0) {
         note(failure, "KVM_CREATE_VCPU");
         return false;
     }
-    vcpu->run = mmap(NULL, vcpu->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
+    vcpu->run = mmap(NULL, run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
     if (vcpu->run == MAP_FAILED) {
         note(failure, "mmap of a vCPU's run page");
     } else if (ioctl(vcpu->fd, KVM_SET_CPUID2, cpuid) < 0) {
         note(failure, "KVM_SET_CPUID2");
-        munmap(vcpu->run, vcpu->run_bytes);
+        munmap(vcpu->run, run_bytes);
     } else {
         return true;
     }
     close(vcpu->fd);
     return false;
-}
-
-/* A vCPU with its run page mapped and its CPUID set, or NULL. */
-struct pykvm_vcpu *pykvm_vcpu_create(int vm_fd, uint32_t index, size_t run_bytes,
-                                     const struct kvm_cpuid2 *cpuid, struct pykvm_natives *natives,
-                                     struct pykvm_failure *failure)
-{
-    struct pykvm_vcpu *vcpu = calloc(1, sizeof(*vcpu));
-    if (!vcpu) {
-        note(failure, "calloc");
-        return NULL;
-    }
-    vcpu->run_bytes = run_bytes;
-    vcpu->natives = natives;
-    if (open_vcpu(vcpu, vm_fd, index, cpuid, failure))
-        return vcpu;
-    free(vcpu);
-    return NULL;
 }

@@ -16,8 +16,8 @@ int pykvm_vm_create(int kvm_fd, uint64_t tss_gpa, uint64_t identity_map_gpa,
                     struct pykvm_failure *failure);
 int pykvm_slot_set(int vm_fd, uint32_t slot, uint32_t flags, uint64_t gpa, uint64_t size_bytes,
                    uint64_t hva);
-struct pykvm_vcpu *pykvm_vcpu_create(int vm_fd, uint32_t index, size_t run_bytes,
-                                     const struct kvm_cpuid2 *cpuid, struct pykvm_natives *natives,
-                                     struct pykvm_failure *failure);
+bool pykvm_vcpu_init(struct pykvm_vcpu *vcpu, int vm_fd, uint32_t index, size_t run_bytes,
+                     const struct kvm_cpuid2 *cpuid, struct pykvm_natives *natives,
+                     struct pykvm_failure *failure);
 
 #endif

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -87,12 +86,6 @@ bool pykvm_vcpu_close(struct pykvm_vcpu *vcpu)
     munmap(vcpu->run, vcpu->run_bytes);
     close(vcpu->fd);
     return true;
-}
-
-/* Free a vCPU that nobody refers to any more. */
-void pykvm_vcpu_destroy(struct pykvm_vcpu *vcpu)
-{
-    free(vcpu);
 }
 
 /* Bound the runs that follow, by this thread: start the tick, note the deadline.

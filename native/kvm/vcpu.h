@@ -29,7 +29,6 @@ struct pykvm_vcpu {
 
 int pykvm_signal_init(void);
 bool pykvm_vcpu_close(struct pykvm_vcpu *vcpu);
-void pykvm_vcpu_destroy(struct pykvm_vcpu *vcpu);
 int pykvm_vcpu_begin(struct pykvm_vcpu *vcpu, uint64_t deadline_ns);
 void pykvm_vcpu_end(struct pykvm_vcpu *vcpu);
 int64_t pykvm_vcpu_run(struct pykvm_vcpu *vcpu);

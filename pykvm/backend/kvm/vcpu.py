@@ -27,13 +27,15 @@ class KvmVcpu(RegisterAccess, StateAccess, GuestDebug):
 
     def __init__(self, system: System, vm_fd: int, natives: Any, index: int, leaves: Any) -> None:
         failed = ffi.new("struct pykvm_failure *")
-        native = lib.pykvm_vcpu_create(vm_fd, index, system.run_size_bytes, leaves, natives, failed)
-        if not native:
+        # Python's own memory: a thread may hold `enter` when the vCPU is closed, and a
+        # machine that is garbage is closed before any of its parts is freed.
+        native = ffi.new("struct pykvm_vcpu *")
+        size_bytes = system.run_size_bytes
+        if not lib.pykvm_vcpu_init(native, vm_fd, index, size_bytes, leaves, natives, failed):
             raise failure_of(failed)
         super().__init__(system, native.fd)
         self.index = index
-        # Freed with the last reference: a thread may hold `enter` when the vCPU is closed.
-        self._native: Any = ffi.gc(native, lib.pykvm_vcpu_destroy)
+        self._native: Any = native
         self._lock = threading.Lock()
         self.raw: Any = ffi.addressof(native, "exit")
         self.entry: tuple[Callable[[Any], int], Any] = (lib.pykvm_vcpu_run, self._native)
