@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pykvm import layout
 from pykvm.errors import AssemblyError
 from pykvm.keystone_process import KeystoneDiedError, ask
 from pykvm.loader import multiboot
@@ -55,11 +54,6 @@ class Program(Image):
     listing: tuple[ListingLine, ...] = ()
 
 
-def default_origin(mode: Mode) -> int:
-    """Where a guest of this mode is loaded unless something else is said."""
-    return layout.REAL_LOAD_BASE if mode is Mode.REAL else layout.LOAD_BASE
-
-
 def assemble(
     source: str,
     *,
@@ -85,7 +79,7 @@ def assemble(
     """
     mode = Mode.parse(mode)
     if origin is None:
-        origin = default_origin(mode)
+        origin = mode.load_base
     lines = statements(source, name, include_dir, mode.bits)
     labels = sorted({label for each in lines if each.depth == 0 for label in each.labels})
     job = _Job(name, mode.bits, origin)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pykvm.asm import default_origin
 from pykvm.disasm import disassemble
 from pykvm.errors import LoadError, UsageError
 from pykvm.loader.image import Mode
@@ -30,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def main(args: argparse.Namespace) -> int:
     """Print address, bytes and instruction; returns 0."""
     mode = Mode.parse(args.mode)
-    base = default_origin(mode) if args.base is None else _address(args.base)
+    base = mode.load_base if args.base is None else _address(args.base)
     try:
         code = args.file.read_bytes()
     except OSError as error:

@@ -85,9 +85,7 @@ def _header(data: bytes, offset: int, flags: int, name: str) -> Header:
         return Header(offset, flags, None)
     if offset + _HEADER.size + _ADDRESSES.size > len(data):
         raise LoadError(name, f"its multiboot header at byte {offset} is cut off")
-    return Header(
-        offset, flags, Addresses(*_ADDRESSES.unpack_from(data, offset + _HEADER.size))
-    )  # fmt: skip
+    return Header(offset, flags, Addresses(*_ADDRESSES.unpack_from(data, offset + _HEADER.size)))
 
 
 def load_by_addresses(data: bytes, header: Header, name: str) -> Image:
