@@ -29,16 +29,13 @@ def culprit(vcpu: Vcpu, memory: GuestMemory, exit: Exit) -> Instruction | None:
     """The instruction that caused the vCPU's last exit; None where rip is not mapped."""
     registers, special = vcpu.get_registers(), vcpu.get_special()
     rip = linear_rip(registers, special)
-    code = paging.read_linear(memory, special, rip, MAX_INSTRUCTION_BYTES)
+    before, code = _code_around(memory, special, rip)
     repeating = code[:1] in _REPEATS and code[1:2] in _STRINGS  # rip stays until it is done
     if isinstance(exit, Halt | PortOut | MmioWrite) and not repeating:
-        start = max(0, rip - MAX_INSTRUCTION_BYTES)
-        before = paging.read_linear(memory, special, start, rip - start)
-        if len(before) == rip - start and (
-            size := _fitting_end(before, rip, special.bits, registers, exit)
-        ):
-            return disassemble(before[-size:], rip - size, special.bits)[0]
-    return disassemble(code, rip, special.bits)[0] if code else None
+        size = _fitting_end(before, rip, special.bits, registers, exit)
+        if size:
+            return _instruction(before[-size:], rip - size, special.bits)
+    return _instruction(code, rip, special.bits) if code else None
 
 
 def linear_rip(registers: Registers, special: SpecialRegisters) -> int:
@@ -46,6 +43,16 @@ def linear_rip(registers: Registers, special: SpecialRegisters) -> int:
     if special.bits == 64:
         return registers.rip
     return special.cs.base + registers.rip & 0xFFFF_FFFF
+
+
+def _code_around(memory: GuestMemory, special: SpecialRegisters, rip: int) -> tuple[bytes, bytes]:
+    """The longest instruction's worth of bytes before rip, as far as mapped, and from it on."""
+    start = max(0, rip - MAX_INSTRUCTION_BYTES)
+    around = paging.read_linear(memory, special, start, rip - start + MAX_INSTRUCTION_BYTES)
+    if len(around) < rip - start:  # the page before rip's is not mapped
+        start = rip & ~_PAGE_OFFSET
+        around = paging.read_linear(memory, special, start, rip - start + MAX_INSTRUCTION_BYTES)
+    return around[: rip - start], around[rip - start :]
 
 
 def _fitting_end(before: bytes, rip: int, bits: int, registers: Registers, exit: Exit) -> int:
@@ -117,6 +124,12 @@ def _value(decoded: Any, register: int, registers: Registers) -> int:
     full, shift, bits = ALIASES.get(name, (name, 0, 64))
     value: int = getattr(registers, full, 0)
     return value >> shift & (1 << bits) - 1
+
+
+@lru_cache(maxsize=4096)
+def _instruction(code: bytes, address: int, bits: int) -> Instruction:
+    """The first instruction of `code`; kept, since guests exit at the same places again."""
+    return disassemble(code, address, bits)[0]
 
 
 @lru_cache(maxsize=4096)

@@ -120,6 +120,19 @@ def test_rip_may_be_at_the_instruction_or_behind_it(code: bytes, exit: Exit, beh
     assert (found.address, found.code) == (0x8010, code)
 
 
+def test_a_write_beside_a_page_that_is_not_mapped() -> None:
+    with pykvm.VM(memory="2M") as vm:
+        vm.load(pykvm.assemble("hlt", mode="protected"))  # RAM ends at 0x200000
+        vm.memory.write(0x1F_FFFF, b"\xee")
+        special = vm.registers.special()
+        for rip, address in ((0x20_0000, 0x1F_FFFF), (0x1F_FFFF, 0x1F_FFFF)):
+            vcpu = Stopped(rip)
+            vcpu.get_special = lambda: special  # type: ignore[method-assign]
+            found = culprit(vcpu, vm.memory, PortOut(0x61, 1, b"\0"))  # type: ignore[arg-type]
+            assert found is not None
+            assert found.address == address
+
+
 def test_code_that_is_not_mapped_has_no_culprit() -> None:
     with pykvm.VM(memory="1M") as vm:
         vm.load(pykvm.assemble("hlt"))
