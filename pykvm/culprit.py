@@ -27,7 +27,13 @@ _PAGE_OFFSET = 0xFFF
 
 def culprit(vcpu: Vcpu, memory: GuestMemory, exit: Exit) -> Instruction | None:
     """The instruction that caused the vCPU's last exit; None where rip is not mapped."""
-    registers, special = vcpu.get_registers(), vcpu.get_special()
+    return culprit_of(vcpu.get_registers(), vcpu.get_special(), memory, exit)
+
+
+def culprit_of(
+    registers: Registers, special: SpecialRegisters, memory: GuestMemory, exit: Exit
+) -> Instruction | None:
+    """The same for a vCPU that has gone on, by the registers that it had."""
     rip = linear_rip(registers, special)
     before, code = _code_around(memory, special, rip)
     repeating = code[:1] in _REPEATS and code[1:2] in _STRINGS  # rip stays until it is done

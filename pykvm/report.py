@@ -188,5 +188,5 @@ def _recent(machine: Machine) -> list[str]:
     """What a trace kept; one that was written to a stream has been read there."""
     observer = machine.observer
     if isinstance(observer, Trace) and observer.stream is None:
-        return list(observer.recent)
+        return observer.recent
     return []

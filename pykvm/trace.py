@@ -7,17 +7,30 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-from pykvm.culprit import culprit
+from pykvm.culprit import culprit_of
 from pykvm.exits import Exit, Interrupted, MmioRead, MmioWrite, MsrRead, MsrWrite, PortIn, PortOut
 
 if TYPE_CHECKING:
     from pykvm.backend import Vcpu
     from pykvm.machine import Machine
+    from pykvm.registers import Registers, SpecialRegisters
 
 RECENT = 16
 BYTES_SHOWN = 16
+
+
+class _Seen(NamedTuple):
+    """An exit as it was, to be put into words only when somebody reads them."""
+
+    number: int
+    since_ns: int
+    vcpu: int
+    registers: Registers
+    special: SpecialRegisters
+    exit: Exit
+    answer: int | bytes | None
 
 
 class Trace:
@@ -30,7 +43,6 @@ class Trace:
     Attributes:
         stream: the same.
         count: exits seen so far.
-        recent: the last RECENT lines.
     """
 
     def __init__(self, machine: Machine, stream: TextIO | None = None) -> None:
@@ -38,7 +50,7 @@ class Trace:
         self.stream = stream
         self._last_ns = time.monotonic_ns()
         self.count = 0
-        self.recent: deque[str] = deque(maxlen=RECENT)
+        self._recent: deque[_Seen] = deque(maxlen=RECENT)
 
     def __call__(self, vcpu: Vcpu, exit: Exit, answer: int | bytes | None) -> None:
         """Write one exit down; a stop from outside is none of the guest's."""
@@ -46,18 +58,27 @@ class Trace:
             return
         since_ns = time.monotonic_ns() - self._last_ns
         self.count += 1
-        found = culprit(vcpu, self._machine.memory, exit)
+        registers, special = vcpu.get_registers(), vcpu.get_special()
+        seen = _Seen(self.count, since_ns, vcpu.index, registers, special, exit, answer)
+        self._recent.append(seen)
+        if self.stream is not None:
+            print(self._line(seen), file=self.stream)
+        self._last_ns = time.monotonic_ns()  # the tracing itself does not count
+
+    @property
+    def recent(self) -> list[str]:
+        """The last RECENT lines; instructions as memory holds them now."""
+        return [self._line(seen) for seen in self._recent]
+
+    def _line(self, seen: _Seen) -> str:
+        found = culprit_of(seen.registers, seen.special, self._machine.memory, seen.exit)
         where = (
             f"{found.address:#010x}  {found!s:<28}" if found else f"{'':10}  {'(not mapped)':<28}"
         )
-        line = (
-            f"{self.count:>6} {_duration(since_ns):>9}  vcpu {vcpu.index}  {where}  "
-            f"{_what(exit, answer)}{self._who(exit)}"
+        return (
+            f"{seen.number:>6} {_duration(seen.since_ns):>9}  vcpu {seen.vcpu}  {where}  "
+            f"{_what(seen.exit, seen.answer)}{self._who(seen.exit)}"
         )
-        self.recent.append(line)
-        if self.stream is not None:
-            print(line, file=self.stream)
-        self._last_ns = time.monotonic_ns()  # the tracing itself does not count
 
     def _who(self, exit: Exit) -> str:
         """The device that answered."""

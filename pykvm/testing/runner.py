@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from pykvm.errors import PykvmError, UsageError
 from pykvm.guest import Guest, load_guest, parse_guest
-from pykvm.loader.image import Image
+from pykvm.loader import SOURCE_SUFFIXES, read_image
+from pykvm.loader.image import Image, Mode
 from pykvm.machine import Machine
 from pykvm.probe import probe
 from pykvm.report import render
@@ -41,38 +43,54 @@ class GuestRunner:
         """
         return self._keep(Machine(**{"backend": self.backend} | options))
 
-    def load(self, guest: str | Path | Guest | Image, **options: Any) -> Machine:
+    def load(
+        self,
+        guest: str | Path | Guest | Image,
+        *,
+        mode: Mode | str | None = None,
+        load: int | None = None,
+        **options: Any,
+    ) -> Machine:
         """A machine with a guest loaded, not run yet.
 
         Args:
             guest: source text or the path of a `.S` file, either with or without a head
-                block; what `load_guest` made of one; or an image.
+                block; what `load_guest` made of one; the path of an ELF file, multiboot
+                kernel or flat binary; or an image.
+            mode, load: how a guest is entered and where it goes, in the place of what the
+                head block or the file says; not for an image.
             options: those of `pykvm.VM`, in the place of what the head block says.
         """
-        if isinstance(guest, Image):
+        opened = _open(guest, mode, load)
+        if isinstance(opened, Image):
             machine = self.machine(**options)
-            machine.load(guest)
+            machine.load(opened)
             return machine
-        parsed = _parse(guest)
-        self._require(parsed)
-        return self._keep(parsed.machine(**{"backend": self.backend} | options))
+        self._require(opened)
+        return self._keep(opened.machine(**{"backend": self.backend} | options))
 
     def __call__(
-        self, guest: str | Path | Guest | Image, *, timeout: float | None = None, **options: Any
+        self,
+        guest: str | Path | Guest | Image,
+        *,
+        mode: Mode | str | None = None,
+        load: int | None = None,
+        timeout: float | None = None,
+        **options: Any,
     ) -> Result:
         """Run a guest on a machine of its own, which stays until the test is over.
 
         Args:
-            guest, options: as for `load`.
+            guest, mode, load, options: as for `load`.
             timeout: in seconds; the head block's or TIMEOUT_S where it is not given.
 
         Returns:
             How the run ended; `vm` is the machine.
         """
-        if not isinstance(guest, Image):
-            guest = _parse(guest)
-            timeout = guest.timeout_s if timeout is None else timeout
-        return self.load(guest, **options).run(timeout=TIMEOUT_S if timeout is None else timeout)
+        opened = _open(guest, mode, load)
+        if timeout is None:
+            timeout = opened.timeout_s if isinstance(opened, Guest) else TIMEOUT_S
+        return self.load(opened, **options).run(timeout=timeout)
 
     @property
     def vm(self) -> Machine:
@@ -118,10 +136,20 @@ class GuestRunner:
         self.close()
 
 
-def _parse(guest: str | Path | Guest) -> Guest:
-    if isinstance(guest, Guest):
+def _open(
+    guest: str | Path | Guest | Image, mode: Mode | str | None, load: int | None
+) -> Guest | Image:
+    if isinstance(guest, Path) and guest.suffix not in SOURCE_SUFFIXES:
+        return read_image(guest, mode, load)
+    if isinstance(guest, Image):
         return guest
-    return parse_guest(guest) if isinstance(guest, str) else load_guest(guest)
+    if isinstance(guest, str):
+        guest = parse_guest(guest)
+    elif isinstance(guest, Path):
+        guest = load_guest(guest)
+    if mode is not None:
+        guest = replace(guest, mode=Mode.parse(mode))
+    return guest if load is None else replace(guest, load=load)
 
 
 def _report(machine: Machine) -> str:

@@ -55,6 +55,13 @@ def test_guests_come_from_text_file_and_image(pytester: pytest.Pytester) -> None
         assert guest.vm.registers.al == 5
         assert guest.vm.image.mode.value == "real"
 
+    def test_mode(guest):
+        assert guest("mov ax, sp\nout 0xf8, ax", mode="real").status == 0x7c00
+
+    def test_binary(guest):
+        Path("five.bin").write_bytes(bytes.fromhex("b005 e6f8"))
+        assert guest(Path("five.bin"), mode="user").status == 5
+
     def test_image(guest):
         assert guest(pykvm.assemble("hlt"), memory="2M").outcome is pykvm.Outcome.HALT
         assert guest.vm.memory.size_bytes == 2 << 20
@@ -68,8 +75,8 @@ def test_guests_come_from_text_file_and_image(pytester: pytest.Pytester) -> None
     """
     )
     result = run(pytester)
-    result.assert_outcomes(passed=4)
-    result.stdout.fnmatch_lines(["pykvm: guests ran on kvm (4 tests)"])
+    result.assert_outcomes(passed=6)
+    result.stdout.fnmatch_lines(["pykvm: guests ran on kvm (6 tests)"])
 
 
 @needs_kvm
