@@ -56,7 +56,7 @@ def test_guests_come_from_text_file_and_image(pytester: pytest.Pytester) -> None
         assert guest.vm.image.mode.value == "real"
 
     def test_mode(guest):
-        assert guest("mov ax, sp\nout 0xf8, ax", mode="real").status == 0x7c00
+        assert guest("mov ax, sp\\nout 0xf8, ax", mode="real").status == 0x7c00
 
     def test_binary(guest):
         Path("five.bin").write_bytes(bytes.fromhex("b005 e6f8"))
