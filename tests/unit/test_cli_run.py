@@ -31,6 +31,9 @@ JSON_KEYS = [
 
 Write = Callable[..., str]
 
+# These start processes of their own, so that the hook which skips without KVM cannot see why.
+pytestmark = pytest.mark.skipif(host.problem() is not None, reason=str(host.problem()))
+
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:

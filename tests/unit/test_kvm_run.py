@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import pytest
 
 import pykvm
+from pykvm import host
 from pykvm.backend import kinds
 from pykvm.errors import ClosedError, KvmError
 from pykvm.machine import Machine
@@ -204,5 +205,6 @@ run()
 """
 
 
+@pytest.mark.skipif(host.problem() is not None, reason=str(host.problem()))
 def test_a_forked_process_has_machines_of_its_own() -> None:
     subprocess.run([sys.executable, "-c", FORKING], check=True, timeout=60)
