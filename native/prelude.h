@@ -1,4 +1,6 @@
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -7,6 +9,18 @@
 #include "kvm/rings.h"
 #include "kvm/vcpu.h"
 #include "pykvm.h"
+
+/* What headers before Linux 6.1 do not know is absent for a build against them. */
+#ifndef KVM_CAP_XSAVE2
+#define KVM_CAP_XSAVE2 (-1)
+#define KVM_GET_XSAVE2 0
+#endif
+#ifndef KVM_CAP_X86_TRIPLE_FAULT_EVENT
+#define KVM_CAP_X86_TRIPLE_FAULT_EVENT (-1)
+#endif
+#ifndef KVM_CAP_DIRTY_LOG_RING_ACQ_REL
+#define KVM_CAP_DIRTY_LOG_RING_ACQ_REL (-1)
+#endif
 
 /* ioctl is variadic; Python passes a pointer or a number, never both. */
 static inline int pykvm_ioctl(int fd, unsigned long request, void *argument)

@@ -281,7 +281,11 @@ static int translate(struct pykvm_vcpu *vcpu)
         return translate_msr(vcpu);
     case KVM_EXIT_SYSTEM_EVENT:
         exit->address = run->system_event.type;
+#ifdef KVM_CAP_SYSTEM_EVENT_DATA /* headers since Linux 5.19 */
         set_args(exit, run->system_event.data, run->system_event.ndata);
+#else
+        exit->nargs = 0;
+#endif
         return PYKVM_SYSTEM_EVENT;
     case KVM_EXIT_IRQ_WINDOW_OPEN:
         return PYKVM_IRQ_WINDOW;

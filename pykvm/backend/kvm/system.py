@@ -45,9 +45,16 @@ class System:
         return System()
 
     def capability(self, name: str) -> int:
-        """What KVM_CHECK_EXTENSION says of "KVM_CAP_…": 0 is absent. Source: api.rst §4.4."""
+        """What KVM_CHECK_EXTENSION says of "KVM_CAP_…": 0 is absent. Source: api.rst §4.4.
+
+        A capability that the headers of the build did not know is absent too.
+        """
         if name not in self._capabilities:
-            self._capabilities[name] = call(self.fd, "KVM_CHECK_EXTENSION", getattr(lib, name))
+            number = getattr(lib, name)
+            is_known = number >= 0
+            self._capabilities[name] = (
+                call(self.fd, "KVM_CHECK_EXTENSION", number) if is_known else 0
+            )
         return self._capabilities[name]
 
     def require(self, name: str) -> int:
