@@ -13,9 +13,10 @@ from typing import Any
 from pykvm import paging
 from pykvm.backend import Vcpu
 from pykvm.disasm import MAX_INSTRUCTION_BYTES, Instruction, disassemble
-from pykvm.exits import Exit, Halt, MmioWrite, PortOut
+from pykvm.exits import Exit, Halt, MmioWrite, PortOut, Timeout
 from pykvm.memory import GuestMemory
 from pykvm.registers import ALIASES, Registers, SpecialRegisters
+from pykvm.state import MpState
 
 _HLT = 0xF4
 _OUT_IMMEDIATE, _OUT_DX = (0xE6, 0xE7), (0xEE, 0xEF, 0x6E, 0x6F)
@@ -27,6 +28,8 @@ _PAGE_OFFSET = 0xFFF
 
 def culprit(vcpu: Vcpu, memory: GuestMemory, exit: Exit) -> Instruction | None:
     """The instruction that caused the vCPU's last exit; None where rip is not mapped."""
+    if isinstance(exit, Timeout) and vcpu.get_mp_state() is MpState.HALTED:
+        exit = Halt()  # it sleeps behind its HLT, which was no exit
     return culprit_of(vcpu.get_registers(), vcpu.get_special(), memory, exit)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pykvm import host, layout
+from pykvm.culprit import culprit
 from pykvm.disasm import Instruction
 from pykvm.errors import UnclaimedAccess
 from pykvm.exits import FailEntry, InternalError, Shutdown, Timeout
@@ -26,12 +27,9 @@ _PRIVILEGED = (
 )  # fmt: skip
 
 
-def hints(machine: Machine, result: Result, found: Instruction | None) -> list[str]:
-    """Advice, most useful first; empty for a run that ended well.
-
-    Args:
-        found: the instruction that the last exit comes from; None where rip is not mapped.
-    """
+def hints(machine: Machine, result: Result) -> list[str]:
+    """Advice, most useful first; empty for a run that ended well."""
+    found = culprit(machine.vcpus[result.vcpu], machine.memory, result.exit)
     if isinstance(result.error, UnclaimedAccess):
         return _unclaimed(machine, result.error)
     match result.exit:

@@ -219,7 +219,7 @@ class Machine:
         """
         timeout_ns = self._start(timeout)
         others = [
-            threading.Thread(target=self._run_other, args=(vcpu, timeout_ns), daemon=True)
+            threading.Thread(target=self._run_other, args=(vcpu,), daemon=True)
             for vcpu in self.vcpus[1:]
         ]
         for thread in others:
@@ -316,9 +316,10 @@ class Machine:
                 self._result = result
                 self._stop_all()
 
-    def _run_other(self, vcpu: Vcpu, timeout_ns: int | None) -> None:
+    def _run_other(self, vcpu: Vcpu) -> None:
+        """Run until another processor ends the run: the first one minds the time."""
         try:
-            self._run_vcpu(vcpu, timeout_ns)
+            self._run_vcpu(vcpu, None)
         except BaseException as error:
             self._failure = error
             self._stop_all()

@@ -50,7 +50,7 @@ def render(machine: Machine, result: Result) -> str:
         "code": _code(machine, registers, special, found),
         "registers": [*_general(registers), *_special(special)],
         "last exits": _recent(machine),
-        "what to do": hints(machine, result, found),
+        "what to do": hints(machine, result),
     }
     lines = list(_headlines(machine, result, special))
     for title, body in sections.items():

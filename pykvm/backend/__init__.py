@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the pytest plugin asks for BACKENDS in every run: keep that
     from pykvm.exits import Exit
     from pykvm.memory import Region
     from pykvm.registers import Registers, SpecialRegisters
+    from pykvm.state import MpState
 
 BACKENDS = ("kvm",)
 
@@ -107,6 +108,10 @@ class Vcpu(Protocol):
 
     def set_msrs(self, values: Mapping[int, int]) -> None:
         """Set model-specific registers."""
+        ...
+
+    def get_mp_state(self) -> MpState:
+        """Whether it runs, sleeps in HLT, or waits to be started."""
         ...
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from pykvm.cli.input import start_feeding
 from pykvm.culprit import culprit
 from pykvm.errors import UsageError
 from pykvm.guest import Guest, load_guest, parse_seconds
+from pykvm.hints import hints
 from pykvm.loader import SOURCE_SUFFIXES, read_image
 from pykvm.loader.image import Image, Mode
 from pykvm.machine import DEVICES, Machine
@@ -136,6 +137,8 @@ def _tell(machine: Machine, result: Result, settings: Guest) -> None:
                 f"{place(machine, result)}",
                 file=sys.stderr,
             )
+            for line in hints(machine, result):
+                print(f"  {line}", file=sys.stderr)
         case _:
             return
     for name in settings.requires:

@@ -101,6 +101,14 @@ def test_a_timeout_says_where_the_guest_was() -> None:
         assert "a longer --timeout" in render(vm, result)
 
 
+def test_a_guest_that_sleeps_for_ever_is_found_at_its_hlt() -> None:
+    with pykvm.VM(memory="1M", cpus=2) as vm:
+        vm.load(pykvm.assemble("cli\nhlt\nnop"))
+        result = vm.run(timeout=0.2)
+        assert place(vm, result) == "vCPU 0 at 0x10001: hlt"
+        assert "IF is clear: no interrupt can wake it" in render(vm, result)
+
+
 def test_a_jump_to_nowhere_is_reported() -> None:
     with pykvm.VM(memory="1M") as vm:
         vm.load(pykvm.assemble("mov rax, 0x100000000\njmp rax"))
@@ -114,4 +122,4 @@ def test_a_jump_to_nowhere_is_reported() -> None:
 def test_a_run_that_ended_well_needs_no_advice() -> None:
     with pykvm.VM(memory="1M") as vm:
         vm.load(pykvm.assemble("hlt"))
-        assert hints(vm, vm.run(timeout=5), None) == []
+        assert hints(vm, vm.run(timeout=5)) == []
