@@ -15,7 +15,7 @@ static void note(struct pykvm_failure *failure, const char *call)
     failure->error = errno;
 }
 
-/* A VM with its private pages placed (KVM api.rst §4.2, §4.36, §4.41): a descriptor or -1. */
+/* A VM with its private pages placed (KVM api.rst §4.2, §4.36, §4.40): a descriptor or -1. */
 int pykvm_vm_create(int kvm_fd, uint64_t tss_gpa, uint64_t identity_map_gpa,
                     struct pykvm_failure *failure)
 {

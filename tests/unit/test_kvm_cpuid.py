@@ -6,8 +6,7 @@ import pytest
 
 import pykvm
 from pykvm import cpumodel, host
-from pykvm.backend.kvm import System, cpuid
-from pykvm.backend.kvm.vcpu import KvmVcpu
+from pykvm.backend.kvm import System, as_kvm, cpuid
 from pykvm.cpumodel import CpuidEntry
 from pykvm.errors import CpuModelError, UsageError
 from pykvm.machine import Machine
@@ -42,13 +41,6 @@ def ask(vm: Machine, *leaves: tuple[int, int]) -> list[tuple[int, ...]]:
     return [tuple(vm.memory.read_int(row + 4 * i, 4) for i in range(4)) for row in rows]
 
 
-def cpu(vm: Machine, index: int = 0) -> KvmVcpu:
-    """A processor of the machine, as KVM's."""
-    vcpu = vm.vcpus[index]
-    assert isinstance(vcpu, KvmVcpu)
-    return vcpu
-
-
 def leaf(entries: tuple[CpuidEntry, ...], function: int, index: int = 0) -> CpuidEntry:
     """The entry of a leaf."""
     return next(e for e in entries if e.function == function and (e.index or 0) == index)
@@ -75,7 +67,7 @@ def test_a_model_has_its_features_or_is_refused(name: str) -> None:
         pytest.skip(str(error))
     with vm:
         model = cpumodel.MODELS[name]
-        assert model.missing(cpu(vm).get_cpuid()) == []
+        assert model.missing(as_kvm(vm.vcpu).get_cpuid()) == []
 
 
 @pytest.mark.skipif(
@@ -84,7 +76,7 @@ def test_a_model_has_its_features_or_is_refused(name: str) -> None:
 )
 def test_a_model_has_no_other_features() -> None:
     with pykvm.VM(memory="1M", cpu="x86-64-v1") as vm:
-        ecx = leaf(cpu(vm).get_cpuid(), 1).ecx
+        ecx = leaf(as_kvm(vm.vcpu).get_cpuid(), 1).ecx
         assert ecx == 1 << 31  # the hypervisor bit alone
 
 
@@ -109,7 +101,7 @@ def test_an_unknown_model_is_refused_with_the_choices() -> None:
 def test_processors_tell_their_own_ids_and_one_topology(name: str) -> None:
     with pykvm.VM(memory="1M", cpu=name, cpus=3) as vm:
         for index in range(3):
-            entries = cpu(vm, index).get_cpuid()
+            entries = as_kvm(vm.vcpus[index]).get_cpuid()
             assert leaf(entries, 1).ebx >> 24 == index
             assert leaf(entries, 1).ebx >> 16 & 0xFF == 3
             assert leaf(entries, 0xB, 0).edx == leaf(entries, 0xB, 1).edx == index

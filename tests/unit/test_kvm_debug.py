@@ -6,8 +6,8 @@ import pytest
 
 import pykvm
 from pykvm import host
+from pykvm.backend.kvm import as_kvm
 from pykvm.backend.kvm.debug import HardwareBreakpoint
-from pykvm.backend.kvm.vcpu import KvmVcpu
 from pykvm.breakpoints import Breakpoints
 from pykvm.errors import MemoryAccessError, UsageError
 from pykvm.exits import Debug, Halt
@@ -18,12 +18,6 @@ TIMEOUT_S = 5
 DB_VECTOR, BP_VECTOR = 1, 3
 DR6_B0, DR6_BS = 1 << 0, 1 << 14
 DATA = 0x2_0000
-
-
-def cpu(vm: Machine) -> KvmVcpu:
-    """The machine's first processor, as KVM's."""
-    assert isinstance(vm.vcpu, KvmVcpu)
-    return vm.vcpu
 
 
 def machine(source: str, mode: str = "long") -> Machine:
@@ -52,7 +46,7 @@ needs_debug_at_cpl3 = pytest.mark.skipif(
 def test_single_steps_stop_after_each_instruction(mode: str) -> None:
     with machine("nop\nmov al, 1\nnop\n", mode) as vm:
         start = vm.registers.rip
-        cpu(vm).set_guest_debug(single_step=True)
+        as_kvm(vm.vcpu).set_guest_debug(single_step=True)
         seen = [debug_exit(vm) for _ in range(3)]
         assert [exit.rip - start for exit in seen] == [1, 3, 4]
         assert all(exit.exception == DB_VECTOR and exit.dr6 & DR6_BS for exit in seen)
@@ -61,9 +55,9 @@ def test_single_steps_stop_after_each_instruction(mode: str) -> None:
 
 def test_without_debugging_the_guest_runs_on() -> None:
     with machine("nop\nnop\nhlt") as vm:
-        cpu(vm).set_guest_debug(single_step=True)
+        as_kvm(vm.vcpu).set_guest_debug(single_step=True)
         debug_exit(vm)
-        cpu(vm).set_guest_debug()
+        as_kvm(vm.vcpu).set_guest_debug()
         assert vm.run(TIMEOUT_S).exit == Halt()
 
 
@@ -73,11 +67,11 @@ def test_software_breakpoints_stop_before_the_instruction(mode: str) -> None:
     with machine("nop\nmov al, 7\nmov bl, 8\nnop", mode) as vm:
         points = Breakpoints(vm.memory)
         points.insert(LOAD_BASE + 1)
-        cpu(vm).set_guest_debug(software=True)
+        as_kvm(vm.vcpu).set_guest_debug(software=True)
         exit = debug_exit(vm)
         assert (exit.exception, exit.rip) == (BP_VECTOR, LOAD_BASE + 1)
         points.remove(LOAD_BASE + 1)
-        cpu(vm).set_guest_debug(single_step=True)
+        as_kvm(vm.vcpu).set_guest_debug(single_step=True)
         assert debug_exit(vm).rip == LOAD_BASE + 3
         assert vm.registers.al == 7
 
@@ -103,11 +97,11 @@ def test_breakpoints_put_every_byte_back() -> None:
 def test_hardware_breakpoints_stop_before_the_instruction(mode: str) -> None:
     with machine("nop\nnop\nmov al, 7\nnop", mode) as vm:
         points = [HardwareBreakpoint(LOAD_BASE + 1), HardwareBreakpoint(LOAD_BASE + 2)]
-        cpu(vm).set_guest_debug(hardware=points)
+        as_kvm(vm.vcpu).set_guest_debug(hardware=points)
         first = debug_exit(vm)
         assert (first.exception, first.rip) == (DB_VECTOR, LOAD_BASE + 1)
         assert first.dr6 & DR6_B0
-        cpu(vm).set_guest_debug(hardware=points[1:])
+        as_kvm(vm.vcpu).set_guest_debug(hardware=points[1:])
         assert debug_exit(vm).rip == LOAD_BASE + 2
 
 
@@ -115,10 +109,10 @@ def test_a_breakpoint_is_passed_by_a_step_without_it() -> None:
     with machine("nop\nback: inc eax\njmp back") as vm:
         points = [HardwareBreakpoint(LOAD_BASE + 1)]
         for turn in range(3):
-            cpu(vm).set_guest_debug(hardware=points)
+            as_kvm(vm.vcpu).set_guest_debug(hardware=points)
             assert debug_exit(vm).rip == LOAD_BASE + 1
             assert vm.registers.rax == turn
-            cpu(vm).set_guest_debug(single_step=True)
+            as_kvm(vm.vcpu).set_guest_debug(single_step=True)
             debug_exit(vm)
 
 
@@ -126,7 +120,7 @@ def test_a_breakpoint_is_passed_by_a_step_without_it() -> None:
 def test_hardware_watchpoints_stop_after_the_access() -> None:
     source = f"mov al, [{DATA}]\nmov byte ptr [{DATA}], 1\nnop"
     with machine(source, "user") as vm:
-        cpu(vm).set_guest_debug(hardware=[HardwareBreakpoint(DATA, "write", 1)])
+        as_kvm(vm.vcpu).set_guest_debug(hardware=[HardwareBreakpoint(DATA, "write", 1)])
         assert debug_exit(vm).dr6 & DR6_B0
         assert vm.memory.read_int(DATA, 1) == 1
 
@@ -136,4 +130,4 @@ def test_impossible_breakpoints_are_refused() -> None:
         with pytest.raises(UsageError):
             HardwareBreakpoint(*arguments)
     with machine("hlt") as vm, pytest.raises(UsageError, match="4 hardware breakpoints"):
-        cpu(vm).set_guest_debug(hardware=[HardwareBreakpoint(n) for n in range(5)])
+        as_kvm(vm.vcpu).set_guest_debug(hardware=[HardwareBreakpoint(n) for n in range(5)])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 import pykvm
-from pykvm.backend.kvm import System
+from pykvm.backend.kvm import System, as_kvm
 from pykvm.backend.kvm.vm import KvmVm
 from pykvm.errors import KvmError, UsageError
 from pykvm.exits import Exit, MmioWrite, PortOut
@@ -27,12 +27,6 @@ def event() -> Iterator[int]:
     fd = os.eventfd(0, os.EFD_NONBLOCK)
     yield fd
     os.close(fd)
-
-
-def kvm(vm: Machine) -> KvmVm:
-    """The machine's KVM side."""
-    assert isinstance(vm.vm, KvmVm)
-    return vm.vm
 
 
 def run(vm: Machine, source: str) -> list[Exit]:
@@ -53,28 +47,28 @@ def is_signalled(fd: int) -> bool:
 
 def test_a_port_write_signals_an_eventfd_and_does_not_exit(event: int) -> None:
     with machine() as vm:
-        kvm(vm).add_ioeventfd(event, PORT, 1, port=True)
+        as_kvm(vm.vm).add_ioeventfd(event, PORT, 1, port=True)
         assert run(vm, WRITE_PORT + "out dx, al\nout dx, al") == []
         assert os.eventfd_read(event) == 2
 
 
 def test_an_mmio_write_signals_an_eventfd(event: int) -> None:
     with machine() as vm:
-        kvm(vm).add_ioeventfd(event, MMIO, 4)
+        as_kvm(vm.vm).add_ioeventfd(event, MMIO, 4)
         assert run(vm, WRITE_MMIO + "mov dword ptr [rbx], 9") == []
         assert os.eventfd_read(event) == 1
 
 
 def test_only_the_watched_size_counts(event: int) -> None:
     with machine() as vm:
-        kvm(vm).add_ioeventfd(event, PORT, 2, port=True)
+        as_kvm(vm.vm).add_ioeventfd(event, PORT, 2, port=True)
         assert run(vm, WRITE_PORT + "mov al, 1\nout dx, al") == [PortOut(PORT, 1, b"\x01")]
         assert not is_signalled(event)
 
 
 def test_any_size_counts_where_none_is_given(event: int) -> None:
     with machine() as vm:
-        kvm(vm).add_ioeventfd(event, MMIO)
+        as_kvm(vm.vm).add_ioeventfd(event, MMIO)
         source = "mov byte ptr [rbx], 1\nmov dword ptr [rbx], 1\nmov qword ptr [rbx], 1"
         assert run(vm, WRITE_MMIO + source) == []
         assert os.eventfd_read(event) == 3
@@ -82,7 +76,7 @@ def test_any_size_counts_where_none_is_given(event: int) -> None:
 
 def test_only_the_matching_value_counts(event: int) -> None:
     with machine() as vm:
-        kvm(vm).add_ioeventfd(event, MMIO, 4, datamatch=7)
+        as_kvm(vm.vm).add_ioeventfd(event, MMIO, 4, datamatch=7)
         source = "mov dword ptr [rbx], 6\nmov dword ptr [rbx], 7"
         assert run(vm, WRITE_MMIO + source) == [MmioWrite(MMIO, 4, b"\x06\0\0\0")]
         assert os.eventfd_read(event) == 1
@@ -90,45 +84,45 @@ def test_only_the_matching_value_counts(event: int) -> None:
 
 def test_a_removed_eventfd_is_an_exit_again(event: int) -> None:
     with machine() as vm:
-        kvm(vm).add_ioeventfd(event, PORT, 1, port=True)
+        as_kvm(vm.vm).add_ioeventfd(event, PORT, 1, port=True)
         with pytest.raises(KvmError, match="has this address"):
-            kvm(vm).add_ioeventfd(event, PORT, 1, port=True)
-        kvm(vm).remove_ioeventfd(event, PORT, 1, port=True)
+            as_kvm(vm.vm).add_ioeventfd(event, PORT, 1, port=True)
+        as_kvm(vm.vm).remove_ioeventfd(event, PORT, 1, port=True)
         assert len(run(vm, WRITE_PORT + "out dx, al")) == 1
         with pytest.raises(KvmError, match="no ioeventfd"):
-            kvm(vm).remove_ioeventfd(event, PORT, 1, port=True)
+            as_kvm(vm.vm).remove_ioeventfd(event, PORT, 1, port=True)
 
 
 def test_impossible_eventfds_are_refused(event: int) -> None:
     with machine() as vm:
         with pytest.raises(UsageError):
-            kvm(vm).add_ioeventfd(event, MMIO, 3)
+            as_kvm(vm.vm).add_ioeventfd(event, MMIO, 3)
         with pytest.raises(UsageError):
-            kvm(vm).add_ioeventfd(event, MMIO, datamatch=1)
+            as_kvm(vm.vm).add_ioeventfd(event, MMIO, datamatch=1)
 
 
 def test_coalesced_writes_come_in_order_and_without_exits() -> None:
     with machine() as vm:
-        kvm(vm).add_coalesced(MMIO, 0x1000)
-        kvm(vm).add_coalesced(PORT, 1, port=True)
+        as_kvm(vm.vm).add_coalesced(MMIO, 0x1000)
+        as_kvm(vm.vm).add_coalesced(PORT, 1, port=True)
         source = "mov dword ptr [rbx], 1\nmov al, 2\nout dx, al\nmov word ptr [rbx + 8], 3"
         assert run(vm, WRITE_PORT + WRITE_MMIO + source) == []
-        assert kvm(vm).take_coalesced() == [
+        assert as_kvm(vm.vm).take_coalesced() == [
             MmioWrite(MMIO, 4, b"\x01\0\0\0"),
             PortOut(PORT, 1, b"\x02"),
             MmioWrite(MMIO + 8, 2, b"\x03\0"),
         ]
-        assert kvm(vm).take_coalesced() == []
+        assert as_kvm(vm.vm).take_coalesced() == []
 
 
 def test_a_full_ring_makes_the_next_write_an_exit_and_wraps() -> None:
     with machine() as vm:
-        kvm(vm).add_coalesced(PORT, 1, port=True)
+        as_kvm(vm.vm).add_coalesced(PORT, 1, port=True)
         vm.load(pykvm.assemble(WRITE_PORT + "again: inc al\nout dx, al\njmp again"))
         seen: list[int] = []
         for exit in vm.exits(TIMEOUT_S):
             assert isinstance(exit, PortOut)
-            seen += [each.value for each in kvm(vm).take_coalesced()]
+            seen += [each.value for each in as_kvm(vm.vm).take_coalesced()]
             seen.append(exit.value)
             if len(seen) > 400:
                 break
@@ -137,10 +131,10 @@ def test_a_full_ring_makes_the_next_write_an_exit_and_wraps() -> None:
 
 def test_a_removed_zone_exits_again() -> None:
     with machine() as vm:
-        kvm(vm).add_coalesced(PORT, 1, port=True)
-        kvm(vm).remove_coalesced(PORT, 1, port=True)
+        as_kvm(vm.vm).add_coalesced(PORT, 1, port=True)
+        as_kvm(vm.vm).remove_coalesced(PORT, 1, port=True)
         assert len(run(vm, WRITE_PORT + "out dx, al")) == 1
-        assert kvm(vm).take_coalesced() == []
+        assert as_kvm(vm.vm).take_coalesced() == []
 
 
 def test_without_a_processor_nothing_is_collected() -> None:

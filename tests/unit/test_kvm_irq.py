@@ -10,9 +10,8 @@ import pytest
 
 import pykvm
 from pykvm import layout
+from pykvm.backend.kvm import as_kvm
 from pykvm.backend.kvm.irq import MsiRoute, PinRoute, default_routes
-from pykvm.backend.kvm.vcpu import KvmVcpu
-from pykvm.backend.kvm.vm import KvmVm
 from pykvm.errors import KvmError, UsageError
 from pykvm.exits import IoapicEoi, IrqWindow, PortOut
 from pykvm.machine import Machine
@@ -28,18 +27,6 @@ LAPIC_SPURIOUS, LAPIC_EOI = 0xFEE0_00F0, 0xFEE0_00B0
 
 # Real mode: interrupts allowed, then nothing but waiting.
 IDLE = "sti\nwait_here: jmp wait_here\n"
-
-
-def kvm(vm: Machine) -> KvmVm:
-    """The machine's KVM side."""
-    assert isinstance(vm.vm, KvmVm)
-    return vm.vm
-
-
-def cpu(vm: Machine) -> KvmVcpu:
-    """The machine's first processor, as KVM's."""
-    assert isinstance(vm.vcpu, KvmVcpu)
-    return vm.vcpu
 
 
 def set_gate(vm: Machine, vector: int, source: str) -> None:
@@ -71,12 +58,12 @@ def test_an_interrupt_is_injected_when_its_window_opens() -> None:
     with pykvm.VM(memory="1M") as vm:
         vm.load(pykvm.assemble("nop\nnop\n" + IDLE, mode="real"))
         set_handler(vm, VECTOR, f"mov al, 1\nout {MARK_PORT}, al\nhlt")
-        cpu(vm).request_interrupt_window()
+        as_kvm(vm.vcpu).request_interrupt_window()
         exits = vm.exits(TIMEOUT_S)
         assert next(exits) == IrqWindow()
-        assert cpu(vm).ready_for_interrupt
-        cpu(vm).request_interrupt_window(False)
-        cpu(vm).interrupt(VECTOR)
+        assert as_kvm(vm.vcpu).ready_for_interrupt
+        as_kvm(vm.vcpu).request_interrupt_window(False)
+        as_kvm(vm.vcpu).interrupt(VECTOR)
         assert next(exits) == mark()
         exits.close()
 
@@ -85,10 +72,10 @@ def test_an_nmi_comes_with_interrupts_off() -> None:
     with pykvm.VM(memory="1M") as vm:
         vm.load(pykvm.assemble("cli\nwait_here: jmp wait_here", mode="real"))
         set_handler(vm, NMI_VECTOR, "hlt")
-        cpu(vm).nmi()
+        as_kvm(vm.vcpu).nmi()
         assert vm.run(TIMEOUT_S).outcome is pykvm.Outcome.HALT
         assert vm.registers.rip == HANDLER + 1
-        assert cpu(vm).get_events().nmi_masked
+        assert as_kvm(vm.vcpu).get_events().nmi_masked
 
 
 def test_injection_with_an_irqchip_is_refused_with_a_hint() -> None:
@@ -96,7 +83,7 @@ def test_injection_with_an_irqchip_is_refused_with_a_hint() -> None:
         pykvm.VM(memory="1M", irqchip="full") as vm,
         pytest.raises(KvmError, match="drive its lines"),
     ):
-        cpu(vm).interrupt(VECTOR)
+        as_kvm(vm.vcpu).interrupt(VECTOR)
 
 
 # The first PIC with its vectors from VECTOR on and every line open.
@@ -147,12 +134,12 @@ def test_a_line_interrupts_through_the_pic() -> None:
 def test_an_eventfd_interrupts() -> None:
     fd = os.eventfd(0)
     with pic_machine() as vm:
-        kvm(vm).add_irqfd(fd, 4)
+        as_kvm(vm.vm).add_irqfd(fd, 4)
         exits = vm.exits(TIMEOUT_S)
         next(exits)
         os.eventfd_write(fd, 1)
         assert next(exits) == mark()
-        kvm(vm).remove_irqfd(fd, 4)
+        as_kvm(vm.vm).remove_irqfd(fd, 4)
         exits.close()
     os.close(fd)
 
@@ -160,7 +147,7 @@ def test_an_eventfd_interrupts() -> None:
 def test_the_end_of_a_level_interrupt_is_signalled() -> None:
     fd, resample_fd = os.eventfd(0), os.eventfd(0)
     with pic_machine() as vm:
-        kvm(vm).add_irqfd(fd, 4, resample_fd)
+        as_kvm(vm.vm).add_irqfd(fd, 4, resample_fd)
         exits = vm.exits(TIMEOUT_S)
         next(exits)
         assert not select.select([resample_fd], [], [], 0)[0]
@@ -176,7 +163,7 @@ def test_a_message_interrupts() -> None:
     with apic_machine() as vm:
         exits = vm.exits(TIMEOUT_S)
         next(exits)
-        assert kvm(vm).signal_msi(DELIVERY_ADDRESS, VECTOR)
+        assert as_kvm(vm.vm).signal_msi(DELIVERY_ADDRESS, VECTOR)
         assert next(exits) == mark()
         exits.close()
 
@@ -184,8 +171,8 @@ def test_a_message_interrupts() -> None:
 def test_a_routed_line_sends_a_message() -> None:
     fd = os.eventfd(0)
     with apic_machine() as vm:
-        kvm(vm).set_routes((*default_routes(), MsiRoute(24, DELIVERY_ADDRESS, VECTOR)))
-        kvm(vm).add_irqfd(fd, 24)
+        as_kvm(vm.vm).set_routes((*default_routes(), MsiRoute(24, DELIVERY_ADDRESS, VECTOR)))
+        as_kvm(vm.vm).add_irqfd(fd, 24)
         exits = vm.exits(TIMEOUT_S)
         next(exits)
         os.eventfd_write(fd, 1)
@@ -196,7 +183,7 @@ def test_a_routed_line_sends_a_message() -> None:
 
 def test_a_split_irqchip_reports_the_end_of_level_interrupts() -> None:
     with apic_machine("split") as vm:
-        kvm(vm).set_routes([MsiRoute(5, DELIVERY_ADDRESS, VECTOR | LEVEL_TRIGGERED)])
+        as_kvm(vm.vm).set_routes([MsiRoute(5, DELIVERY_ADDRESS, VECTOR | LEVEL_TRIGGERED)])
         exits = vm.exits(TIMEOUT_S)
         next(exits)
         vm.vm.set_irq_line(5, True)
@@ -207,7 +194,7 @@ def test_a_split_irqchip_reports_the_end_of_level_interrupts() -> None:
 
 def test_default_routes_are_what_kvm_starts_with() -> None:
     with pic_machine() as vm:
-        kvm(vm).set_routes(default_routes())
+        as_kvm(vm.vm).set_routes(default_routes())
         exits = vm.exits(TIMEOUT_S)
         next(exits)
         vm.vm.set_irq_line(4, True)
@@ -217,25 +204,25 @@ def test_default_routes_are_what_kvm_starts_with() -> None:
 
 def test_routes_to_an_unknown_chip_are_refused() -> None:
     with pykvm.VM(memory="1M", irqchip="full") as vm, pytest.raises(UsageError, match="ioapic"):
-        kvm(vm).set_routes([PinRoute(0, "apic", 0)])
+        as_kvm(vm.vm).set_routes([PinRoute(0, "apic", 0)])
 
 
 def test_an_eventfd_drives_one_line_only() -> None:
     fd = os.eventfd(0)
     with pykvm.VM(memory="1M", irqchip="full") as vm:
-        kvm(vm).add_irqfd(fd, 4)
+        as_kvm(vm.vm).add_irqfd(fd, 4)
         with pytest.raises(KvmError, match="bound"):
-            kvm(vm).add_irqfd(fd, 4)
+            as_kvm(vm.vm).add_irqfd(fd, 4)
     os.close(fd)
 
 
 def test_chips_come_once_and_before_processors() -> None:
     with pykvm.VM(memory="1M", irqchip="full", pit=True) as vm:
         with pytest.raises(KvmError, match="has a PIT"):
-            kvm(vm).create_pit()
+            as_kvm(vm.vm).create_pit()
         with pytest.raises(KvmError, match="has interrupt chips"):
-            kvm(vm).create_irqchip("full")
+            as_kvm(vm.vm).create_irqchip("full")
         with pytest.raises(UsageError, match="full or split"):
-            kvm(vm).create_irqchip("pic")
+            as_kvm(vm.vm).create_irqchip("pic")
     with pykvm.VM(memory="1M") as vm, pytest.raises(KvmError, match="before the first vCPU"):
-        kvm(vm).create_irqchip("full")
+        as_kvm(vm.vm).create_irqchip("full")

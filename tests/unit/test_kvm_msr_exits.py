@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import pykvm
+from pykvm.backend.kvm import as_kvm
 from pykvm.backend.kvm.msr_exits import MsrExitReason, MsrTrap
 from pykvm.backend.kvm.vm import KvmVm
 from pykvm.errors import UsageError
@@ -23,8 +24,7 @@ def machine(source: str) -> tuple[Machine, KvmVm]:
     """A machine with a guest, and its KVM side."""
     vm = pykvm.VM(memory="1M")
     vm.load(pykvm.assemble(source))
-    assert isinstance(vm.vm, KvmVm)
-    return vm, vm.vm
+    return vm, as_kvm(vm.vm)
 
 
 def test_a_read_of_an_unknown_msr_is_answered() -> None:

@@ -5,22 +5,15 @@ from __future__ import annotations
 import pytest
 
 import pykvm
-from pykvm.backend.kvm import System
+from pykvm.backend.kvm import System, as_kvm
 from pykvm.backend.kvm.vm import KvmVm
 from pykvm.errors import ClosedError, KvmError, LayoutError
 from pykvm.exits import Halt, MmioRead, MmioWrite
 from pykvm.layout import MIB, PAGE_SIZE
-from pykvm.machine import Machine
 from pykvm.memory import Backing, GuestMemory
 
 EXTRA = 16 * MIB  # outside the RAM of the machines here
 TIMEOUT_S = 5
-
-
-def kvm(vm: Machine) -> KvmVm:
-    """The machine's KVM side."""
-    assert isinstance(vm.vm, KvmVm)
-    return vm.vm
 
 
 @pytest.mark.parametrize("backing", list(Backing))
@@ -63,7 +56,7 @@ def test_a_view_may_outlive_its_machine() -> None:
 def test_a_readonly_slot_is_read_directly_and_written_by_exit() -> None:
     with pykvm.VM(memory="1M") as vm:
         region = vm.memory.add(EXTRA, PAGE_SIZE, readonly=True)
-        kvm(vm).map(region)
+        as_kvm(vm.vm).map(region)
         vm.memory.write_int(EXTRA, 0x55, 4)
         vm.load(pykvm.assemble(f"mov eax, [{EXTRA}]\nmov dword ptr [{EXTRA}], 7\nhlt"))
         exits = vm.exits(TIMEOUT_S)
@@ -76,23 +69,23 @@ def test_a_readonly_slot_is_read_directly_and_written_by_exit() -> None:
 def test_a_removed_slot_exits_as_mmio() -> None:
     with pykvm.VM(memory="1M") as vm:
         region = vm.memory.add(EXTRA, PAGE_SIZE)
-        kvm(vm).map(region)
+        as_kvm(vm.vm).map(region)
         vm.load(pykvm.assemble(f"mov eax, [{EXTRA}]\nhlt"))
-        kvm(vm).unmap(region)
+        as_kvm(vm.vm).unmap(region)
         exits = vm.exits(TIMEOUT_S)
         assert next(exits) == MmioRead(EXTRA, 4)
         exits.close()
         with pytest.raises(LayoutError, match="not mapped"):
-            kvm(vm).unmap(region)
-        kvm(vm).map(region)  # and back again
+            as_kvm(vm.vm).unmap(region)
+        as_kvm(vm.vm).map(region)  # and back again
 
 
 def test_a_moved_slot_is_seen_at_its_new_address_only() -> None:
     with pykvm.VM(memory="1M") as vm:
         region = vm.memory.add(EXTRA, PAGE_SIZE)
-        kvm(vm).map(region)
+        as_kvm(vm.vm).map(region)
         vm.memory.write_int(EXTRA, 0x99, 4)
-        kvm(vm).move(region, 2 * EXTRA)
+        as_kvm(vm.vm).move(region, 2 * EXTRA)
         assert region.gpa == 2 * EXTRA
         vm.load(pykvm.assemble(f"mov eax, [{2 * EXTRA}]\nmov ebx, [{EXTRA}]\nhlt"))
         exits = vm.exits(TIMEOUT_S)
@@ -107,12 +100,12 @@ def test_a_moved_slot_is_seen_at_its_new_address_only() -> None:
 def test_a_move_onto_another_slot_changes_nothing() -> None:
     with pykvm.VM(memory="1M") as vm:
         region = vm.memory.add(EXTRA, PAGE_SIZE)
-        kvm(vm).map(region)
+        as_kvm(vm.vm).map(region)
         with pytest.raises(KvmError, match="overlaps"):
-            kvm(vm).move(region, 0)
+            as_kvm(vm.vm).move(region, 0)
         assert region.gpa == EXTRA
         with pytest.raises(LayoutError):
-            kvm(vm).move(region, EXTRA + 1)
+            as_kvm(vm.vm).move(region, EXTRA + 1)
 
 
 def test_overlapping_slots_are_refused() -> None:

@@ -7,10 +7,8 @@ import dataclasses
 import pytest
 
 import pykvm
-from pykvm.backend.kvm.vcpu import KvmVcpu
-from pykvm.backend.kvm.vm import KvmVm
+from pykvm.backend.kvm import as_kvm
 from pykvm.errors import ClosedError, KvmError, MissingCapability, RegisterError, UsageError
-from pykvm.machine import Machine
 from pykvm.registers import Registers, Table
 from pykvm.state import Clock, DebugRegisters, Events, Fpu, MpState
 
@@ -18,18 +16,6 @@ TIMEOUT_S = 5
 XSAVE_XMM0 = 160  # offset in the legacy region, Intel SDM vol. 1 §13.4.1
 LAPIC_ID, LAPIC_SPURIOUS = 0x20, 0xF0
 SYSENTER_EIP, FS_BASE, UNKNOWN_MSR = 0x176, 0xC000_0100, 0x1234_5678
-
-
-def kvm(vm: Machine) -> KvmVm:
-    """The machine's KVM side."""
-    assert isinstance(vm.vm, KvmVm)
-    return vm.vm
-
-
-def cpu(vm: Machine) -> KvmVcpu:
-    """The machine's first processor, as KVM's."""
-    assert isinstance(vm.vcpu, KvmVcpu)
-    return vm.vcpu
 
 
 def test_the_fpu_is_kept() -> None:
@@ -45,9 +31,9 @@ def test_the_fpu_is_kept() -> None:
         mxcsr=0x1FA0,
     )
     with pykvm.VM(memory="1M") as vm:
-        assert cpu(vm).get_fpu() == Fpu()
-        cpu(vm).set_fpu(fpu)
-        assert cpu(vm).get_fpu() == fpu
+        assert as_kvm(vm.vcpu).get_fpu() == Fpu()
+        as_kvm(vm.vcpu).set_fpu(fpu)
+        assert as_kvm(vm.vcpu).get_fpu() == fpu
 
 
 def test_the_guest_sees_the_fpu() -> None:
@@ -55,43 +41,45 @@ def test_the_guest_sees_the_fpu() -> None:
         vm.load(pykvm.assemble("movaps [0x20000], xmm3\nmovaps xmm4, [0x20000]\nhlt"))
         xmm = [0] * 16
         xmm[3] = 0x1122_3344_5566_7788_99AA_BBCC_DDEE_FF00
-        cpu(vm).set_fpu(Fpu(xmm=tuple(xmm)))
+        as_kvm(vm.vcpu).set_fpu(Fpu(xmm=tuple(xmm)))
         assert vm.run(TIMEOUT_S).outcome is pykvm.Outcome.HALT
         assert vm.memory.read_int(0x2_0000, 16) == xmm[3]
-        assert cpu(vm).get_fpu().xmm[4] == xmm[3]
+        assert as_kvm(vm.vcpu).get_fpu().xmm[4] == xmm[3]
 
 
 def test_xsave_and_the_fpu_are_one_state() -> None:
     with pykvm.VM(memory="1M") as vm:
-        cpu(vm).set_fpu(Fpu(xmm=(0x1234, *[0] * 15)))
-        area = cpu(vm).get_xsave()
-        assert len(area) == cpu(vm).xsave_size_bytes
+        as_kvm(vm.vcpu).set_fpu(Fpu(xmm=(0x1234, *[0] * 15)))
+        area = as_kvm(vm.vcpu).get_xsave()
+        assert len(area) == as_kvm(vm.vcpu).xsave_size_bytes
         assert area[XSAVE_XMM0 : XSAVE_XMM0 + 2] == b"\x34\x12"
-        cpu(vm).set_fpu(Fpu())
-        cpu(vm).set_xsave(area)
-        assert cpu(vm).get_fpu().xmm[0] == 0x1234
+        as_kvm(vm.vcpu).set_fpu(Fpu())
+        as_kvm(vm.vcpu).set_xsave(area)
+        assert as_kvm(vm.vcpu).get_fpu().xmm[0] == 0x1234
         with pytest.raises(UsageError, match="bytes"):
-            cpu(vm).set_xsave(area[:-1])
+            as_kvm(vm.vcpu).set_xsave(area[:-1])
 
 
 def test_xcr0_is_kept_and_checked() -> None:
     with pykvm.VM(memory="1M") as vm:
-        assert cpu(vm).get_xcrs() == {0: 1}
-        cpu(vm).set_xcrs({0: 3})
-        assert cpu(vm).get_xcrs() == {0: 3}
+        assert as_kvm(vm.vcpu).get_xcrs() == {0: 1}
+        as_kvm(vm.vcpu).set_xcrs({0: 3})
+        assert as_kvm(vm.vcpu).get_xcrs() == {0: 3}
         with pytest.raises(KvmError):
-            cpu(vm).set_xcrs({0: 2})  # SSE without x87
+            as_kvm(vm.vcpu).set_xcrs({0: 2})  # SSE without x87
 
 
 def test_events_are_kept() -> None:
     events = Events(nmi_masked=True, interrupt_shadow=2, exception_vector=14)
     with pykvm.VM(memory="1M") as vm:
-        assert not cpu(vm).get_events().nmi_masked
-        cpu(vm).set_events(events)
-        got = cpu(vm).get_events()
+        assert not as_kvm(vm.vcpu).get_events().nmi_masked
+        as_kvm(vm.vcpu).set_events(events)
+        got = as_kvm(vm.vcpu).get_events()
         assert (got.nmi_masked, got.interrupt_shadow) == (True, 2)
-        cpu(vm).set_events(dataclasses.replace(events, nmi_masked=False, interrupt_shadow=0))
-        assert not cpu(vm).get_events().nmi_masked
+        as_kvm(vm.vcpu).set_events(
+            dataclasses.replace(events, nmi_masked=False, interrupt_shadow=0)
+        )
+        assert not as_kvm(vm.vcpu).get_events().nmi_masked
 
 
 def test_an_injected_exception_reaches_the_guests_handler() -> None:
@@ -100,15 +88,14 @@ def test_an_injected_exception_reaches_the_guests_handler() -> None:
         handler = 0x9000
         vm.memory.write_int(6 * 4, handler, 4)  # the vector of #UD in the IVT
         vm.memory.write(handler, b"\xf4")
-        cpu(vm).set_events(Events(exception_injected=True, exception_vector=6))
+        as_kvm(vm.vcpu).set_events(Events(exception_injected=True, exception_vector=6))
         assert vm.run(TIMEOUT_S).outcome is pykvm.Outcome.HALT
         assert vm.registers.rip == handler + 1
 
 
 def test_the_mp_state_is_kept_with_an_irqchip() -> None:
     with pykvm.VM(memory="1M", irqchip="full", cpus=2) as vm:
-        first, second = vm.vcpus
-        assert isinstance(first, KvmVcpu) and isinstance(second, KvmVcpu)
+        first, second = (as_kvm(each) for each in vm.vcpus)
         assert first.get_mp_state() is MpState.RUNNABLE
         assert second.get_mp_state() is MpState.UNINITIALIZED
         second.set_mp_state(MpState.HALTED)
@@ -118,15 +105,14 @@ def test_the_mp_state_is_kept_with_an_irqchip() -> None:
 def test_debug_registers_are_kept() -> None:
     registers = DebugRegisters((0x1000, 0x2000, 0x3000, 0x4000), dr6=0xFFFF_0FF1, dr7=0x401)
     with pykvm.VM(memory="1M") as vm:
-        assert cpu(vm).get_debug_registers() == DebugRegisters()
-        cpu(vm).set_debug_registers(registers)
-        assert cpu(vm).get_debug_registers() == registers
+        assert as_kvm(vm.vcpu).get_debug_registers() == DebugRegisters()
+        as_kvm(vm.vcpu).set_debug_registers(registers)
+        assert as_kvm(vm.vcpu).get_debug_registers() == registers
 
 
 def test_the_local_apic_is_kept() -> None:
     with pykvm.VM(memory="1M", irqchip="full", cpus=2) as vm:
-        second = vm.vcpus[1]
-        assert isinstance(second, KvmVcpu)
+        second = as_kvm(vm.vcpus[1])
         page = bytearray(second.get_lapic())
         assert page[LAPIC_ID + 3] == 1
         page[LAPIC_SPURIOUS : LAPIC_SPURIOUS + 4] = (0x1FF).to_bytes(4, "little")
@@ -138,65 +124,65 @@ def test_the_local_apic_is_kept() -> None:
 
 def test_a_local_apic_needs_an_irqchip() -> None:
     with pykvm.VM(memory="1M") as vm, pytest.raises(KvmError):
-        cpu(vm).get_lapic()
+        as_kvm(vm.vcpu).get_lapic()
 
 
 def test_the_tsc_has_a_frequency_and_scales_where_it_can() -> None:
     with pykvm.VM(memory="1M") as vm:
-        khz = cpu(vm).get_tsc_khz()
+        khz = as_kvm(vm.vcpu).get_tsc_khz()
         assert khz > 100_000
-        if cpu(vm).system.capability("KVM_CAP_TSC_CONTROL"):
-            cpu(vm).set_tsc_khz(khz // 2)
-            assert cpu(vm).get_tsc_khz() == khz // 2
+        if as_kvm(vm.vcpu).system.capability("KVM_CAP_TSC_CONTROL"):
+            as_kvm(vm.vcpu).set_tsc_khz(khz // 2)
+            assert as_kvm(vm.vcpu).get_tsc_khz() == khz // 2
         else:
             with pytest.raises(MissingCapability, match="KVM_CAP_TSC_CONTROL"):
-                cpu(vm).set_tsc_khz(khz // 2)
+                as_kvm(vm.vcpu).set_tsc_khz(khz // 2)
 
 
 def test_the_clock_can_be_set() -> None:
     with pykvm.VM(memory="1M") as vm:
-        kvm(vm).set_clock(Clock(ns=10**15))
-        clock = kvm(vm).get_clock()
+        as_kvm(vm.vm).set_clock(Clock(ns=10**15))
+        clock = as_kvm(vm.vm).get_clock()
         assert 10**15 <= clock.ns < 10**15 + 60 * 10**9
-        kvm(vm).set_clock(Clock(ns=5))
-        assert kvm(vm).get_clock().ns < clock.ns
+        as_kvm(vm.vm).set_clock(Clock(ns=5))
+        assert as_kvm(vm.vm).get_clock().ns < clock.ns
 
 
 def test_chips_are_kept() -> None:
     with pykvm.VM(memory="1M", irqchip="full", pit=True) as vm:
-        chips, pit = kvm(vm).get_irqchip(), kvm(vm).get_pit()
+        chips, pit = as_kvm(vm.vm).get_irqchip(), as_kvm(vm.vm).get_pit()
         imr = 2  # offset of the mask register in a PIC's state
         masked = chips.pic_master[:imr] + b"\xfe" + chips.pic_master[imr + 1 :]
-        kvm(vm).set_irqchip(dataclasses.replace(chips, pic_master=masked))
-        assert kvm(vm).get_irqchip().pic_master == masked
-        kvm(vm).set_pit(pit)
-        assert len(kvm(vm).get_pit()) == len(pit)
+        as_kvm(vm.vm).set_irqchip(dataclasses.replace(chips, pic_master=masked))
+        assert as_kvm(vm.vm).get_irqchip().pic_master == masked
+        as_kvm(vm.vm).set_pit(pit)
+        assert len(as_kvm(vm.vm).get_pit()) == len(pit)
         with pytest.raises(UsageError):
-            kvm(vm).set_pit(pit[1:])
+            as_kvm(vm.vm).set_pit(pit[1:])
         with pytest.raises(UsageError, match="ioapic"):
-            kvm(vm).set_irqchip(dataclasses.replace(chips, ioapic=b""))
+            as_kvm(vm.vm).set_irqchip(dataclasses.replace(chips, ioapic=b""))
 
 
 def test_msrs_behind_an_unknown_one_are_still_read() -> None:
     with pykvm.VM(memory="1M") as vm:
-        cpu(vm).set_msrs({SYSENTER_EIP: 0x7777})
-        got = cpu(vm).get_msrs([UNKNOWN_MSR, SYSENTER_EIP, UNKNOWN_MSR])
+        as_kvm(vm.vcpu).set_msrs({SYSENTER_EIP: 0x7777})
+        got = as_kvm(vm.vcpu).get_msrs([UNKNOWN_MSR, SYSENTER_EIP, UNKNOWN_MSR])
         assert got == {SYSENTER_EIP: 0x7777}
 
 
 def test_many_msrs_are_read_at_once() -> None:
     with pykvm.VM(memory="1M") as vm:
-        assert cpu(vm).get_msrs([SYSENTER_EIP] * 600) == {SYSENTER_EIP: 0}
+        assert as_kvm(vm.vcpu).get_msrs([SYSENTER_EIP] * 600) == {SYSENTER_EIP: 0}
 
 
 def test_a_refused_msr_is_named() -> None:
     with pykvm.VM(memory="1M") as vm, pytest.raises(KvmError, match="0x12345678"):
-        cpu(vm).set_msrs({SYSENTER_EIP: 1, UNKNOWN_MSR: 1})
+        as_kvm(vm.vcpu).set_msrs({SYSENTER_EIP: 1, UNKNOWN_MSR: 1})
 
 
 def test_state_of_a_closed_machine_is_one_clear_error() -> None:
     vm = pykvm.VM(memory="1M")
-    processor, machine = cpu(vm), kvm(vm)
+    processor, machine = as_kvm(vm.vcpu), as_kvm(vm.vm)
     vm.close()
     for access in (processor.get_fpu, processor.get_registers, machine.get_clock, processor.nmi):
         with pytest.raises(ClosedError):
@@ -230,10 +216,10 @@ def test_a_register_that_does_not_fit_is_named(value: int) -> None:
 
 def test_special_registers_leave_a_pending_interrupt_alone() -> None:
     with pykvm.VM(memory="1M") as vm:
-        cpu(vm).interrupt(0x20)
-        assert cpu(vm).get_events().interrupt_injected
-        cpu(vm).set_special(cpu(vm).get_special())
-        assert cpu(vm).get_events().interrupt_injected
+        as_kvm(vm.vcpu).interrupt(0x20)
+        assert as_kvm(vm.vcpu).get_events().interrupt_injected
+        as_kvm(vm.vcpu).set_special(as_kvm(vm.vcpu).get_special())
+        assert as_kvm(vm.vcpu).get_events().interrupt_injected
 
 
 def test_shared_registers_are_those_of_the_last_exit_and_of_later_changes() -> None:
@@ -243,10 +229,10 @@ def test_shared_registers_are_those_of_the_last_exit_and_of_later_changes() -> N
         exits = vm.exits(TIMEOUT_S)
         next(exits)
         assert vm.registers.rax == 1
-        shared = cpu(vm).get_registers(), cpu(vm).get_special()
-        cpu(vm).share_registers(False)
-        assert (cpu(vm).get_registers(), cpu(vm).get_special()) == shared
-        cpu(vm).share_registers(True)
+        shared = as_kvm(vm.vcpu).get_registers(), as_kvm(vm.vcpu).get_special()
+        as_kvm(vm.vcpu).share_registers(False)
+        assert (as_kvm(vm.vcpu).get_registers(), as_kvm(vm.vcpu).get_special()) == shared
+        as_kvm(vm.vcpu).share_registers(True)
         vm.registers.rcx = 0x55
         vm.registers.cr0 |= 1 << 16
         assert vm.registers.rcx == 0x55

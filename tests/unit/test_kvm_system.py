@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+from pathlib import Path
 
 import pytest
 
+from pykvm.backend.kvm import KvmVcpu, KvmVm, System, as_kvm
 from pykvm.backend.kvm.calls import call, failure
-from pykvm.backend.kvm.system import System
-from pykvm.errors import KvmError, MissingCapability
+from pykvm.errors import KvmError, MissingCapability, UsageError
 
 SYSENTER_CS = 0x174
+INTERNAL = ("call", "closed", "irqchip", "open_fd", "shared", "what")
 
 
 def test_capabilities_have_their_names_and_values() -> None:
@@ -65,3 +68,16 @@ def test_an_unsupported_call_says_so() -> None:
     finally:
         os.close(read_end)
         os.close(write_end)
+
+
+@pytest.mark.parametrize("part", [System, KvmVm, KvmVcpu])
+def test_the_documentation_names_everything(part: type) -> None:
+    text = (Path(__file__).parents[2] / "docs/kvm.md").read_text()
+    for name in dir(part):
+        if not name.startswith("_") and name not in INTERNAL:
+            assert re.search(rf"`{name}\b", text), f"docs/kvm.md lacks {name}"
+
+
+def test_what_does_not_run_on_kvm_says_so() -> None:
+    with pytest.raises(UsageError, match="does not run on KVM"):
+        as_kvm(object())  # type: ignore[call-overload]

@@ -1,11 +1,22 @@
-"""The KVM backend: every system call is made through the definitions of <linux/kvm.h>."""
+"""The KVM backend: every system call is made through the definitions of <linux/kvm.h>.
+
+What only KVM can do is reached through `as_kvm`:
+
+    as_kvm(vm.vm).add_irqfd(fd, gsi=4)
+    as_kvm(vm.vcpu).set_guest_debug(single_step=True)
+"""
 
 from __future__ import annotations
 
-from pykvm.backend.kvm.system import System
-from pykvm.backend.kvm.vm import KvmVm
+from typing import overload
 
-__all__ = ["KvmBackend", "KvmVm", "System"]
+from pykvm.backend import Vcpu, Vm
+from pykvm.backend.kvm.system import System
+from pykvm.backend.kvm.vcpu import KvmVcpu
+from pykvm.backend.kvm.vm import KvmVm
+from pykvm.errors import UsageError
+
+__all__ = ["KvmBackend", "KvmVcpu", "KvmVm", "System", "as_kvm"]
 
 
 class KvmBackend:
@@ -19,3 +30,22 @@ class KvmBackend:
     def create_vm(self) -> KvmVm:
         """A new, empty virtual machine."""
         return KvmVm(self.system)
+
+
+@overload
+def as_kvm(part: Vm) -> KvmVm: ...
+
+
+@overload
+def as_kvm(part: Vcpu) -> KvmVcpu: ...
+
+
+def as_kvm(part: Vm | Vcpu) -> KvmVm | KvmVcpu:
+    """A machine's `vm` or `vcpu` as what it is on KVM.
+
+    Raises:
+        UsageError: the machine does not run on KVM.
+    """
+    if not isinstance(part, KvmVm | KvmVcpu):
+        raise UsageError("this machine does not run on KVM; make it with backend='kvm'")
+    return part

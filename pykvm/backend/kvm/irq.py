@@ -96,7 +96,7 @@ class InterruptControl(Handle):
         Returns:
             Whether a local APIC took it; False where the guest blocks it.
 
-        Source: api.rst §4.70.
+        Source: api.rst §4.71.
         """
         self.system.require("KVM_CAP_SIGNAL_MSI")
         raw = ffi.new("struct kvm_msi *", {"data": data})

@@ -44,7 +44,7 @@ class MsrExits(Handle):
         Raises:
             MissingCapability: KVM_CAP_X86_USER_SPACE_MSR.
 
-        Source: api.rst §7.22.
+        Source: api.rst §7.21.
         """
         self.enable("KVM_CAP_X86_USER_SPACE_MSR", reasons)
 
