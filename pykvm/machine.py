@@ -12,29 +12,18 @@ from types import TracebackType
 from typing import BinaryIO
 
 from pykvm import layout
-from pykvm.backend import RawExit, Vcpu, kinds, open_backend
+from pykvm.backend import Vcpu, kinds, open_backend
 from pykvm.bus import Bus
 from pykvm.culprit import culprit
 from pykvm.devices import cmos, serial
 from pykvm.devices.debugcon import IDENT, DebugConsole
 from pykvm.devices.exit import ExitPort, IsaDebugExit
 from pykvm.devices.scratch import Scratch
+from pykvm.dispatch import Dispatch
 from pykvm.errors import ClosedError, LayoutError, PykvmError, UnclaimedAccess, UsageError
 from pykvm.exits import (
-    Debug,
     Exit,
-    Halt,
-    Interrupted,
-    IoapicEoi,
-    IrqWindow,
-    MmioRead,
-    MmioWrite,
-    MsrRead,
     MsrWrite,
-    PortIn,
-    PortOut,
-    Shutdown,
-    Timeout,
 )
 from pykvm.loader import entry, multiboot, read_image
 from pykvm.loader.image import Image
@@ -43,7 +32,7 @@ from pykvm.loader.place import place
 from pykvm.memory import Backing, GuestMemory, parse_size
 from pykvm.output import Output
 from pykvm.registers import RegisterFile
-from pykvm.result import STATUS_DIED, STATUS_INTERRUPTED, STATUS_TIMEOUT, Outcome, Result
+from pykvm.result import STATUS_DIED, Outcome, Result, ending
 
 DEVICES = ("debugcon", "exit", "scratch", "serial", "cmos")
 MAX_CPUS = 64
@@ -104,6 +93,7 @@ class Machine:
         self.ports = Bus("port", 0x1_0000)
         self.mmio = Bus("mmio", 1 << 52)
         self.ports.float_unclaimed = self.mmio.float_unclaimed = float_unclaimed
+        self._dispatch = Dispatch(self.ports, self.mmio)
         self.output = Output(output)
         self.append = append
         self.image: Image | None = None
@@ -357,23 +347,9 @@ class Machine:
         """
         if len(routes) >= ROUTES_MAX or key & kinds.OUTPUT_PENDING:
             return
-        route = self._route(exit, vcpu.raw)
+        route = self._dispatch.route(exit, vcpu.raw)
         if route is not None:
             routes[key & kinds.ROUTE_MASK] = route if len(self.vcpus) == 1 else self._locked(route)
-
-    def _route(self, exit: Exit, raw: RawExit) -> Callable[[int], None] | None:
-        """What answers such an exit, given the value of a port write."""
-        mmio = self.mmio
-        match exit:
-            case PortOut(port, size, _, 1):
-                return self.ports.writer(port, size)
-            case PortIn(port, size, 1) if read := self.ports.reader(port, size):
-                return lambda _: setattr(raw, "value", read())
-            case MmioWrite():
-                return lambda _: mmio.write(raw.address, raw.size, raw.value)
-            case MmioRead():
-                return lambda _: setattr(raw, "value", mmio.read(raw.address, raw.size))
-        return None
 
     def _locked(self, route: Callable[[int], None]) -> Callable[[int], None]:
         def locked(value: int) -> None:
@@ -419,51 +395,14 @@ class Machine:
         return None if key & kinds.KIND_MASK == kinds.AGAIN else vcpu.exit(key)
 
     def _offer(self, vcpu: Vcpu, exit: Exit) -> Result | None:
+        """Let the buses handle an exit; the result where it ends the run."""
         try:
             with self._lock:
-                return self._handle(vcpu, exit)
+                if self._dispatch.handle(vcpu, exit):
+                    return None
         except UnclaimedAccess as error:
             return self._died(vcpu, exit, error)
-
-    def _handle(self, vcpu: Vcpu, exit: Exit) -> Result | None:
-        """Do what an exit asks for; the result where it ends the run."""
-        match exit:
-            case PortOut(port, size):
-                for value in _elements(exit.data, size):
-                    self.ports.write(port, size, value)
-            case PortIn(port, size, count):
-                values = [
-                    self.ports.read(port, size).to_bytes(size, "little") for _ in range(count)
-                ]
-                vcpu.answer(exit, b"".join(values))
-            case MmioWrite(gpa, size):
-                self.mmio.write(gpa, size, exit.value)
-            case MmioRead(gpa, size):
-                vcpu.answer(exit, self.mmio.read(gpa, size))
-            case MsrRead() | MsrWrite():
-                vcpu.answer(exit, 0, fault=True)
-            case IrqWindow() | IoapicEoi():
-                pass
-            case _:
-                return self._ended(vcpu, exit)
-        return None
-
-    def _ended(self, vcpu: Vcpu, exit: Exit) -> Result:
-        match exit:
-            case Interrupted() if self._status is not None:
-                reason = f"the guest ended the run with status {self._status}"
-                return self._make(vcpu, exit, Outcome.EXIT, self._status, reason)
-            case Interrupted():
-                return self._make(vcpu, exit, Outcome.INTERRUPTED, STATUS_INTERRUPTED, "stopped")
-            case Timeout():
-                return self._make(vcpu, exit, Outcome.TIMEOUT, STATUS_TIMEOUT, "the time is over")
-            case Halt():
-                return self._make(vcpu, exit, Outcome.HALT, 0, "the guest halted")
-            case Debug():
-                return self._make(vcpu, exit, Outcome.DEBUG, 0, str(exit))
-            case Shutdown():
-                return self._make(vcpu, exit, Outcome.SHUTDOWN, STATUS_DIED, str(exit))
-        return self._make(vcpu, exit, Outcome.DIED, STATUS_DIED, str(exit))
+        return self._make(vcpu, exit, *ending(exit, self._status))
 
     def _died(self, vcpu: Vcpu, exit: Exit, error: UnclaimedAccess) -> Result:
         found = culprit(vcpu, self.memory, exit)
@@ -574,7 +513,3 @@ def _nanoseconds(timeout: float | None) -> int | None:
     if not 0 < timeout < MAX_TIMEOUT_S:
         raise UsageError(f"a timeout is more than 0 and less than {MAX_TIMEOUT_S} s, not {timeout}")
     return int(timeout * NS_PER_S)
-
-
-def _elements(data: bytes, size: int) -> list[int]:
-    return [int.from_bytes(data[i : i + size], "little") for i in range(0, len(data), size)]

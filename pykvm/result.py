@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pykvm.errors import PykvmError
-from pykvm.exits import Exit
+from pykvm.exits import Debug, Exit, Halt, Interrupted, Shutdown, Timeout
 
 STATUS_TIMEOUT = 124
 STATUS_DIED = 125
@@ -52,3 +52,26 @@ class Result:
     exits: Mapping[str, int]
     native_exits: int
     wall_ns: int
+
+
+def ending(exit: Exit, guest_status: int | None) -> tuple[Outcome, int, str]:
+    """Outcome, status and reason of a run that ends with this exit.
+
+    Args:
+        guest_status: what the guest wrote to an exit port, None where it did not.
+    """
+    match exit:
+        case Interrupted() if guest_status is not None:
+            reason = f"the guest ended the run with status {guest_status}"
+            return Outcome.EXIT, guest_status, reason
+        case Interrupted():
+            return Outcome.INTERRUPTED, STATUS_INTERRUPTED, "stopped"
+        case Timeout():
+            return Outcome.TIMEOUT, STATUS_TIMEOUT, "the time is over"
+        case Halt():
+            return Outcome.HALT, 0, "the guest halted"
+        case Debug():
+            return Outcome.DEBUG, 0, str(exit)
+        case Shutdown():
+            return Outcome.SHUTDOWN, STATUS_DIED, str(exit)
+    return Outcome.DIED, STATUS_DIED, str(exit)
