@@ -24,12 +24,12 @@ from typing import Any
 
 from pykvm import exits
 from pykvm.asm import Program, assemble
+from pykvm.assembly.source import read_source
 from pykvm.errors import HeaderError, UsageError
 from pykvm.loader.image import Mode
 from pykvm.machine import DEVICES, MAX_TIMEOUT_S, Machine
 from pykvm.memory import parse_size
 from pykvm.result import Outcome
-from pykvm.source import read_source
 
 IRQCHIPS = ("none", "full", "split")
 EXITS = tuple(

@@ -115,14 +115,14 @@ def _idt(vector: int) -> dict[int, bytes]:
 
 
 _CPL0_INT = Listing("""
-    0f 01 1d f9 1f 00 00    | lidt [0x12000]
+    0f 01 1c 25 00 20 01 00 | lidt [0x12000]
     31 c0                   | xor eax, eax
     cd 80                   | int 0x80
     e7 f8                   | out 0xf8, eax
 """)
 
 _USER_INT = Listing("""
-    0f 01 1d f9 1f 00 00    | lidt [0x12000]
+    0f 01 1c 25 00 20 01 00 | lidt [0x12000]
     31 c0                   | xor eax, eax
     6a 2b                   | push 0x2b
     68 00 00 07 00          | push 0x70000
@@ -137,7 +137,7 @@ _USER_INT = Listing("""
 """)
 
 _USER_EXCEPTION = Listing("""
-    0f 01 1d f9 1f 00 00    | lidt [0x12000]
+    0f 01 1c 25 00 20 01 00 | lidt [0x12000]
     31 c0                   | xor eax, eax
     6a 2b                   | push 0x2b
     68 00 00 07 00          | push 0x70000

@@ -1,8 +1,8 @@
 """keystone in a process of its own.
 
 Some inputs make keystone crash, and others make it loop for ever, so it never runs inside
-the user's process. The child is started when something is first assembled, answers one line
-of JSON for each, and ends with its parent's end of the pipe. Run as a file it is the child:
+the user's process. The child is started when something is first assembled, answers each line
+of JSON with another, and ends with its parent's end of the pipe. Run as a file it is the child:
 it imports nothing of pykvm.
 """
 
@@ -17,7 +17,7 @@ import select
 import subprocess
 import sys
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 CHILD_MEMORY_BYTES = 1 << 30
 MAX_REPLY_BYTES = 64 << 20
@@ -26,27 +26,30 @@ _lock = threading.Lock()
 _child: subprocess.Popen[bytes] | None = None
 
 
+class Reply(NamedTuple):
+    """The bytes in hexadecimal, or none and keystone's error number and text."""
+
+    code: str
+    errno: int = 0
+    error: str = ""
+
+
 class KeystoneDiedError(Exception):
     """keystone crashed or did not finish; the message says which."""
 
 
-def ask(bits: int, origin: int, source: str, resolve_all: bool, timeout_s: float) -> dict[str, Any]:
-    """Assemble once.
+def ask(bits: int, texts: list[str], timeout_s: float) -> list[Reply]:
+    """Encode instructions, each for itself.
 
     Args:
         bits: 16, 32 or 64.
-        origin: address of the first byte.
-        timeout_s: how long it may take.
-        resolve_all: give unknown symbols an address instead of failing on them.
-
-    Returns:
-        "code": hexadecimal text or None; "errno" and "error": keystone's, 0 where it
-        succeeded; "missing": names of unknown symbols.
+        texts: an instruction each.
+        timeout_s: how long all may take together.
 
     Raises:
-        KeystoneDiedError: it crashed or did not finish.
+        KeystoneDiedError: it crashed or did not finish on one of them.
     """
-    request = json.dumps([bits, origin, source, resolve_all]).encode() + b"\n"
+    request = json.dumps([bits, texts]).encode() + b"\n"
     with _lock:
         child = _running_child()
         try:
@@ -54,8 +57,7 @@ def ask(bits: int, origin: int, source: str, resolve_all: bool, timeout_s: float
         except BaseException:
             _end_child()
             raise
-    result: dict[str, Any] = json.loads(reply)
-    return result
+    return [Reply(*each) for each in json.loads(reply)]
 
 
 def _running_child() -> subprocess.Popen[bytes]:
@@ -108,26 +110,18 @@ def _serve() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (CHILD_MEMORY_BYTES, CHILD_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     modes = {16: keystone.KS_MODE_16, 32: keystone.KS_MODE_32, 64: keystone.KS_MODE_64}
+    engines = {bits: keystone.Ks(keystone.KS_ARCH_X86, mode) for bits, mode in modes.items()}
     for line in sys.stdin:
-        bits, origin, source, resolve_all = json.loads(line)
-        print(json.dumps(_assemble(keystone, modes[bits], origin, source, resolve_all)), flush=True)
+        bits, texts = json.loads(line)
+        print(json.dumps([_encode(keystone, engines[bits], text) for text in texts]), flush=True)
 
 
-def _assemble(keystone: Any, mode: int, origin: int, source: str, resolve_all: bool) -> Any:
-    missing: list[str] = []
-
-    def resolve(name: bytes, value: Any) -> bool:
-        missing.append(name.decode(errors="replace"))
-        value[0] = origin
-        return resolve_all
-
-    assembler = keystone.Ks(keystone.KS_ARCH_X86, mode)
-    assembler.sym_resolver = resolve
+def _encode(keystone: Any, engine: Any, text: str) -> Reply:
     try:
-        code, _ = assembler.asm(source, origin, as_bytes=True)
+        code, _ = engine.asm(text, 0, as_bytes=True)
     except keystone.KsError as error:
-        return {"code": None, "errno": error.errno, "error": str(error), "missing": missing}
-    return {"code": code.hex() if code else None, "errno": 0, "error": "", "missing": missing}
+        return Reply("", error.errno, str(error))
+    return Reply(code.hex() if code else "")
 
 
 if __name__ == "__main__":

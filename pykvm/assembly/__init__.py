@@ -1,0 +1,1 @@
+"""The parts of the assembler: a source becomes lines, statements, and placed bytes."""

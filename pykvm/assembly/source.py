@@ -1,0 +1,97 @@
+"""Source text as lines that know where they come from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pykvm.errors import AssemblyError, LoadError
+
+MAX_SOURCE_SIZE = 1 << 20
+
+# Strings and character literals come first, so that a comment sign inside them is none.
+_PIECES = re.compile(
+    r"""(?P<literal>"(?:\\.|[^"\\\n])*"|'(?:\\[^\n]|[^'\\\n])')"""
+    r"|(?P<comment>(?:\#|//)[^\n]*)|(?P<block>/\*.*?\*/)|(?P<open>/\*)|(?P<end>[;\n])",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One statement's text.
+
+    Attributes:
+        path: the file, as errors show it.
+        number: the line's number in it, 1-based.
+        raw: the whole line as written, without indentation.
+        code: the statement, without comments.
+        used_at: where the macro or repetition that it comes from was used.
+    """
+
+    path: str
+    number: int
+    raw: str
+    code: str
+    used_at: Line | None = None
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """The same for all statements of one line, in one use of it."""
+        return self.path, self.number, id(self.used_at)
+
+    def error(self, why: str) -> AssemblyError:
+        """An error at this line."""
+        users: list[str] = []
+        line = self.used_at
+        while line is not None and len(users) < 4:
+            users.append(f", used at {line.path}:{line.number}")
+            line = line.used_at
+        return AssemblyError(self.path, self.number, self.raw, why + "".join(users))
+
+
+def read_source(path: Path) -> str:
+    """The text of a source file.
+
+    Raises:
+        LoadError: unreadable, too large, or not UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_SOURCE_SIZE + 1)
+        text = data.decode()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "not a text in UTF-8"
+        raise LoadError(str(path), why) from None
+    if len(data) > MAX_SOURCE_SIZE:
+        raise LoadError(str(path), f"source is {MAX_SOURCE_SIZE >> 20} MiB at most")
+    return text
+
+
+def split_lines(text: str, path: str) -> Iterator[Line]:
+    """The statements of a text: comments gone, `;` taken as the end of one, blank ones left out.
+
+    Raises:
+        AssemblyError: a block comment never ends.
+    """
+    text = text.replace("\r\n", "\n") + "\n"
+    raw_lines = text.split("\n")
+    number, first, start, code = 1, 1, 0, ""
+    for piece in _PIECES.finditer(text):
+        kind = piece.lastgroup
+        code += text[start : piece.start()]
+        start = piece.end()
+        if kind == "literal":
+            code += piece[0]
+        elif kind == "block":
+            code += " "
+            number += piece[0].count("\n")
+        elif kind == "open":
+            raise Line(path, number, raw_lines[number - 1], "").error("this comment never ends")
+        elif kind == "end":
+            if code.strip():
+                yield Line(path, first, raw_lines[first - 1].strip(), code.strip())
+            number += piece[0] == "\n"
+            first, code = number, ""
