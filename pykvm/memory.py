@@ -157,6 +157,28 @@ class GuestMemory:
         Raises:
             LayoutError: not whole pages, out of range, or overlapping what is there.
         """
+        self._check_place(gpa, size_bytes, None)
+        region = Region(gpa, size_bytes, backing, readonly)
+        self._insert(region)
+        return region
+
+    def move(self, region: Region, gpa: int) -> None:
+        """Give a region another address; its backend has to be told.
+
+        Raises:
+            LayoutError: not a page's address, out of range, or overlapping another region.
+        """
+        self._check_place(gpa, region.size_bytes, region)
+        self._take_out(region)
+        region.gpa = gpa
+        self._insert(region)
+
+    def remove(self, region: Region) -> None:
+        """Take a region out and unmap it; its backend must have let it go before."""
+        self._take_out(region)
+        region.close()
+
+    def _check_place(self, gpa: int, size_bytes: int, moved: Region | None) -> None:
         if gpa % layout.PAGE_SIZE or size_bytes % layout.PAGE_SIZE or size_bytes <= 0 or gpa < 0:
             raise LayoutError(
                 f"memory at {gpa:#x} of {size_bytes:#x} bytes is not a number of 4 KiB pages"
@@ -166,16 +188,22 @@ class GuestMemory:
                 f"memory at {gpa:#x} of {size_bytes:#x} bytes is beyond the address space"
             )
         for other in self.regions:
-            if gpa < other.end and other.gpa < gpa + size_bytes:
+            if other is not moved and gpa < other.end and other.gpa < gpa + size_bytes:
                 raise LayoutError(
                     f"memory at {gpa:#x}..{gpa + size_bytes:#x} overlaps "
                     f"{other.gpa:#x}..{other.end:#x}"
                 )
-        region = Region(gpa, size_bytes, backing, readonly)
-        index = bisect_right(self._bases, gpa)
+
+    def _insert(self, region: Region) -> None:
+        index = bisect_right(self._bases, region.gpa)
         self.regions.insert(index, region)
-        self._bases.insert(index, gpa)
-        return region
+        self._bases.insert(index, region.gpa)
+
+    def _take_out(self, region: Region) -> None:
+        if region not in self.regions:
+            raise LayoutError(f"the region at {region.gpa:#x} is not of this memory")
+        index = self.regions.index(region)
+        del self.regions[index], self._bases[index]
 
     @property
     def size_bytes(self) -> int:

@@ -76,7 +76,7 @@ def test_logging_can_be_switched() -> None:
 def test_a_moved_region_keeps_being_logged() -> None:
     vm, region = logged_machine()
     with vm:
-        as_kvm(vm.vm).move(region, 2 * LOGGED)
+        as_kvm(vm.vm).move(vm.memory, region, 2 * LOGGED)
         vm.load(pykvm.assemble(f"mov dword ptr [{2 * LOGGED + PAGE_SIZE}], 1\nhlt"))
         vm.run(TIMEOUT_S)
         assert as_kvm(vm.vm).dirty_log(region) == [2 * LOGGED + PAGE_SIZE]

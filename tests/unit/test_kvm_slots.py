@@ -7,7 +7,7 @@ import pytest
 import pykvm
 from pykvm.backend.kvm import System, as_kvm
 from pykvm.backend.kvm.vm import KvmVm
-from pykvm.errors import ClosedError, KvmError, LayoutError
+from pykvm.errors import ClosedError, KvmError, LayoutError, MemoryAccessError
 from pykvm.exits import Halt, MmioRead, MmioWrite
 from pykvm.layout import MIB, PAGE_SIZE
 from pykvm.memory import Backing, GuestMemory
@@ -85,8 +85,10 @@ def test_a_moved_slot_is_seen_at_its_new_address_only() -> None:
         region = vm.memory.add(EXTRA, PAGE_SIZE)
         as_kvm(vm.vm).map(region)
         vm.memory.write_int(EXTRA, 0x99, 4)
-        as_kvm(vm.vm).move(region, 2 * EXTRA)
-        assert region.gpa == 2 * EXTRA
+        as_kvm(vm.vm).move(vm.memory, region, 2 * EXTRA)
+        assert vm.memory.read_int(2 * EXTRA, 4) == 0x99
+        with pytest.raises(MemoryAccessError):
+            vm.memory.read(EXTRA, 4)
         vm.load(pykvm.assemble(f"mov eax, [{2 * EXTRA}]\nmov ebx, [{EXTRA}]\nhlt"))
         exits = vm.exits(TIMEOUT_S)
         assert next(exits) == MmioRead(EXTRA, 4)
@@ -97,15 +99,40 @@ def test_a_moved_slot_is_seen_at_its_new_address_only() -> None:
         exits.close()
 
 
-def test_a_move_onto_another_slot_changes_nothing() -> None:
+def test_regions_can_change_their_order() -> None:
+    with pykvm.VM(memory="1M") as vm:
+        first, second = (vm.memory.add(page, PAGE_SIZE) for page in (EXTRA, 2 * EXTRA))
+        as_kvm(vm.vm).map(first)
+        as_kvm(vm.vm).map(second)
+        as_kvm(vm.vm).move(vm.memory, first, 3 * EXTRA)
+        vm.memory.write_int(2 * EXTRA, 2, 1)
+        vm.memory.write_int(3 * EXTRA, 3, 1)
+        assert (first.view[0], second.view[0]) == (3, 2)
+
+
+def test_an_impossible_move_changes_nothing() -> None:
+    with pykvm.VM(memory="1M") as vm:
+        region = vm.memory.add(EXTRA, PAGE_SIZE)
+        with pytest.raises(LayoutError, match="not mapped"):
+            as_kvm(vm.vm).move(vm.memory, region, 2 * EXTRA)
+        as_kvm(vm.vm).map(region)
+        for gpa in (0, EXTRA + 1, -PAGE_SIZE, 1 << 60):
+            with pytest.raises(LayoutError):
+                as_kvm(vm.vm).move(vm.memory, region, gpa)
+        assert region.gpa == EXTRA
+        vm.memory.write_int(EXTRA, 1, 1)
+
+
+def test_a_removed_region_leaves_room() -> None:
     with pykvm.VM(memory="1M") as vm:
         region = vm.memory.add(EXTRA, PAGE_SIZE)
         as_kvm(vm.vm).map(region)
-        with pytest.raises(KvmError, match="overlaps"):
-            as_kvm(vm.vm).move(region, 0)
-        assert region.gpa == EXTRA
-        with pytest.raises(LayoutError):
-            as_kvm(vm.vm).move(region, EXTRA + 1)
+        as_kvm(vm.vm).unmap(region)
+        vm.memory.remove(region)
+        with pytest.raises(LayoutError, match="not of this memory"):
+            vm.memory.remove(region)
+        as_kvm(vm.vm).map(vm.memory.add(EXTRA, PAGE_SIZE))
+        assert vm.memory.read_int(EXTRA, 4) == 0
 
 
 def test_overlapping_slots_are_refused() -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pykvm import layout
 from pykvm._native import ffi, lib
 from pykvm.backend.kvm.calls import failure
 from pykvm.backend.kvm.handle import Handle
 from pykvm.errors import LayoutError
-from pykvm.memory import Region
+from pykvm.memory import GuestMemory, Region
 
 
 class MemorySlots(Handle):
@@ -41,21 +40,20 @@ class MemorySlots(Handle):
         del self._slots[slot]
         self._note_logging(slot, False)
 
-    def move(self, region: Region, gpa: int) -> None:
-        """Let the guest see a mapped region at another address.
+    def move(self, memory: GuestMemory, region: Region, gpa: int) -> None:
+        """Let host and guest see a mapped region of `memory` at another address.
 
         Raises:
-            LayoutError: not a page's address.
-            KvmError: it would overlap another slot; nothing has changed then.
+            LayoutError: not a page's address, or overlapping another region.
+            KvmError: KVM refuses; nothing has changed then.
         """
-        if gpa % layout.PAGE_SIZE or gpa < 0:
-            raise LayoutError(f"memory cannot be moved to {gpa:#x}: not a 4 KiB page's address")
         slot = self.slot_of(region)
-        old, region.gpa = region.gpa, gpa
+        old_gpa = region.gpa
+        memory.move(region, gpa)
         try:
             self._set(slot, region, region.size_bytes, slot in self._logged)
         except BaseException:
-            region.gpa = old
+            memory.move(region, old_gpa)
             raise
 
     def set_dirty_logging(self, region: Region, on: bool) -> None:
