@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pykvm.errors import UsageError
 
 MAX_INSTRUCTION_BYTES = 15  # Intel SDM vol. 2A §2.3.11
+RUN = 64  # instructions decoded at once, so that bad bytes do not copy all that follows them
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +38,10 @@ def disassemble(code: bytes, address: int = 0, bits: int = 64) -> list[Instructi
     found: list[Instruction] = []
     position = 0
     while position < len(code):
-        for at, size, mnemonic, operands in decoder.disasm_lite(
-            code[position:], address + position
-        ):
-            piece = code[at - address : at - address + size]
-            found.append(Instruction(at, piece, mnemonic, operands))
-            position = at - address + size
-        if position < len(code):
-            found.append(
-                Instruction(address + position, code[position : position + 1], "(bad)", "")
-            )
-            position += 1
+        piece = code[position : position + RUN * MAX_INSTRUCTION_BYTES]
+        run = list(decoder.disasm_lite(piece, address + position, RUN)) or [(0, 1, "(bad)", "")]
+        for _, size, mnemonic, operands in run:
+            data = code[position : position + size]
+            found.append(Instruction(address + position, data, mnemonic, operands))
+            position += size
     return found

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pykvm.assembly import statements
-from pykvm.assembly.encoder import parse_instruction
 from pykvm.assembly.expand import Expander, split_label, split_word
 from pykvm.assembly.expression import Node, Parser, Problem, Value, evaluate, tokenize, unescape
+from pykvm.assembly.instruction import parse_instruction
 from pykvm.assembly.operands import RESERVED
 from pykvm.assembly.source import Line
 from pykvm.assembly.statements import Emit, Statement

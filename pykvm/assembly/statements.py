@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pykvm.assembly.encoder import Encoder, Instruction
+from pykvm.assembly.encoder import Encoder
 from pykvm.assembly.expression import Lookup, Node, Problem, evaluate
+from pykvm.assembly.instruction import Instruction
 from pykvm.assembly.source import Line
 
 MAX_IMAGE_SIZE = 16 << 20

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from pykvm.asm import Program
+from pykvm.cli.options import parse_address, reads
 from pykvm.errors import LoadError
 from pykvm.guest import load_guest
+from pykvm.loader.image import Mode
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the subcommand."""
     parser = subparsers.add_parser("asm", help="assemble a guest", description=__doc__)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("-o", "--output", type=Path, help="flat binary (default: FILE with .bin)")
-    parser.add_argument("--listing", action="store_true", help="print address, bytes and source")
+    option = parser.add_argument
+    option("file", type=Path)
+    option("-o", "--output", type=Path, help="flat binary (default: FILE with .bin)")
+    option("--listing", action="store_true", help="print address, bytes and source")
+    option("--mode", type=reads(Mode.parse), metavar="MODE", help="real, protected, long or user")
+    option("--load", type=reads(parse_address), metavar="ADDR", help="address of the first byte")
     parser.set_defaults(main=main)
 
 
 def main(args: argparse.Namespace) -> int:
     """Write the binary; returns 0."""
-    program = load_guest(args.file).image()
+    given = {"mode": args.mode, "load": args.load}
+    given = {name: value for name, value in given.items() if value is not None}
+    program = replace(load_guest(args.file), **given).image()
     output = args.output or args.file.with_suffix(".bin")
     try:
         output.write_bytes(program.code)

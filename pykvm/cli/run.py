@@ -6,7 +6,6 @@ import argparse
 import base64
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 from pykvm import host
 from pykvm.backend import BACKENDS
 from pykvm.cli.input import start_feeding
+from pykvm.cli.options import parse_address, reads
 from pykvm.culprit import culprit
 from pykvm.errors import UsageError
 from pykvm.guest import Guest, load_guest, parse_seconds
@@ -43,13 +43,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     option = parser.add_argument
     option("file", type=Path, metavar="FILE")
     option("--backend", choices=("auto", *BACKENDS), default="auto", help="where it runs")
-    option("--memory", type=_reads(parse_size), metavar="SIZE", help="RAM, such as 64M")
-    option("--mode", type=_reads(Mode.parse), metavar="MODE", help="real, protected, long or user")
-    option("--load", type=_reads(_address), metavar="ADDR", help="where a flat guest is put")
-    option("--cpus", type=_reads(_count), metavar="N", help="number of processors")
+    option("--memory", type=reads(parse_size), metavar="SIZE", help="RAM, such as 64M")
+    option("--mode", type=reads(Mode.parse), metavar="MODE", help="real, protected, long or user")
+    option("--load", type=reads(parse_address), metavar="ADDR", help="where a flat guest is put")
+    option("--cpus", type=reads(_count), metavar="N", help="number of processors")
     option("--cpu", metavar="MODEL", help="processor model, such as host or x86-64-v2")
     option(
-        "--timeout", dest="timeout_s", type=_reads(parse_seconds), metavar="TIME",
+        "--timeout", dest="timeout_s", type=reads(parse_seconds), metavar="TIME",
         help="how long it may run, such as 10s or 500ms",
     )  # fmt: skip
     option("--append", metavar="TEXT", help="the guest's command line")
@@ -93,28 +93,6 @@ def _load(args: argparse.Namespace) -> tuple[Guest, Image]:
 
 
 # What the options' texts mean.
-
-
-def _reads(convert: Callable[[str], T]) -> Callable[[str], T]:
-    """The same for argparse, which prints only messages of its own kind of error."""
-
-    def converted(text: str) -> T:
-        try:
-            return convert(text)
-        except UsageError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return converted
-
-
-def _address(text: str) -> int:
-    try:
-        address = int(text, 0)
-    except ValueError:
-        address = -1
-    if address < 0:
-        raise UsageError(f"{text!r} is not an address; write a number such as 0x100000")
-    return address
 
 
 def _count(text: str) -> int:

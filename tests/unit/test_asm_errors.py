@@ -164,7 +164,7 @@ def test_what_crashes_keystone_does_not_crash_us() -> None:
 def test_one_instruction_that_keystone_dies_of_is_found_among_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pykvm.assembly.encoder._check_operands", lambda instruction: None)
+    monkeypatch.setattr("pykvm.assembly.encoder.check_operands", lambda instruction: None)
     with pytest.raises(AssemblyError, match="crashed") as caught:
         assemble("nop\nmov eax, ebx\nmov ah, r8b\ninc eax")
     assert caught.value.line == 3

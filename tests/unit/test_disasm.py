@@ -13,6 +13,11 @@ def test_bytes_that_are_no_instruction_stand_alone() -> None:
     assert [str(each) for each in found][:2] == ["nop", "(bad)"]
 
 
+def test_many_bad_bytes_do_not_take_for_ever() -> None:
+    code = b"\x06\x90" * 50_000
+    assert [str(each) for each in disassemble(code)] == ["(bad)", "nop"] * 50_000
+
+
 def test_the_walk_follows_the_tables_that_pykvm_builds() -> None:
     with pykvm.VM(memory="4M") as vm:
         vm.load(pykvm.assemble("hlt"))
