@@ -13,7 +13,7 @@ from pykvm.backend.kvm.system import System
 from pykvm.errors import KvmUnavailable, PykvmError
 from pykvm.loader.image import Mode
 
-FORMAT = 1  # of `as_dict`; raised when a key changes its meaning or goes
+SCHEMA = 1  # of `as_dict`; raised when a key changes its meaning or goes
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Examination:
     def as_dict(self) -> dict[str, Any]:
         """The same for machines; docs/doctor.md describes the keys."""
         return {
-            "format": FORMAT,
+            "schema": SCHEMA,
             "ok": self.ok,
             "verdict": self.verdict,
             "device": self._device(),

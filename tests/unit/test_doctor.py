@@ -34,7 +34,7 @@ def test_a_host_where_guests_run(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json_has_the_documented_keys(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doctor", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["format"] == doctor.FORMAT
+    assert found["schema"] == doctor.SCHEMA
     assert found["ok"] is True
     assert found["device"]["api_version"] == 12
     assert found["host"]["kernel"]
