@@ -9,10 +9,8 @@ from __future__ import annotations
 from pykvm.assembly import tables
 from pykvm.assembly.expression import Lookup, Problem, evaluate
 from pykvm.assembly.instruction import Instruction, no_instruction
-from pykvm.assembly.operands import Far, Immediate
+from pykvm.assembly.operands import Far, Immediate, Register
 from pykvm.assembly.values import fit, immediate
-
-_SSE = ("movsd", "cmpsd")  # with operands these are no string instructions
 
 
 def plain(instruction: Instruction) -> bytes | None:
@@ -23,7 +21,11 @@ def plain(instruction: Instruction) -> bytes | None:
     size = tables.STRING_BITS.get(mnemonic[-1:], 0)
     string = tables.STRINGS.get(mnemonic[:-1], 0) if size else 0
     if instruction.operands:
-        if mnemonic in tables.STRINGS or mnemonic == "xlatb" or (string and mnemonic not in _SSE):
+        if (
+            mnemonic in tables.STRINGS
+            or mnemonic == "xlatb"
+            or (string and not _is_sse(instruction))
+        ):
             raise Problem("a string instruction has a suffix and no operands: rep movsb")
         return None
     if string:
@@ -33,6 +35,13 @@ def plain(instruction: Instruction) -> bytes | None:
     if mnemonic == "iretd":
         return _sized(bits, 32, 0xCF)
     return bytes.fromhex(tables.PLAIN.get(mnemonic, "")) or None
+
+
+def _is_sse(instruction: Instruction) -> bool:
+    """Whether MOVSD or CMPSD is the one of floating point, which has the same name."""
+    return instruction.mnemonic in ("movsd", "cmpsd") and any(
+        isinstance(each, Register) and each.name.startswith("xmm") for each in instruction.operands
+    )
 
 
 def _sized(bits: int, size: int, opcode: int) -> bytes:

@@ -22,7 +22,10 @@ from pykvm.errors import PykvmError
 BATCH = 1000
 TIMEOUT_S = 5.0
 _MARK = 0x7E57_C0DE  # stands for a distance until the instruction's size is known
-_INVALID_OPERAND, _MISSING_FEATURE, _INVALID_MNEMONIC = 512, 513, 514  # KS_ERR_ASM_*
+_SYMBOL_MISSING = 144  # KS_ERR_ASM_*, as the others
+_INVALID_OPERAND, _MISSING_FEATURE, _INVALID_MNEMONIC = 512, 513, 514
+_PREFIXES = bytes([*tables.PREFIXES.values(), tables.OPERAND_SIZE, tables.ADDRESS_SIZE])
+_EVEX = b"\x62"  # outside 64-bit code also BOUND; Intel SDM vol. 2A §2.7.3
 
 
 class _NotLearnedError(Exception):
@@ -95,7 +98,11 @@ class Encoder:
             self._ask(bits, texts[middle:])
             return
         for text, reply in zip(texts, replies, strict=True):
-            self._known[bits, text] = bytes.fromhex(reply.code) or _explain(reply, text, bits)
+            code = bytes.fromhex(reply.code)
+            if _is_evex(text, code):
+                self._known[bits, text] = "AVX-512 is not supported; keystone gets its bytes wrong"
+            else:
+                self._known[bits, text] = code or _explain(reply, text, bits)
 
     def _by_keystone(self, instruction: Instruction, lookup: Lookup, address: int) -> bytes:
         check_operands(instruction)
@@ -138,10 +145,15 @@ def _explain(reply: Reply, text: str, bits: int) -> str:
     size = "; say how wide the memory is: dword ptr [...]" if unsized else ""
     return {
         0: "keystone makes nothing of this",
+        _SYMBOL_MISSING: f"{mnemonic!r} does not take these operands",  # a register, rather
         _INVALID_OPERAND: f"{mnemonic!r} does not take these operands{size}",
         _MISSING_FEATURE: no_instruction(mnemonic, bits),
         _INVALID_MNEMONIC: f"there is no instruction {mnemonic!r} in {bits}-bit code",
     }.get(reply.errno, reply.error)
+
+
+def _is_evex(text: str, code: bytes) -> bool:
+    return code.lstrip(_PREFIXES).startswith(_EVEX) and not text.startswith("bound ")
 
 
 def _correct(bits: int, mnemonic: str, operands: list[str], code: bytes) -> bytes:

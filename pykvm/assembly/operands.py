@@ -215,7 +215,18 @@ def _base_and_index(terms: _Terms) -> tuple[str, str, Node]:
         raise Problem(f"{index!r} cannot be the index of an address")
     if index and base == "rip":
         raise Problem("an address relative to rip has no index")
+    if 16 in (REGISTERS.get(base), REGISTERS.get(index)):
+        _check_16(base, index, bool(terms.scaled))
     return base, index, scale
+
+
+def _check_16(base: str, index: str, is_scaled: bool) -> None:
+    """16-bit addresses know four registers. Source: Intel SDM vol. 2A, table 2-1."""
+    bases, indexes = ("bx", "bp"), ("si", "di")
+    if is_scaled or not (
+        base in bases + indexes if not index else base in bases and index in indexes
+    ):
+        raise Problem("a 16-bit address is made of bx or bp, and si or di")
 
 
 def _index_rank(name: str) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from pykvm.assembly import tables
 from pykvm.assembly.expression import Lookup, Problem, evaluate
 from pykvm.assembly.instruction import Instruction
-from pykvm.assembly.operands import HIGH_BYTES, Far, Memory, Register
+from pykvm.assembly.operands import HIGH_BYTES, REGISTERS, Far, Memory, Register
 from pykvm.assembly.values import fit
 
 _NEEDS_REX = re.compile(r"r(8|9|1[0-5])|[sb]pl|[sd]il")
@@ -14,6 +15,7 @@ _NEEDS_REX = re.compile(r"r(8|9|1[0-5])|[sb]pl|[sd]il")
 
 def check_operands(instruction: Instruction) -> None:
     """Refuse what ends keystone's process, or what it silently takes for something else."""
+    bits = instruction.bits
     registers = [each.name for each in instruction.operands if isinstance(each, Register)]
     wide = [each for each in instruction.operands if isinstance(each, Register) and each.bits == 64]
     named = list(registers)
@@ -21,6 +23,8 @@ def check_operands(instruction: Instruction) -> None:
         if isinstance(operand, Far):
             raise Problem("only ljmp and lcall take selector:offset")
         if isinstance(operand, Memory):
+            if operand.size == "qword" and bits != 64 and instruction.mnemonic in tables.GENERAL:
+                raise Problem(f"there are no 64-bit operands in {bits}-bit code")
             named += [operand.base, operand.index]
     rex = [name for name in named if _NEEDS_REX.match(name)] + [each.name for each in wide]
     high = [name for name in registers if name in HIGH_BYTES]
@@ -36,6 +40,10 @@ def spell_memory(instruction: Instruction, operand: Memory, lookup: Lookup) -> t
     scale = evaluate(operand.scale, lookup).number
     if operand.index and scale not in (1, 2, 4, 8):
         raise Problem(f"an index is scaled by 1, 2, 4 or 8, not {scale}")
+    if operand.index and not operand.base and instruction.bits == 16:
+        raise Problem("in 16-bit code an index needs a base")  # keystone drops it without
+    if REGISTERS.get(operand.index) == 0 and "gather" not in instruction.mnemonic:
+        raise Problem(f"only gathers take {operand.index!r} as an index")
     if operand.base == "rip" and (instruction.bits != 64 or labels not in (0, 1)):
         raise Problem("[rip + label] is an address in 64-bit code")
     if not (operand.base == "rip" and labels):

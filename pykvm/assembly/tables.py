@@ -51,6 +51,13 @@ CONDITIONS = {
 LOOPS = {"loopne": 0xE0, "loopnz": 0xE0, "loope": 0xE1, "loopz": 0xE1, "loop": 0xE2}
 COUNTER_JUMPS = {"jcxz": 16, "jecxz": 32, "jrcxz": 64}  # opcode E3, by the counter's size
 
+# Where keystone takes a qword for a smaller operand outside 64-bit code.
+GENERAL = {
+    "adc", "add", "and", "bt", "btc", "btr", "bts", "call", "cmp", "dec", "div", "idiv",
+    "imul", "inc", "jmp", "mov", "mul", "neg", "not", "or", "pop", "push", "rcl", "rcr",
+    "rol", "ror", "sal", "sar", "sbb", "shl", "shr", "sub", "test", "xadd", "xchg", "xor",
+}  # fmt: skip
+
 # Where keystone adds an operand-size prefix to what is the mode's default: {bits: mnemonics}.
 NEEDLESS_OPERAND_SIZE = {
     16: ("ret", "retf"),
