@@ -1,0 +1,85 @@
+/* What the processor says that it is. A bit stands here once its instructions work. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control.h"
+
+#define BIT(n) (1u << (n))
+
+/* Leaf 1. Family 6, model 3C, stepping 1. */
+#define SIGNATURE 0x000306c1u
+#define LEAF1_ECX (BIT(13) /* CMPXCHG16B */ | BIT(17) /* PCID */ | BIT(22) /* MOVBE */ |           \
+                   BIT(23) /* POPCNT */ | BIT(30) /* RDRAND */ | BIT(31) /* hypervisor */)
+#define LEAF1_EDX (BIT(2) /* DE */ | BIT(3) /* PSE */ | BIT(4) /* TSC */ | BIT(5) /* MSR */ |      \
+                   BIT(6) /* PAE */ | BIT(8) /* CX8 */ | BIT(11) /* SEP */ | BIT(12) /* MTRR */ |  \
+                   BIT(13) /* PGE */ | BIT(15) /* CMOV */ | BIT(16) /* PAT */ |                    \
+                   BIT(17) /* PSE36 */ | BIT(19) /* CLFSH */)
+/* Leaf 7. */
+#define LEAF7_EBX (BIT(0) /* FSGSBASE */ | BIT(1) /* TSC_ADJUST */ | BIT(7) /* SMEP */ |           \
+                   BIT(9) /* ERMS */ | BIT(10) /* INVPCID */ | BIT(18) /* RDSEED */ |              \
+                   BIT(20) /* SMAP */ | BIT(23) /* CLFLUSHOPT */ | BIT(24) /* CLWB */)
+#define LEAF7_ECX (BIT(2) /* UMIP */ | BIT(22) /* RDPID */)
+/* Leaf 80000001. */
+#define EXTENDED_ECX (BIT(0) /* LAHF in 64-bit mode */ | BIT(5) /* LZCNT */ | BIT(8) /* PREFETCHW */)
+#define EXTENDED_EDX (BIT(11) /* SYSCALL */ | BIT(20) /* NX */ | BIT(26) /* 1 GiB pages */ |       \
+                      BIT(27) /* RDTSCP */ | BIT(29) /* long mode */)
+
+static const struct emu_cpuid supported[] = {
+    {0, EMU_CPUID_ANY, 0xd, 0x756e6547, 0x6c65746e, 0x49656e69}, /* GenuineIntel */
+    {1, EMU_CPUID_ANY, SIGNATURE, 0x00010800, LEAF1_ECX, LEAF1_EDX},
+    {2, EMU_CPUID_ANY, 0x00000001, 0, 0, 0},
+    {7, 0, 0, LEAF7_EBX, LEAF7_ECX, 0},
+    {0x80000000, EMU_CPUID_ANY, 0x80000008, 0, 0, 0},
+    {0x80000001, EMU_CPUID_ANY, 0, 0, EXTENDED_ECX, EXTENDED_EDX},
+    {0x80000002, EMU_CPUID_ANY, 0x6b7970, 0x65206d76, 0x616c756d, 0x00726f74},
+    {0x80000003, EMU_CPUID_ANY, 0, 0, 0, 0},
+    {0x80000004, EMU_CPUID_ANY, 0, 0, 0, 0},
+    {0x80000007, EMU_CPUID_ANY, 0, 0, 0, BIT(8)}, /* invariant TSC */
+    {0x80000008, EMU_CPUID_ANY, 0x302e, 0, 0, 0}, /* 46 physical, 48 linear bits */
+};
+
+/* What the emulator has. Returns the number of entries, of which at most `max` are stored. */
+uint32_t emu_cpuid_supported(struct emu_cpuid *entries, uint32_t max)
+{
+    uint32_t count = sizeof(supported) / sizeof(supported[0]);
+    memcpy(entries, supported, (count < max ? count : max) * sizeof(*entries));
+    return count;
+}
+
+/* Make CPUID answer from a copy of this table. Returns 0 or -ENOMEM. */
+int emu_cpu_set_cpuid(struct emu_cpu *cpu, const struct emu_cpuid *entries, uint32_t count)
+{
+    struct emu_cpuid *copy = calloc(count ? count : 1, sizeof(*copy));
+    if (!copy)
+        return -ENOMEM;
+    memcpy(copy, entries, count * sizeof(*copy));
+    free(cpu->cpuid);
+    cpu->cpuid = copy;
+    cpu->cpuid_count = count;
+    return 0;
+}
+
+static const struct emu_cpuid *find(const struct emu_cpu *cpu, uint32_t leaf, uint32_t subleaf)
+{
+    const struct emu_cpuid *table = cpu->cpuid ? cpu->cpuid : supported;
+    uint32_t count = cpu->cpuid ? cpu->cpuid_count : sizeof(supported) / sizeof(supported[0]);
+    for (uint32_t i = 0; i < count; i++)
+        if (table[i].leaf == leaf &&
+            (table[i].subleaf == subleaf || table[i].subleaf == EMU_CPUID_ANY))
+            return &table[i];
+    return NULL;
+}
+
+/* One leaf, with what follows the processor's present state put in. */
+void emu_cpuid(struct emu_cpu *cpu, uint32_t leaf, uint32_t subleaf, struct emu_cpuid *out)
+{
+    const struct emu_cpuid *entry = find(cpu, leaf, subleaf);
+    *out = entry ? *entry : (struct emu_cpuid){0};
+    if (!entry)
+        return;
+    if (leaf == 1) {
+        out->ebx = (out->ebx & 0x00ffffff) | cpu->index << 24;
+        out->ecx = (out->ecx & ~BIT(27)) | (cpu->cr4 & CR4_OSXSAVE ? BIT(27) : 0);
+    }
+}

@@ -1,0 +1,104 @@
+/* A whole x86-64 machine in portable C: what the rest of pykvm sees of it.
+ *
+ * A virtual machine holds guest-physical memory and processors. A processor runs
+ * until something only its owner can answer, and says so in the same numbers as the
+ * KVM backend: a kind and a `struct pykvm_exit`. docs/emulator.md has the insides. */
+#ifndef PYKVM_EMU_H
+#define PYKVM_EMU_H
+
+#include "../pykvm.h"
+
+struct emu_vm;
+struct emu_cpu;
+
+/* emu_vm_map flags. */
+#define EMU_MAP_READONLY 1u /* stores become MMIO writes, as in a read-only slot of KVM */
+
+struct emu_segment {
+    uint64_t base;
+    uint32_t limit;
+    uint16_t selector;
+    uint8_t type, present, dpl, db, s, l, g, avl, unusable;
+};
+
+struct emu_table {
+    uint64_t base;
+    uint16_t limit;
+};
+
+/* Order of emu_state.segment: the instruction encoding's, then the system segments. */
+enum emu_segment_index {
+    EMU_ES,
+    EMU_CS,
+    EMU_SS,
+    EMU_DS,
+    EMU_FS,
+    EMU_GS,
+    EMU_LDTR,
+    EMU_TR,
+    EMU_SEGMENTS
+};
+
+/* Everything of a processor that software can see, but for MSRs. */
+struct emu_state {
+    uint64_t gpr[16]; /* in encoding order: rax rcx rdx rbx rsp rbp rsi rdi r8 .. r15 */
+    uint64_t rip;
+    uint64_t rflags;
+    struct emu_segment segment[EMU_SEGMENTS];
+    struct emu_table gdt, idt;
+    uint64_t cr0, cr2, cr3, cr4, cr8, efer, apic_base, xcr0;
+    uint64_t dr[8];
+
+    uint64_t vec[16][4]; /* ymm0 .. ymm15, least significant first */
+    uint32_t mxcsr;
+    uint16_t fcw, fsw, fop;
+    uint8_t ftw;         /* abridged: bit n set where physical register n is in use */
+    uint64_t st[8][2];   /* st(0) .. st(7): mantissa; sign and exponent */
+    uint64_t fip, fdp;
+    uint16_t fcs, fds;
+
+    uint8_t halted;
+    uint8_t nmi_pending, nmi_blocked;
+    uint8_t shadow;         /* interrupts wait for one instruction: STI, MOV SS */
+    uint8_t event_pending;  /* an exception or interrupt is under way to the guest */
+    uint8_t event_vector, event_type, event_has_error;
+    uint32_t event_error;
+};
+
+/* One line of the CPUID table; a subleaf of EMU_CPUID_ANY answers every ECX. */
+#define EMU_CPUID_ANY 0xffffffffu
+struct emu_cpuid {
+    uint32_t leaf, subleaf;
+    uint32_t eax, ebx, ecx, edx;
+};
+
+struct emu_vm *emu_vm_create(struct pykvm_natives *natives);
+void emu_vm_destroy(struct emu_vm *vm);
+int emu_vm_map(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes, void *hva, uint32_t flags);
+int emu_vm_unmap(struct emu_vm *vm, uint64_t gpa);
+void emu_vm_set_instruction_clock(struct emu_vm *vm, bool on);
+void emu_vm_set_msr_exits(struct emu_vm *vm, bool on);
+void emu_vm_note_write(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes);
+
+struct emu_cpu *emu_cpu_create(struct emu_vm *vm, uint32_t index);
+void emu_cpu_destroy(struct emu_cpu *cpu);
+struct pykvm_exit *emu_cpu_exit(struct emu_cpu *cpu);
+void emu_cpu_begin(struct emu_cpu *cpu, uint64_t deadline_ns);
+void emu_cpu_end(struct emu_cpu *cpu);
+int emu_cpu_run(struct emu_cpu *cpu, uint64_t budget);
+int emu_cpu_complete(struct emu_cpu *cpu);
+void emu_cpu_stop(struct emu_cpu *cpu);
+uint64_t emu_cpu_retired(const struct emu_cpu *cpu);
+
+void emu_cpu_get_state(const struct emu_cpu *cpu, struct emu_state *state);
+int emu_cpu_set_state(struct emu_cpu *cpu, const struct emu_state *state);
+int emu_cpu_get_msr(struct emu_cpu *cpu, uint32_t index, uint64_t *value);
+int emu_cpu_set_msr(struct emu_cpu *cpu, uint32_t index, uint64_t value);
+int emu_cpu_set_cpuid(struct emu_cpu *cpu, const struct emu_cpuid *entries, uint32_t count);
+uint32_t emu_cpuid_supported(struct emu_cpuid *entries, uint32_t max);
+bool emu_cpu_translate(struct emu_cpu *cpu, uint64_t gva, uint64_t *gpa);
+int emu_cpu_interrupt(struct emu_cpu *cpu, uint8_t vector);
+void emu_cpu_nmi(struct emu_cpu *cpu);
+void emu_cpu_set_single_step(struct emu_cpu *cpu, bool on);
+
+#endif

@@ -1,0 +1,82 @@
+/* The registry of instruction families: their rows, sorted by opcode once per process. */
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "decode.h"
+
+/* A file of instructions is part of the emulator once it is named here. Where rows of
+ * several families match an encoding, the first family's wins. */
+#define FAMILIES(X)                                                                                \
+    X(emu_family_arith)                                                                            \
+    X(emu_family_logic)                                                                            \
+    X(emu_family_shift)                                                                            \
+    X(emu_family_muldiv)                                                                           \
+    X(emu_family_bcd)                                                                              \
+    X(emu_family_mov)                                                                              \
+    X(emu_family_exchange)                                                                         \
+    X(emu_family_bit)                                                                              \
+    X(emu_family_flags)                                                                            \
+    X(emu_family_stack)                                                                            \
+    X(emu_family_branch)                                                                           \
+    X(emu_family_far)                                                                              \
+    X(emu_family_string)                                                                           \
+    X(emu_family_port)                                                                             \
+    X(emu_family_segment)                                                                          \
+    X(emu_family_control)                                                                         \
+    X(emu_family_msr)                                                                              \
+    X(emu_family_system)
+
+#define DECLARE(family) extern const struct emu_family family;
+#define POINTER(family) &family,
+FAMILIES(DECLARE)
+
+static const struct emu_family *const families[] = {FAMILIES(POINTER)};
+#define FAMILY_COUNT (sizeof(families) / sizeof(families[0]))
+
+#define OPCODES (EMU_MAPS * 256)
+#define ROWS_MAX 4096
+
+/* start[o] .. start[o + 1] - 2 are the rows of opcode o in `sorted`, then comes a NULL. */
+static uint16_t start[OPCODES + 1];
+static const struct emu_row *sorted[ROWS_MAX + OPCODES];
+
+static uint32_t opcode_of(const struct emu_row *row)
+{
+    return row->map * 256u + row->opcode;
+}
+
+/* Rows that name a range of opcodes by EMU_OPREG stand for eight. */
+static uint32_t span(const struct emu_row *row)
+{
+    return row->shape & EMU_OPREG ? 8 : 1;
+}
+
+static void sort_rows(void)
+{
+    static uint16_t fill[OPCODES];
+    for (size_t f = 0; f < FAMILY_COUNT; f++)
+        for (uint32_t i = 0; i < families[f]->count; i++)
+            for (uint32_t n = 0; n < span(&families[f]->rows[i]); n++)
+                fill[opcode_of(&families[f]->rows[i]) + n]++;
+    for (uint32_t o = 0; o < OPCODES; o++) {
+        start[o + 1] = (uint16_t)(start[o] + fill[o] + 1);
+        fill[o] = start[o];
+    }
+    for (size_t f = 0; f < FAMILY_COUNT; f++)
+        for (uint32_t i = 0; i < families[f]->count; i++) {
+            const struct emu_row *row = &families[f]->rows[i];
+            for (uint32_t n = 0; n < span(row); n++)
+                sorted[fill[opcode_of(row) + n]++] = row;
+        }
+}
+
+void emu_decode_init(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, sort_rows);
+}
+
+const struct emu_row *const *emu_rows(uint32_t map, uint8_t opcode)
+{
+    return &sorted[start[map * 256u + opcode]];
+}

@@ -1,0 +1,174 @@
+/* Model-specific registers. Those that are plain storage stand in a table. */
+#include <errno.h>
+
+#include "control.h"
+
+enum msr_rule { MSR_ANY, MSR_CANONICAL, MSR_32_BITS, MSR_READ_ONLY };
+
+struct msr_field {
+    uint32_t first, count; /* consecutive indices, consecutive fields */
+    uint32_t offset;       /* of the first field in struct emu_cpu */
+    enum msr_rule rule;
+};
+
+#define FIELD(index, count, name, rule)                                                            \
+    {                                                                                              \
+        index, count, offsetof(struct emu_cpu, name), rule                                         \
+    }
+#define MSR_TSC 0x10u
+#define MSR_TSC_ADJUST 0x3bu
+#define MSR_EFER 0xc0000080u
+
+/* Intel SDM vol. 4, table 2-2. */
+static const struct msr_field fields[] = {
+    FIELD(0x1b, 1, msr.apic_base, MSR_ANY),
+    FIELD(0x48, 1, msr.spec_ctrl, MSR_ANY),
+    FIELD(0x8b, 1, msr.bios_signature, MSR_ANY),
+    FIELD(0x174, 1, msr.sysenter_cs, MSR_32_BITS),
+    FIELD(0x175, 2, msr.sysenter_esp, MSR_CANONICAL),
+    FIELD(0x17a, 1, msr.mcg_status, MSR_ANY),
+    FIELD(0x1a0, 1, msr.misc_enable, MSR_ANY),
+    FIELD(0x1d9, 1, msr.debugctl, MSR_ANY),
+    FIELD(0x200, 16, msr.mtrr_variable, MSR_ANY),
+    FIELD(0x250, 1, msr.mtrr_fixed, MSR_ANY),
+    FIELD(0x258, 2, msr.mtrr_fixed[1], MSR_ANY),
+    FIELD(0x268, 8, msr.mtrr_fixed[3], MSR_ANY),
+    FIELD(0x277, 1, msr.pat, MSR_ANY),
+    FIELD(0x2ff, 1, msr.mtrr_def_type, MSR_ANY),
+    FIELD(0x6e0, 1, msr.tsc_deadline, MSR_ANY),
+    FIELD(0xc0000081, 1, msr.star, MSR_ANY),
+    FIELD(0xc0000082, 2, msr.lstar, MSR_CANONICAL),
+    FIELD(0xc0000084, 1, msr.fmask, MSR_ANY),
+    FIELD(0xc0000100, 1, seg[EMU_FS].base, MSR_CANONICAL),
+    FIELD(0xc0000101, 1, seg[EMU_GS].base, MSR_CANONICAL),
+    FIELD(0xc0000102, 1, msr.kernel_gs_base, MSR_CANONICAL),
+    FIELD(0xc0000103, 1, msr.tsc_aux, MSR_32_BITS),
+};
+
+/* Registers that are there and always the same. */
+static const struct {
+    uint32_t index;
+    uint64_t value;
+} constants[] = {
+    {0x17, 0},    /* IA32_PLATFORM_ID */
+    {0xfe, 0x508}, /* IA32_MTRRCAP: eight variable ranges, fixed ranges, write combining */
+    {0x179, 0},   /* IA32_MCG_CAP: no banks */
+};
+
+static uint64_t *field_of(struct emu_cpu *cpu, uint32_t index, enum msr_rule *rule)
+{
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        if (index - fields[i].first >= fields[i].count)
+            continue;
+        *rule = fields[i].rule;
+        return (uint64_t *)(void *)((uint8_t *)cpu + fields[i].offset) +
+               (index - fields[i].first);
+    }
+    return NULL;
+}
+
+static bool read_constant(uint32_t index, uint64_t *value)
+{
+    for (size_t i = 0; i < sizeof(constants) / sizeof(constants[0]); i++)
+        if (constants[i].index == index) {
+            *value = constants[i].value;
+            return true;
+        }
+    return false;
+}
+
+/* Returns 0, or -ENOENT where there is no such register. */
+int emu_cpu_get_msr(struct emu_cpu *cpu, uint32_t index, uint64_t *value)
+{
+    enum msr_rule rule;
+    const uint64_t *field = field_of(cpu, index, &rule);
+    if (field)
+        *value = *field;
+    else if (index == MSR_TSC)
+        *value = emu_tsc(cpu);
+    else if (index == MSR_TSC_ADJUST)
+        *value = cpu->msr.tsc_offset;
+    else if (index == MSR_EFER)
+        *value = cpu->efer;
+    else if (!read_constant(index, value))
+        return -ENOENT;
+    return 0;
+}
+
+static bool acceptable(enum msr_rule rule, uint64_t value)
+{
+    if (rule == MSR_CANONICAL)
+        return (uint64_t)((int64_t)(value << 16) >> 16) == value;
+    return rule != MSR_32_BITS || value >> 32 == 0;
+}
+
+/* Returns 0, -ENOENT where there is no such register, -EINVAL where it cannot hold that. */
+int emu_cpu_set_msr(struct emu_cpu *cpu, uint32_t index, uint64_t value)
+{
+    enum msr_rule rule;
+    uint64_t *field = field_of(cpu, index, &rule), constant;
+    if (field) {
+        if (!acceptable(rule, value))
+            return -EINVAL;
+        *field = value;
+    } else if (index == MSR_TSC) {
+        cpu->msr.tsc_offset += value - emu_tsc(cpu);
+    } else if (index == MSR_TSC_ADJUST) {
+        cpu->msr.tsc_offset = value;
+    } else if (index == MSR_EFER) {
+        return emu_write_efer(cpu, value) ? 0 : -EINVAL;
+    } else if (!read_constant(index, &constant)) {
+        return -ENOENT;
+    }
+    return 0;
+}
+
+/* An MSR that the emulator does not have: the owner's, where it wants them. */
+static uint64_t ask_owner(struct emu_cpu *cpu, const struct emu_insn *insn, int kind,
+                          uint64_t value)
+{
+    if (!cpu->vm->msr_exits)
+        emu_raise_error(cpu, insn, EXC_GP, 0);
+    if (!cpu->replay.answers) {
+        cpu->exit.address = (uint32_t)cpu->gpr[RCX];
+        cpu->exit.value = value;
+        cpu->exit.size = 8;
+        cpu->exit.count = 1;
+        cpu->exit.error = 0;
+    }
+    uint64_t answer = emu_await_answer(cpu, insn, kind);
+    if (cpu->replay.error)
+        emu_raise_error(cpu, insn, EXC_GP, 0);
+    return answer;
+}
+
+static EMU_OP(op_rdmsr)
+{
+    uint64_t value;
+    emu_require_cpl0(cpu, insn);
+    if (emu_cpu_get_msr(cpu, (uint32_t)cpu->gpr[RCX], &value))
+        value = ask_owner(cpu, insn, PYKVM_MSR_READ, 0);
+    cpu->gpr[RAX] = (uint32_t)value;
+    cpu->gpr[RDX] = value >> 32;
+    EMU_LEAVE(emu_next_rip(cpu, insn));
+}
+
+static EMU_OP(op_wrmsr)
+{
+    uint64_t value = cpu->gpr[RDX] << 32 | (uint32_t)cpu->gpr[RAX];
+    uint64_t behind = emu_next_rip(cpu, insn);
+    emu_require_cpl0(cpu, insn);
+    int result = emu_cpu_set_msr(cpu, (uint32_t)cpu->gpr[RCX], value);
+    if (result == -EINVAL)
+        emu_raise_error(cpu, insn, EXC_GP, 0);
+    if (result)
+        ask_owner(cpu, insn, PYKVM_MSR_WRITE, value);
+    EMU_LEAVE(behind);
+}
+
+static const struct emu_forms rdmsr = EMU_FORMS_1(op_rdmsr), wrmsr = EMU_FORMS_1(op_wrmsr);
+static const struct emu_row rows[] = {
+    {EMU_MAP_0F, 0x30, 0, EMU_END, &wrmsr, NULL},
+    {EMU_MAP_0F, 0x32, 0, EMU_END, &rdmsr, NULL},
+};
+EMU_FAMILY(emu_family_msr, rows);

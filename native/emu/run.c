@@ -1,0 +1,286 @@
+/* The run loop: blocks one after the other, and what has to happen between them. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "ops.h"
+
+#define SLICE_INSNS 400000
+#define TICK_NS UINT64_C(50000000)
+#define UNLIMITED UINT64_MAX
+
+/* Must the next instruction run alone? */
+static bool must_step(const struct emu_cpu *cpu)
+{
+    return cpu->alone || cpu->shadow || cpu->single_step || cpu->replay.answers ||
+           (cpu->rflags & (FLAG_TF | FLAG_RF)) || (cpu->dr[7] & DR7_ENABLED);
+}
+
+static void leave_step(struct emu_cpu *cpu)
+{
+    cpu->stepping = false;
+    atomic_fetch_and_explicit(&cpu->attention, ~EMU_ATTEND_STEP, memory_order_relaxed);
+}
+
+/* Execute the instruction at rip by itself. RF holds off breakpoints on it, and is gone
+ * after it (SDM vol. 3B §17.3.1.1). */
+static void step(struct emu_cpu *cpu)
+{
+    bool traced = cpu->rflags & FLAG_TF;
+    if (!(cpu->rflags & FLAG_RF) && !cpu->resuming)
+        emu_check_code_breakpoints(cpu);
+    cpu->stepping = true;
+    cpu->replay.next = 0;
+    emu_attend(cpu, EMU_ATTEND_STEP);
+    emu_block_build_step(cpu);
+    cpu->rflags &= ~FLAG_RF;
+    cpu->left--;
+    const struct emu_insn *insn = cpu->step.insn;
+    while (insn)
+        insn = insn->op(cpu, insn);
+    leave_step(cpu);
+    cpu->alone = cpu->resuming = false;
+    cpu->replay.answers = 0;
+    cpu->stepped = true;
+    if (cpu->shadow)
+        cpu->shadow--;
+    if (traced)
+        cpu->trap |= DR6_BS;
+}
+
+static void run_blocks(struct emu_cpu *cpu)
+{
+    struct emu_block *block = emu_block_find(cpu, cpu->gpr[EMU_RIP]);
+    if (!block || block->count > cpu->left) {
+        step(cpu);
+        return;
+    }
+    const struct emu_insn *insn = emu_block_enter(cpu, block);
+    while (insn)
+        insn = insn->op(cpu, insn);
+}
+
+static void begin_slice(struct emu_cpu *cpu)
+{
+    cpu->slice = cpu->budget < SLICE_INSNS ? (int64_t)cpu->budget : SLICE_INSNS;
+    cpu->budget -= (uint64_t)cpu->slice;
+    cpu->left = cpu->slice;
+}
+
+static void end_slice(struct emu_cpu *cpu)
+{
+    int64_t left = cpu->left; /* below 0 where repetitions counted beyond the slice */
+    cpu->retired += (uint64_t)(cpu->slice - left);
+    cpu->budget = left < 0 && cpu->budget < (uint64_t)-left ? 0 : cpu->budget + (uint64_t)left;
+    cpu->slice = cpu->left = 0;
+}
+
+uint64_t emu_cpu_retired(const struct emu_cpu *cpu)
+{
+    return cpu->retired + (uint64_t)(cpu->slice - cpu->left);
+}
+
+/* A slice is used up: is the time, or the budget? */
+static int slice_over(struct emu_cpu *cpu)
+{
+    end_slice(cpu);
+    if (!cpu->budget)
+        return PYKVM_AGAIN;
+    begin_slice(cpu);
+    uint64_t now = emu_now_ns();
+    if (cpu->deadline_ns && now >= cpu->deadline_ns)
+        return PYKVM_TIMEOUT;
+    return now >= cpu->tick_ns ? PYKVM_AGAIN : EMU_STAY;
+}
+
+static int debug_exit(struct emu_cpu *cpu)
+{
+    cpu->exit.address = EXC_DB;
+    cpu->exit.args[0] = cpu->gpr[EMU_RIP];
+    cpu->exit.args[1] = DR6_FIXED | DR6_BS;
+    cpu->exit.args[2] = cpu->dr[7];
+    cpu->exit.nargs = 3;
+    return PYKVM_DEBUG;
+}
+
+/* Interrupts, where the guest can take one now. Priorities: SDM vol. 3A table 6-2. */
+static void take_interrupt(struct emu_cpu *cpu)
+{
+    if (cpu->nmi_pending && !cpu->nmi_blocked && !cpu->shadow) {
+        cpu->nmi_pending = false;
+        emu_deliver(cpu, &(struct emu_event){.vector = EXC_NMI, .type = EMU_EVENT_NMI});
+    } else if (cpu->interrupt >= 0 && (cpu->rflags & FLAG_IF) && !cpu->shadow) {
+        uint8_t vector = (uint8_t)cpu->interrupt;
+        cpu->interrupt = -1;
+        emu_deliver(cpu, &(struct emu_event){.vector = vector, .type = EMU_EVENT_INTERRUPT});
+    }
+}
+
+/* Traps of the instruction just completed. */
+static void take_trap(struct emu_cpu *cpu)
+{
+    struct emu_event event = {.vector = EXC_DB, .type = EMU_EVENT_FAULT, .dr6 = cpu->trap};
+    cpu->trap = 0;
+    emu_deliver(cpu, &event);
+}
+
+static int attend_flags(struct emu_cpu *cpu)
+{
+    unsigned why = atomic_load_explicit(&cpu->attention, memory_order_acquire);
+    if (!why)
+        return EMU_STAY;
+    atomic_fetch_and_explicit(&cpu->attention, ~why, memory_order_relaxed);
+    if (why & EMU_ATTEND_WRITES)
+        emu_vm_take_notes(cpu->vm);
+    return (why & EMU_ATTEND_STOP) && atomic_exchange(&cpu->stop, false) ? PYKVM_INTERRUPTED
+                                                                         : EMU_STAY;
+}
+
+/* Everything that can happen between two instructions. Returns the kind of the exit that
+ * is due, or EMU_STAY. */
+static int attend(struct emu_cpu *cpu)
+{
+    int kind = cpu->leave;
+    cpu->leave = EMU_STAY;
+    if (kind == EMU_STAY && cpu->replay.writes)
+        kind = emu_bus_flush(cpu);
+    if (kind == EMU_STAY)
+        kind = attend_flags(cpu);
+    if (kind != EMU_STAY)
+        return kind;
+    if (cpu->trap && !cpu->alone)
+        take_trap(cpu);
+    if (cpu->single_step && cpu->stepped) {
+        cpu->stepped = false;
+        return debug_exit(cpu);
+    }
+    if (cpu->completing && !cpu->alone)
+        return PYKVM_AGAIN;
+    if (cpu->left <= 0 && (kind = slice_over(cpu)) != EMU_STAY)
+        return kind;
+    if (!cpu->alone)
+        take_interrupt(cpu);
+    return EMU_STAY;
+}
+
+static int loop(struct emu_cpu *cpu)
+{
+    for (;;) {
+        int kind = attend(cpu);
+        if (kind != EMU_STAY)
+            return kind;
+        cpu->stepped = false;
+        if (must_step(cpu))
+            step(cpu);
+        else
+            run_blocks(cpu);
+    }
+}
+
+static void forget_replay(struct emu_cpu *cpu)
+{
+    struct emu_replay *replay = &cpu->replay;
+    replay->answers = replay->next = replay->writes = replay->written = 0;
+    replay->string_used = replay->string_have = 0;
+}
+
+/* Enter the loop, again after each longjmp out of an instruction. */
+static int run(struct emu_cpu *cpu)
+{
+    switch (setjmp(cpu->env)) {
+    case EMU_JUMP_FAULT:
+        leave_step(cpu);
+        forget_replay(cpu);
+        cpu->alone = cpu->resuming = false;
+        emu_escalate(cpu);
+        break;
+    case EMU_JUMP_RETRY:
+        cpu->alone = true;
+        break;
+    case EMU_JUMP_EXIT:
+        leave_step(cpu);
+        cpu->replay.writes = 0;
+        cpu->alone = cpu->resuming = true;
+        return cpu->exit_kind;
+    default:
+        break;
+    }
+    return loop(cpu);
+}
+
+static int enter(struct emu_cpu *cpu, uint64_t budget)
+{
+    bool nobody = false;
+    if (!atomic_compare_exchange_strong(&cpu->inside, &nobody, true)) {
+        cpu->exit.value = EBUSY;
+        return PYKVM_ERROR;
+    }
+    emu_bus_answer(cpu);
+    cpu->tick_ns = emu_now_ns() + TICK_NS;
+    cpu->budget = budget;
+    begin_slice(cpu);
+    int kind = run(cpu);
+    end_slice(cpu);
+    cpu->counts[kind]++;
+    cpu->exit_kind = kind;
+    atomic_store(&cpu->inside, false);
+    struct pykvm_natives *natives = cpu->vm->natives;
+    return natives && pykvm_natives_pending(natives) ? kind | PYKVM_OUTPUT_PENDING : kind;
+}
+
+/* Run until an exit that the owner has to see, or for `budget` instructions (then
+ * PYKVM_AGAIN); 0: no limit. Returns the kind, as pykvm_vcpu_run does. */
+int emu_cpu_run(struct emu_cpu *cpu, uint64_t budget)
+{
+    return enter(cpu, budget ? budget : UNLIMITED);
+}
+
+/* Finish the instruction of the last exit and run nothing more. */
+int emu_cpu_complete(struct emu_cpu *cpu)
+{
+    cpu->completing = true;
+    int kind = enter(cpu, UNLIMITED);
+    cpu->completing = false;
+    return kind;
+}
+
+/* Bound the runs that follow: CLOCK_MONOTONIC, 0 for no bound. */
+void emu_cpu_begin(struct emu_cpu *cpu, uint64_t deadline_ns)
+{
+    cpu->deadline_ns = deadline_ns;
+}
+
+/* The runs are over: a stop that came too late for them is forgotten. */
+void emu_cpu_end(struct emu_cpu *cpu)
+{
+    cpu->deadline_ns = 0;
+    atomic_store(&cpu->stop, false);
+}
+
+/* Make the run under way, or else the next one, return PYKVM_INTERRUPTED. Any thread. */
+void emu_cpu_stop(struct emu_cpu *cpu)
+{
+    atomic_store(&cpu->stop, true);
+    emu_attend(cpu, EMU_ATTEND_STOP);
+}
+
+/* An external interrupt for the guest, taken once it can be. -EBUSY: one waits already. */
+int emu_cpu_interrupt(struct emu_cpu *cpu, uint8_t vector)
+{
+    if (cpu->interrupt >= 0)
+        return -EBUSY;
+    cpu->interrupt = vector;
+    emu_attend(cpu, EMU_ATTEND_EVENT);
+    return 0;
+}
+
+void emu_cpu_nmi(struct emu_cpu *cpu)
+{
+    cpu->nmi_pending = true;
+    emu_attend(cpu, EMU_ATTEND_EVENT);
+}
+
+/* With PYKVM_DEBUG after each instruction, for the owner's debugger. */
+void emu_cpu_set_single_step(struct emu_cpu *cpu, bool on)
+{
+    cpu->single_step = on;
+}

@@ -1,0 +1,314 @@
+/* A processor's life, and its state as the owner reads and writes it. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ops.h"
+
+#define FLAGS_WRITABLE 0x3f7fd5u
+
+/* A mapping or the code behind one has changed: links and the jump cache are void. The
+ * mode is part of code_gen, so that changing it and back keeps them. */
+void emu_code_changed(struct emu_cpu *cpu)
+{
+    cpu->code_epoch = ++cpu->vm->gen;
+    cpu->code_gen = cpu->code_epoch << 16 | cpu->mode;
+}
+
+/* Base 0, limit 4 GiB, readable and writable (or code that may be read). */
+static bool flat(const struct emu_seg *seg)
+{
+    return seg->base == 0 && seg->limit == UINT32_MAX && !(seg->attr & SEG_UNUSABLE) &&
+           (seg->attr & (SEG_P | SEG_S)) == (SEG_P | SEG_S) && (seg->attr & SEG_WRITABLE) &&
+           !(seg->attr & SEG_DOWN);
+}
+
+static bool all_flat(const struct emu_cpu *cpu)
+{
+    return flat(&cpu->seg[EMU_CS]) && flat(&cpu->seg[EMU_SS]) && flat(&cpu->seg[EMU_DS]) &&
+           flat(&cpu->seg[EMU_ES]) && (cpu->seg[EMU_CS].attr & SEG_CODE) &&
+           !((cpu->seg[EMU_DS].attr | cpu->seg[EMU_ES].attr) & SEG_CODE);
+}
+
+static uint32_t code_mode(const struct emu_cpu *cpu)
+{
+    const struct emu_seg *cs = &cpu->seg[EMU_CS], *ss = &cpu->seg[EMU_SS];
+    if (emu_long_mode(cpu) && (cs->attr & SEG_L))
+        return EMU_MODE_CODE64 | EMU_MODE_STACK64;
+    return (cs->attr & SEG_DB ? EMU_MODE_CODE32 : 0) | (ss->attr & SEG_DB ? EMU_MODE_STACK32 : 0) |
+           (all_flat(cpu) ? EMU_MODE_FLAT : 0);
+}
+
+static uint32_t unit_mode(const struct emu_cpu *cpu)
+{
+    uint64_t ymm = XCR0_SSE | XCR0_AVX;
+    bool avx = (cpu->cr4 & CR4_OSXSAVE) && (cpu->xcr0 & ymm) == ymm;
+    return (cpu->cr0 & CR0_EM ? EMU_MODE_EM : 0) | (cpu->cr0 & CR0_TS ? EMU_MODE_TS : 0) |
+           (cpu->cr0 & CR0_MP ? EMU_MODE_MP : 0) | (cpu->cr4 & CR4_OSFXSR ? EMU_MODE_FXSR : 0) |
+           (avx ? EMU_MODE_YMM : 0);
+}
+
+/* Something that decoding or privileges depend on has changed. */
+void emu_mode_changed(struct emu_cpu *cpu)
+{
+    bool protected = (cpu->cr0 & CR0_PE) && !emu_vm86(cpu);
+    cpu->mode = code_mode(cpu) | unit_mode(cpu) | (cpu->cpl == 3 ? EMU_MODE_USER : 0) |
+                (protected ? EMU_MODE_PROTECTED : 0);
+    cpu->code_gen = cpu->code_epoch << 16 | cpu->mode;
+    emu_tlb_select(cpu);
+}
+
+static void reset_segment(struct emu_cpu *cpu, unsigned index, uint16_t attr)
+{
+    cpu->seg[index] = (struct emu_seg){.limit = 0xffff, .attr = attr};
+}
+
+static void reset_control(struct emu_cpu *cpu)
+{
+    cpu->cr0 = CR0_CD | CR0_NW | CR0_ET;
+    cpu->cr2 = cpu->cr3 = cpu->cr4 = cpu->cr8 = cpu->efer = 0;
+    cpu->xcr0 = XCR0_X87;
+    cpu->dr[6] = DR6_FIXED;
+    cpu->dr[7] = DR7_FIXED;
+    cpu->gdt = cpu->idt = (struct emu_table){.limit = 0xffff};
+    cpu->msr = (struct emu_msrs){
+        .apic_base = 0xfee00900,
+        .pat = UINT64_C(0x0007040600070406),
+        .misc_enable = 1,
+        .mtrr_def_type = 0xc06,
+    };
+}
+
+/* Intel SDM vol. 3A table 9-1. */
+void emu_cpu_reset(struct emu_cpu *cpu)
+{
+    memset(cpu->gpr, 0, sizeof(cpu->gpr));
+    memset(cpu->vec, 0, sizeof(cpu->vec));
+    cpu->gpr[EMU_RIP] = 0xfff0;
+    cpu->gpr[RDX] = 0x600;
+    cpu->rflags = FLAG_FIXED;
+    emu_set_status_flags(cpu, 0);
+    for (unsigned i = 0; i < EMU_LDTR; i++)
+        reset_segment(cpu, i, SEG_P | SEG_S | SEG_WRITABLE | SEG_ACCESSED);
+    cpu->seg[EMU_CS].attr |= SEG_CODE;
+    cpu->seg[EMU_CS].selector = 0xf000;
+    cpu->seg[EMU_CS].base = 0xffff0000;
+    reset_segment(cpu, EMU_LDTR, SEG_P | 2);
+    reset_segment(cpu, EMU_TR, SEG_P | 11);
+    reset_control(cpu);
+    cpu->mxcsr = 0x1f80;
+    cpu->fpu = (struct emu_fpu){.control = 0x37f};
+    cpu->cpl = 0;
+    cpu->interrupt = -1;
+    cpu->leave = cpu->exit_kind = EMU_STAY;
+    emu_tlb_flush(cpu, true);
+    emu_mode_changed(cpu);
+}
+
+static bool create_parts(struct emu_cpu *cpu)
+{
+    bool all = true;
+    for (uint32_t i = 0; i < EMU_TLBS; i++)
+        all &= (cpu->tlbs[i] = emu_tlb_create()) != NULL;
+    cpu->jumps = calloc(EMU_JUMPS, sizeof(*cpu->jumps));
+    return all && cpu->jumps;
+}
+
+struct emu_cpu *emu_cpu_create(struct emu_vm *vm, uint32_t index)
+{
+    struct emu_cpu *cpu = aligned_alloc(64, (sizeof(*cpu) + 63) & ~(size_t)63);
+    if (!cpu)
+        return NULL;
+    memset(cpu, 0, sizeof(*cpu));
+    cpu->vm = vm;
+    cpu->index = index;
+    if (!create_parts(cpu)) {
+        emu_cpu_destroy(cpu);
+        return NULL;
+    }
+    cpu->next = vm->cpus;
+    vm->cpus = cpu;
+    emu_cpu_reset(cpu);
+    return cpu;
+}
+
+void emu_cpu_destroy(struct emu_cpu *cpu)
+{
+    for (struct emu_cpu **at = &cpu->vm->cpus; *at; at = &(*at)->next)
+        if (*at == cpu) {
+            *at = cpu->next;
+            break;
+        }
+    for (uint32_t i = 0; i < EMU_TLBS; i++)
+        free(cpu->tlbs[i]);
+    free(cpu->jumps);
+    free(cpu->cpuid);
+    free(cpu);
+}
+
+struct pykvm_exit *emu_cpu_exit(struct emu_cpu *cpu)
+{
+    return &cpu->exit;
+}
+
+static struct emu_segment segment_out(const struct emu_seg *seg)
+{
+    return (struct emu_segment){
+        .base = seg->base,
+        .limit = seg->limit,
+        .selector = seg->selector,
+        .type = seg->attr & SEG_TYPE,
+        .s = !!(seg->attr & SEG_S),
+        .dpl = (uint8_t)((seg->attr & SEG_DPL) >> SEG_DPL_SHIFT),
+        .present = !!(seg->attr & SEG_P),
+        .avl = !!(seg->attr & SEG_AVL),
+        .l = !!(seg->attr & SEG_L),
+        .db = !!(seg->attr & SEG_DB),
+        .g = !!(seg->attr & SEG_G),
+        .unusable = !!(seg->attr & SEG_UNUSABLE),
+    };
+}
+
+static struct emu_seg segment_in(const struct emu_segment *in)
+{
+    return (struct emu_seg){
+        .base = in->base,
+        .limit = in->limit,
+        .selector = in->selector,
+        .attr = (uint16_t)((in->type & 15u) | (in->s ? SEG_S : 0) |
+                           (uint32_t)(in->dpl & 3) << SEG_DPL_SHIFT | (in->present ? SEG_P : 0) |
+                           (in->avl ? SEG_AVL : 0) | (in->l ? SEG_L : 0) | (in->db ? SEG_DB : 0) |
+                           (in->g ? SEG_G : 0) | (in->unusable ? SEG_UNUSABLE : 0)),
+    };
+}
+
+static void fpu_out(const struct emu_cpu *cpu, struct emu_state *state)
+{
+    const struct emu_fpu *fpu = &cpu->fpu;
+    for (unsigned i = 0; i < 8; i++) {
+        const struct emu_st *st = &fpu->reg[(fpu->top + i) & 7];
+        state->st[i][0] = st->mantissa;
+        state->st[i][1] = st->exponent;
+    }
+    state->fcw = fpu->control;
+    state->fsw = (uint16_t)(fpu->status | fpu->top << 11);
+    state->fop = fpu->opcode;
+    state->ftw = fpu->used;
+    state->fip = fpu->ip;
+    state->fdp = fpu->dp;
+    state->fcs = fpu->cs;
+    state->fds = fpu->ds;
+}
+
+static void fpu_in(struct emu_cpu *cpu, const struct emu_state *state)
+{
+    struct emu_fpu *fpu = &cpu->fpu;
+    fpu->control = state->fcw;
+    fpu->top = (state->fsw >> 11) & 7;
+    fpu->status = (uint16_t)(state->fsw & ~0x3800);
+    fpu->opcode = state->fop;
+    fpu->used = state->ftw;
+    fpu->ip = state->fip;
+    fpu->dp = state->fdp;
+    fpu->cs = state->fcs;
+    fpu->ds = state->fds;
+    for (unsigned i = 0; i < 8; i++)
+        fpu->reg[(fpu->top + i) & 7] =
+            (struct emu_st){state->st[i][0], (uint16_t)state->st[i][1]};
+}
+
+void emu_cpu_get_state(const struct emu_cpu *cpu, struct emu_state *state)
+{
+    memset(state, 0, sizeof(*state));
+    memcpy(state->gpr, cpu->gpr, sizeof(state->gpr));
+    state->rip = cpu->gpr[EMU_RIP];
+    state->rflags = emu_rflags(cpu);
+    for (unsigned i = 0; i < EMU_SEGMENTS; i++)
+        state->segment[i] = segment_out(&cpu->seg[i]);
+    state->gdt = cpu->gdt;
+    state->idt = cpu->idt;
+    state->cr0 = cpu->cr0;
+    state->cr2 = cpu->cr2;
+    state->cr3 = cpu->cr3;
+    state->cr4 = cpu->cr4;
+    state->cr8 = cpu->cr8;
+    state->efer = cpu->efer;
+    state->apic_base = cpu->msr.apic_base;
+    state->xcr0 = cpu->xcr0;
+    memcpy(state->dr, cpu->dr, sizeof(state->dr));
+    memcpy(state->vec, cpu->vec, sizeof(state->vec));
+    state->mxcsr = cpu->mxcsr;
+    fpu_out(cpu, state);
+    state->halted = cpu->halted;
+    state->nmi_pending = cpu->nmi_pending;
+    state->nmi_blocked = cpu->nmi_blocked;
+    state->shadow = cpu->shadow;
+    state->event_pending = cpu->event.pending;
+    state->event_vector = cpu->event.vector;
+    state->event_type = cpu->event.type;
+    state->event_has_error = cpu->event.has_error;
+    state->event_error = cpu->event.error;
+}
+
+static void control_in(struct emu_cpu *cpu, const struct emu_state *state)
+{
+    cpu->gdt = state->gdt;
+    cpu->idt = state->idt;
+    cpu->cr0 = state->cr0 | CR0_ET;
+    cpu->cr2 = state->cr2;
+    cpu->cr3 = state->cr3;
+    cpu->cr4 = state->cr4;
+    cpu->cr8 = state->cr8;
+    cpu->efer = state->efer;
+    cpu->xcr0 = state->xcr0 | XCR0_X87;
+    cpu->msr.apic_base = state->apic_base;
+    memcpy(cpu->dr, state->dr, sizeof(cpu->dr));
+    cpu->dr[6] = (uint32_t)cpu->dr[6] | DR6_FIXED;
+    cpu->dr[7] = (uint32_t)cpu->dr[7] | DR7_FIXED;
+}
+
+static void events_in(struct emu_cpu *cpu, const struct emu_state *state)
+{
+    cpu->halted = state->halted;
+    cpu->nmi_pending = state->nmi_pending;
+    cpu->nmi_blocked = state->nmi_blocked;
+    cpu->shadow = state->shadow;
+    cpu->event = (struct emu_event){
+        .pending = state->event_pending,
+        .has_error = state->event_has_error,
+        .vector = state->event_vector,
+        .type = state->event_type,
+        .error = state->event_error,
+        .cr2 = state->cr2,
+    };
+}
+
+/* Returns 0, or -EINVAL where long mode's switches contradict each other. An exit that
+ * waits for its answer is dropped: the new state is where execution goes on. */
+int emu_cpu_set_state(struct emu_cpu *cpu, const struct emu_state *state)
+{
+    if ((state->efer & EFER_LMA) && !((state->cr0 & CR0_PG) && (state->cr4 & CR4_PAE)))
+        return -EINVAL;
+    memcpy(cpu->gpr, state->gpr, sizeof(state->gpr));
+    cpu->gpr[EMU_RIP] = state->rip;
+    cpu->rflags = ((uint32_t)state->rflags & FLAGS_WRITABLE & ~FLAGS_STATUS) | FLAG_FIXED;
+    emu_set_status_flags(cpu, (uint32_t)state->rflags);
+    for (unsigned i = 0; i < EMU_SEGMENTS; i++)
+        cpu->seg[i] = segment_in(&state->segment[i]);
+    control_in(cpu, state);
+    memcpy(cpu->vec, state->vec, sizeof(state->vec));
+    cpu->mxcsr = state->mxcsr;
+    fpu_in(cpu, state);
+    events_in(cpu, state);
+    cpu->cpl = !(cpu->cr0 & CR0_PE) ? 0
+               : emu_vm86(cpu)      ? 3
+                                    : (cpu->seg[EMU_SS].attr & SEG_DPL) >> SEG_DPL_SHIFT;
+    cpu->alone = cpu->resuming = false;
+    cpu->exit_kind = EMU_STAY;
+    memset(&cpu->replay, 0, offsetof(struct emu_replay, string));
+    if ((cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !emu_long_mode(cpu))
+        emu_pdptes_load(cpu, cpu->cr3);
+    emu_tlb_flush(cpu, true);
+    emu_mode_changed(cpu);
+    return 0;
+}

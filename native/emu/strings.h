@@ -1,0 +1,70 @@
+/* What all string instructions share: pointers, counter, repetition. */
+#ifndef PYKVM_EMU_STRINGS_H
+#define PYKVM_EMU_STRINGS_H
+
+#include "ops.h"
+
+/* Repetitions between two looks at what else is to do. */
+#define EMU_REPEAT_MAX 1024
+
+static inline bool emu_repeats(const struct emu_insn *insn)
+{
+    return insn->prefix & (EMU_PREFIX_REP | EMU_PREFIX_REPNE);
+}
+
+static inline enum emu_size emu_asize_register(const struct emu_insn *insn)
+{
+    return (enum emu_size)(emu_asize(insn) + 1);
+}
+
+static inline uint64_t emu_counter(const struct emu_cpu *cpu, const struct emu_insn *insn)
+{
+    return emu_cut_address(cpu->gpr[RCX], emu_asize(insn));
+}
+
+static inline void emu_advance(struct emu_cpu *cpu, const struct emu_insn *insn, unsigned reg,
+                               uint64_t distance_bytes)
+{
+    uint64_t signed_distance = cpu->rflags & FLAG_DF ? 0 - distance_bytes : distance_bytes;
+    emu_set(cpu, reg, emu_asize_register(insn), cpu->gpr[reg] + signed_distance);
+}
+
+static inline void emu_count_down(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t count)
+{
+    emu_set(cpu, RCX, emu_asize_register(insn), cpu->gpr[RCX] - count);
+}
+
+/* DS:rSI, or another segment by prefix; and ES:rDI, always. */
+static inline uint64_t emu_source(struct emu_cpu *cpu, const struct emu_insn *insn,
+                                  uint32_t size_bytes)
+{
+    uint64_t offset = emu_cut_address(cpu->gpr[RSI], emu_asize(insn));
+    unsigned segment = insn->ea ? insn->ea & EMU_EA_SEG : EMU_EA_NOSEG;
+    return emu_linear(cpu, insn, segment == EMU_EA_NOSEG ? EMU_DS : segment, offset, size_bytes,
+                      false);
+}
+
+static inline uint64_t emu_target(struct emu_cpu *cpu, const struct emu_insn *insn,
+                                  uint32_t size_bytes, bool write)
+{
+    uint64_t offset = emu_cut_address(cpu->gpr[RDI], emu_asize(insn));
+    return emu_linear(cpu, insn, EMU_ES, offset, size_bytes, write);
+}
+
+/* Addresses run upward and segments need no checks: whole stretches can be done at once. */
+static inline bool emu_bulk(const struct emu_cpu *cpu, const struct emu_insn *insn)
+{
+    return !(cpu->rflags & FLAG_DF) && !cpu->stepping && !(insn->ea & EMU_EA_CHECK) &&
+           (cpu->mode & (EMU_MODE_CODE64 | EMU_MODE_FLAT));
+}
+
+/* Stop in the middle of a repetition: the instruction goes on when the run loop has seen
+ * to everything else. What it has done so far counts as a few instructions. */
+static inline const struct emu_insn *emu_pause(struct emu_cpu *cpu, const struct emu_insn *insn)
+{
+    emu_unwind(cpu, insn);
+    cpu->left--;
+    return NULL;
+}
+
+#endif
