@@ -118,7 +118,8 @@ static uint32_t first_part(uint64_t linear, uint32_t size_bytes)
     return size_bytes < left ? size_bytes : left;
 }
 
-static void read_linear(struct emu_cpu *cpu, const struct emu_insn *insn, enum emu_tlb_index index, uint64_t linear, uint64_t mask, uint8_t *to, uint32_t size_bytes)
+static void read_linear(struct emu_cpu *cpu, const struct emu_insn *insn, enum emu_tlb_index index,
+                        uint64_t linear, uint64_t mask, uint8_t *to, uint32_t size_bytes)
 {
     linear &= mask;
     uint32_t first = first_part(linear, size_bytes);
@@ -130,7 +131,8 @@ static void read_linear(struct emu_cpu *cpu, const struct emu_insn *insn, enum e
         read_piece(cpu, insn, gpa2, to + first, size_bytes - first);
 }
 
-static void write_linear(struct emu_cpu *cpu, const struct emu_insn *insn, enum emu_tlb_index index, uint64_t linear, uint64_t mask, const uint8_t *from, uint32_t size_bytes)
+static void write_linear(struct emu_cpu *cpu, const struct emu_insn *insn, enum emu_tlb_index index,
+                         uint64_t linear, uint64_t mask, const uint8_t *from, uint32_t size_bytes)
 {
     linear &= mask;
     uint32_t first = first_part(linear, size_bytes);
@@ -169,7 +171,8 @@ void emu_write_bytes(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t 
 {
     check_address(cpu, insn, linear, size_bytes);
     watch(cpu, insn, linear, size_bytes, true);
-    write_linear(cpu, insn, current_tlb(cpu), linear, address_mask(emu_code64(cpu)), from, size_bytes);
+    write_linear(cpu, insn, current_tlb(cpu), linear, address_mask(emu_code64(cpu)), from,
+                 size_bytes);
 }
 
 /* A store to this piece needs the instruction to run alone: device, code. */

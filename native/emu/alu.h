@@ -11,9 +11,9 @@
 #define ALU_HANDLERS(mn, fn, s, quiet)                                                             \
     static EMU_OP(op_##mn##_e##s##_g##s##_r)                                                       \
     {                                                                                              \
-        emu_set_##s(cpu, insn->rm,                                                                 \
-                    fn##_##s(cpu, emu_get_##s(cpu, insn->src), emu_get_##s(cpu, insn->reg),        \
-                             quiet));                                                              \
+        emu_set_##s(                                                                               \
+            cpu, insn->rm,                                                                         \
+            fn##_##s(cpu, emu_get_##s(cpu, insn->src), emu_get_##s(cpu, insn->reg), quiet));       \
         EMU_NEXT;                                                                                  \
     }                                                                                              \
     static EMU_OP(op_##mn##_e##s##_i##s##_r)                                                       \
@@ -26,9 +26,9 @@
                   value = fn##_##s(cpu, value, emu_get_##s(cpu, insn->reg), quiet))                \
     EMU_MODIFY_OP(op_##mn##_e##s##_i##s##_m, s,                                                    \
                   value = fn##_##s(cpu, value, (EMU_TYPE_##s)insn->imm, quiet))                    \
-    EMU_LOAD_OP(op_##mn##_g##s##_e##s##_m, s,                                                      \
-                emu_set_##s(cpu, insn->reg,                                                        \
-                            fn##_##s(cpu, emu_get_##s(cpu, insn->reg), value, quiet)))
+    EMU_LOAD_OP(                                                                                   \
+        op_##mn##_g##s##_e##s##_m, s,                                                              \
+        emu_set_##s(cpu, insn->reg, fn##_##s(cpu, emu_get_##s(cpu, insn->reg), value, quiet)))
 
 /* The same where only flags come of it: CMP, TEST. */
 #define ALU_COMPARE_HANDLERS(mn, fn, s)                                                            \
@@ -75,22 +75,27 @@
 
 /* Rows of operation number `n`: opcodes 8n .. 8n + 5 and group 1. */
 #define ALU_ROWS(n, attr, lock, fold, reg_fold, mn, quiet_e_g, quiet_g_e, quiet_e_i)               \
-    {EMU_MAP_1, 8 * (n) + 0, 0, EMU_MODRM | EMU_BYTE_E | EMU_BYTE_G | (attr) | (lock), &mn##_e_g,  \
-     quiet_e_g},                                                                                   \
+    {EMU_MAP_1, 8 * (n) + 0, 0, EMU_MODRM | EMU_BYTE_E | EMU_BYTE_G | (attr) | (lock),             \
+     &mn##_e_g, quiet_e_g},                                                                        \
         {EMU_MAP_1, 8 * (n) + 1, 0, EMU_MODRM | EMU_SIZE_V | (attr) | (lock) | (reg_fold),         \
          &mn##_e_g, quiet_e_g},                                                                    \
-        {EMU_MAP_1, 8 * (n) + 2, 0,                                                                \
-         EMU_MODRM | EMU_BYTE_E | EMU_BYTE_G | EMU_SWAP | (attr), &mn##_g_e, quiet_g_e},           \
+        {EMU_MAP_1, 8 * (n) + 2, 0, EMU_MODRM | EMU_BYTE_E | EMU_BYTE_G | EMU_SWAP | (attr),       \
+         &mn##_g_e, quiet_g_e},                                                                    \
         {EMU_MAP_1, 8 * (n) + 3, 0, EMU_MODRM | EMU_SIZE_V | EMU_SWAP | (attr) | (reg_fold),       \
          &mn##_g_e, quiet_g_e},                                                                    \
         {EMU_MAP_1, 8 * (n) + 4, 0, EMU_IMM_8 | (attr), &mn##_e_i, quiet_e_i},                     \
         {EMU_MAP_1, 8 * (n) + 5, 0, EMU_IMM_Z | EMU_SIZE_V | (attr), &mn##_e_i, quiet_e_i},        \
-        {EMU_MAP_1, 0x80, EMU_REG(n), EMU_MODRM | EMU_BYTE_E | EMU_IMM_8 | (attr) | (lock),        \
+        {EMU_MAP_1, 0x80,     EMU_REG(n), EMU_MODRM | EMU_BYTE_E | EMU_IMM_8 | (attr) | (lock),    \
          &mn##_e_i, quiet_e_i},                                                                    \
-        {EMU_MAP_1, 0x81, EMU_REG(n),                                                              \
-         EMU_MODRM | EMU_SIZE_V | EMU_IMM_Z | (attr) | (lock) | (fold), &mn##_e_i, quiet_e_i},     \
-        {EMU_MAP_1, 0x82, EMU_REG(n) | EMU_NO64,                                                   \
-         EMU_MODRM | EMU_BYTE_E | EMU_IMM_8 | (attr) | (lock), &mn##_e_i, quiet_e_i},              \
+        {EMU_MAP_1,  0x81,                                                                         \
+         EMU_REG(n), EMU_MODRM | EMU_SIZE_V | EMU_IMM_Z | (attr) | (lock) | (fold),                \
+         &mn##_e_i,  quiet_e_i},                                                                   \
+        {EMU_MAP_1,                                                                                \
+         0x82,                                                                                     \
+         EMU_REG(n) | EMU_NO64,                                                                    \
+         EMU_MODRM | EMU_BYTE_E | EMU_IMM_8 | (attr) | (lock),                                     \
+         &mn##_e_i,                                                                                \
+         quiet_e_i},                                                                               \
     {                                                                                              \
         EMU_MAP_1, 0x83, EMU_REG(n),                                                               \
             EMU_MODRM | EMU_SIZE_V | EMU_IMM_8 | (attr) | (lock) | (fold), &mn##_e_i, quiet_e_i    \

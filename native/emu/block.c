@@ -114,8 +114,8 @@ static void number(struct emu_decoded *decoded, uint32_t count)
 }
 
 /* Lay a block out: instructions, its end where no branch is, links. */
-static void fill_block(struct emu_block *block, const struct emu_decoded *decoded,
-                       uint32_t slots, uint32_t mode)
+static void fill_block(struct emu_block *block, const struct emu_decoded *decoded, uint32_t slots,
+                       uint32_t mode)
 {
     struct emu_insn *insn = block->insn;
     for (uint32_t i = 0; i < slots; i++)
@@ -141,8 +141,8 @@ static struct emu_block *build(struct emu_cpu *cpu, const struct source *source)
     }
     number(decoded, count);
     uint32_t slots = emu_fold(decoded, count);
-    struct emu_block *block = emu_cache_take(
-        &cpu->vm->cache, sizeof(*block) + (slots + 3) * sizeof(struct emu_insn));
+    struct emu_block *block =
+        emu_cache_take(&cpu->vm->cache, sizeof(*block) + (slots + 3) * sizeof(struct emu_insn));
     if (!block)
         return NULL;
     *block = (struct emu_block){

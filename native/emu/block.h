@@ -40,7 +40,7 @@ struct emu_jump_entry {
 /* A physical page that blocks were decoded from. */
 struct emu_code_page {
     uint64_t gpa;
-    uint64_t chunks; /* bit n: some block has bytes in [64 n, 64 n + 64) */
+    uint64_t chunks;            /* bit n: some block has bytes in [64 n, 64 n + 64) */
     struct emu_block *blocks;   /* that begin here */
     struct emu_block *crossing; /* whose one instruction ends here */
     struct emu_code_page *next;

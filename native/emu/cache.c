@@ -109,8 +109,8 @@ static uint64_t chunk_bits(uint64_t offset, uint64_t size_bytes)
 bool emu_cache_insert(struct emu_vm *vm, struct emu_block *block)
 {
     uint64_t offset = block->gpa % EMU_PAGE_BYTES;
-    uint64_t here = EMU_PAGE_BYTES - offset < block->size_bytes ? EMU_PAGE_BYTES - offset
-                                                                : block->size_bytes;
+    uint64_t here =
+        EMU_PAGE_BYTES - offset < block->size_bytes ? EMU_PAGE_BYTES - offset : block->size_bytes;
     struct emu_code_page *page = page_get(vm, block->gpa);
     if (!page)
         return false;

@@ -15,7 +15,7 @@ uint64_t emu_now_ns(void)
 
 uint64_t emu_tsc(struct emu_cpu *cpu)
 {
-    uint64_t ticks = cpu->vm->instruction_clock ? emu_cpu_retired(cpu)
-                                                : TSC_TICKS_PER_NS * emu_now_ns();
+    uint64_t ticks =
+        cpu->vm->instruction_clock ? emu_cpu_retired(cpu) : TSC_TICKS_PER_NS * emu_now_ns();
     return ticks + cpu->msr.tsc_offset;
 }

@@ -36,8 +36,7 @@ static void check_paging(struct emu_cpu *cpu, const struct emu_insn *insn, uint6
 void emu_write_cr0(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t value)
 {
     uint64_t cr0 = (value & CR0_ALL) | CR0_ET, changed = cr0 ^ cpu->cr0;
-    if (value >> 32 || ((cr0 & CR0_PG) && !(cr0 & CR0_PE)) ||
-        ((cr0 & CR0_NW) && !(cr0 & CR0_CD)))
+    if (value >> 32 || ((cr0 & CR0_PG) && !(cr0 & CR0_PE)) || ((cr0 & CR0_NW) && !(cr0 & CR0_CD)))
         refuse(cpu, insn);
     check_paging(cpu, insn, cr0);
     if (pae_paging(cpu, cr0, cpu->cr4) && (changed & (CR0_PG | CR0_CD | CR0_NW)) &&

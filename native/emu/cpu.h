@@ -177,10 +177,10 @@ struct emu_fpu {
 };
 
 /* Why the run loop must look before it enters another block. */
-#define EMU_ATTEND_STOP 0x1u    /* emu_cpu_stop */
-#define EMU_ATTEND_EVENT 0x2u   /* an interrupt or NMI may be due */
-#define EMU_ATTEND_STEP 0x4u    /* one instruction at a time: see run.c */
-#define EMU_ATTEND_WRITES 0x8u  /* emu_vm_note_write has left addresses */
+#define EMU_ATTEND_STOP 0x1u   /* emu_cpu_stop */
+#define EMU_ATTEND_EVENT 0x2u  /* an interrupt or NMI may be due */
+#define EMU_ATTEND_STEP 0x4u   /* one instruction at a time: see run.c */
+#define EMU_ATTEND_WRITES 0x8u /* emu_vm_note_write has left addresses */
 
 enum emu_event_type { EMU_EVENT_INTERRUPT, EMU_EVENT_NMI, EMU_EVENT_FAULT, EMU_EVENT_SOFTWARE };
 
@@ -205,7 +205,7 @@ struct emu_event {
 struct emu_replay {
     uint32_t answers, next; /* recorded, and used by this attempt */
     uint64_t answer[EMU_ANSWERS];
-    bool error; /* the owner refused the MSR */
+    bool error;               /* the owner refused the MSR */
     uint32_t writes, written; /* waiting, and already handed out */
     struct emu_pending_write {
         uint64_t address, value;
@@ -256,7 +256,7 @@ struct emu_cpu {
 
     uint64_t cr0, cr2, cr3, cr4, cr8, efer, xcr0;
     uint64_t dr[8];
-    uint64_t trap; /* bits of DR6: #DB is due before the next instruction */
+    uint64_t trap;     /* bits of DR6: #DB is due before the next instruction */
     uint64_t pdpte[4]; /* PAE paging's four, as loaded with CR3 */
     struct emu_table gdt, idt;
     struct emu_msrs msr;
@@ -267,11 +267,11 @@ struct emu_cpu {
 
     struct emu_event fault; /* raised, not yet looked at */
     struct emu_event event; /* under way to the guest's handler */
-    int16_t interrupt; /* vector the owner injected, or -1 */
+    int16_t interrupt;      /* vector the owner injected, or -1 */
     struct emu_replay replay;
     struct pykvm_exit exit;
-    int leave;        /* exit that is due, the instruction being complete; or EMU_STAY */
-    int exit_kind;    /* the last exit's: says whether an answer is on its way */
+    int leave;     /* exit that is due, the instruction being complete; or EMU_STAY */
+    int exit_kind; /* the last exit's: says whether an answer is on its way */
     uint64_t deadline_ns, tick_ns;
     int64_t slice;    /* what `left` began with */
     uint64_t budget;  /* instructions that may follow this slice */
@@ -308,7 +308,7 @@ struct emu_vm {
     struct emu_region region[EMU_REGIONS_MAX];
     const struct emu_region *last_region;
     uint64_t random;
-    uint64_t gen; /* of the last code epoch handed out */
+    uint64_t gen;           /* of the last code epoch handed out */
     bool instruction_clock; /* time is the count of instructions, not the host's */
     bool msr_exits;         /* unknown MSRs are the owner's, not #GP */
     atomic_flag notes_lock;
@@ -383,8 +383,8 @@ void emu_unwind(struct emu_cpu *cpu, const struct emu_insn *insn);
 /* io.c: ports, and memory that is none. */
 uint64_t emu_bus_read(struct emu_cpu *cpu, const struct emu_insn *insn, bool is_port,
                       uint64_t address, uint32_t size_bytes);
-void emu_bus_write(struct emu_cpu *cpu, const struct emu_insn *insn, bool is_port,
-                   uint64_t address, uint32_t size_bytes, uint64_t value);
+void emu_bus_write(struct emu_cpu *cpu, const struct emu_insn *insn, bool is_port, uint64_t address,
+                   uint32_t size_bytes, uint64_t value);
 int emu_bus_flush(struct emu_cpu *cpu);
 void emu_bus_answer(struct emu_cpu *cpu);
 uint64_t emu_await_answer(struct emu_cpu *cpu, const struct emu_insn *insn, int kind);

@@ -9,21 +9,25 @@
 
 /* Leaf 1. Family 6, model 3C, stepping 1. */
 #define SIGNATURE 0x000306c1u
-#define LEAF1_ECX (BIT(13) /* CMPXCHG16B */ | BIT(17) /* PCID */ | BIT(22) /* MOVBE */ |           \
-                   BIT(23) /* POPCNT */ | BIT(30) /* RDRAND */ | BIT(31) /* hypervisor */)
-#define LEAF1_EDX (BIT(2) /* DE */ | BIT(3) /* PSE */ | BIT(4) /* TSC */ | BIT(5) /* MSR */ |      \
-                   BIT(6) /* PAE */ | BIT(8) /* CX8 */ | BIT(11) /* SEP */ | BIT(12) /* MTRR */ |  \
-                   BIT(13) /* PGE */ | BIT(15) /* CMOV */ | BIT(16) /* PAT */ |                    \
-                   BIT(17) /* PSE36 */ | BIT(19) /* CLFSH */)
+#define LEAF1_ECX                                                                                  \
+    (BIT(13) /* CMPXCHG16B */ | BIT(17) /* PCID */ | BIT(22) /* MOVBE */ | BIT(23) /* POPCNT */ |  \
+     BIT(30) /* RDRAND */ | BIT(31) /* hypervisor */)
+#define LEAF1_EDX                                                                                  \
+    (BIT(2) /* DE */ | BIT(3) /* PSE */ | BIT(4) /* TSC */ | BIT(5) /* MSR */ | BIT(6) /* PAE */ | \
+     BIT(8) /* CX8 */ | BIT(11) /* SEP */ | BIT(12) /* MTRR */ | BIT(13) /* PGE */ |               \
+     BIT(15) /* CMOV */ | BIT(16) /* PAT */ | BIT(17) /* PSE36 */ | BIT(19) /* CLFSH */)
 /* Leaf 7. */
-#define LEAF7_EBX (BIT(0) /* FSGSBASE */ | BIT(1) /* TSC_ADJUST */ | BIT(7) /* SMEP */ |           \
-                   BIT(9) /* ERMS */ | BIT(10) /* INVPCID */ | BIT(18) /* RDSEED */ |              \
-                   BIT(20) /* SMAP */ | BIT(23) /* CLFLUSHOPT */ | BIT(24) /* CLWB */)
+#define LEAF7_EBX                                                                                  \
+    (BIT(0) /* FSGSBASE */ | BIT(1) /* TSC_ADJUST */ | BIT(7) /* SMEP */ | BIT(9) /* ERMS */ |     \
+     BIT(10) /* INVPCID */ | BIT(18) /* RDSEED */ | BIT(20) /* SMAP */ |                           \
+     BIT(23) /* CLFLUSHOPT */ | BIT(24) /* CLWB */)
 #define LEAF7_ECX (BIT(2) /* UMIP */ | BIT(22) /* RDPID */)
 /* Leaf 80000001. */
-#define EXTENDED_ECX (BIT(0) /* LAHF in 64-bit mode */ | BIT(5) /* LZCNT */ | BIT(8) /* PREFETCHW */)
-#define EXTENDED_EDX (BIT(11) /* SYSCALL */ | BIT(20) /* NX */ | BIT(26) /* 1 GiB pages */ |       \
-                      BIT(27) /* RDTSCP */ | BIT(29) /* long mode */)
+#define EXTENDED_ECX                                                                               \
+    (BIT(0) /* LAHF in 64-bit mode */ | BIT(5) /* LZCNT */ | BIT(8) /* PREFETCHW */)
+#define EXTENDED_EDX                                                                               \
+    (BIT(11) /* SYSCALL */ | BIT(20) /* NX */ | BIT(26) /* 1 GiB pages */ | BIT(27) /* RDTSCP */ | \
+     BIT(29) /* long mode */)
 
 static const struct emu_cpuid supported[] = {
     {0, EMU_CPUID_ANY, 0xd, 0x756e6547, 0x6c65746e, 0x49656e69}, /* GenuineIntel */

@@ -195,7 +195,8 @@ static bool row_matches(const struct emu_row *row, uint32_t mode, const struct p
     if ((match & (prefixes->rex & REX_W ? EMU_W0 : EMU_W1)) ||
         (match & (prefixes->vex_l ? EMU_L0 : EMU_L1)) || ((match & EMU_VVVV0) && prefixes->vvvv))
         return false;
-    return prefix_matches(match, prefixes) && (!(row->shape & EMU_MODRM) || modrm_matches(match, modrm));
+    return prefix_matches(match, prefixes) &&
+           (!(row->shape & EMU_MODRM) || modrm_matches(match, modrm));
 }
 
 static unsigned address_size(uint32_t mode, const struct prefixes *prefixes)
@@ -282,8 +283,8 @@ static unsigned take_ea(struct cursor *cursor, uint32_t mode, uint8_t modrm, uin
     return insn->base == RSP || insn->base == RBP ? EMU_SS : EMU_DS;
 }
 
-static void take_immediate(struct cursor *cursor, uint32_t kind, enum emu_size size,
-                           unsigned asize, struct emu_insn *insn)
+static void take_immediate(struct cursor *cursor, uint32_t kind, enum emu_size size, unsigned asize,
+                           struct emu_insn *insn)
 {
     uint32_t z_bytes = size == EMU_16 ? 2 : 4;
     switch (kind) {

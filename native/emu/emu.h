@@ -52,15 +52,15 @@ struct emu_state {
     uint64_t vec[16][4]; /* ymm0 .. ymm15, least significant first */
     uint32_t mxcsr;
     uint16_t fcw, fsw, fop;
-    uint8_t ftw;         /* abridged: bit n set where physical register n is in use */
-    uint64_t st[8][2];   /* st(0) .. st(7): mantissa; sign and exponent */
+    uint8_t ftw;       /* abridged: bit n set where physical register n is in use */
+    uint64_t st[8][2]; /* st(0) .. st(7): mantissa; sign and exponent */
     uint64_t fip, fdp;
     uint16_t fcs, fds;
 
     uint8_t halted;
     uint8_t nmi_pending, nmi_blocked;
-    uint8_t shadow;         /* interrupts wait for one instruction: STI, MOV SS */
-    uint8_t event_pending;  /* an exception or interrupt is under way to the guest */
+    uint8_t shadow;        /* interrupts wait for one instruction: STI, MOV SS */
+    uint8_t event_pending; /* an exception or interrupt is under way to the guest */
     uint8_t event_vector, event_type, event_has_error;
     uint32_t event_error;
 };
@@ -85,8 +85,8 @@ void emu_cpu_destroy(struct emu_cpu *cpu);
 struct pykvm_exit *emu_cpu_exit(struct emu_cpu *cpu);
 void emu_cpu_begin(struct emu_cpu *cpu, uint64_t deadline_ns);
 void emu_cpu_end(struct emu_cpu *cpu);
-int emu_cpu_run(struct emu_cpu *cpu, uint64_t budget);
-int emu_cpu_complete(struct emu_cpu *cpu);
+int64_t emu_cpu_run(struct emu_cpu *cpu, uint64_t budget);
+int64_t emu_cpu_complete(struct emu_cpu *cpu);
 void emu_cpu_stop(struct emu_cpu *cpu);
 uint64_t emu_cpu_retired(const struct emu_cpu *cpu);
 

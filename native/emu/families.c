@@ -22,7 +22,7 @@
     X(emu_family_string)                                                                           \
     X(emu_family_port)                                                                             \
     X(emu_family_segment)                                                                          \
-    X(emu_family_control)                                                                         \
+    X(emu_family_control)                                                                          \
     X(emu_family_msr)                                                                              \
     X(emu_family_system)
 

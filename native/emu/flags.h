@@ -101,9 +101,8 @@ static inline bool emu_condition(const struct emu_cpu *cpu, unsigned cc)
 
 static inline uint32_t emu_status_flags(const struct emu_cpu *cpu)
 {
-    return (emu_cf(cpu) ? FLAG_CF : 0) | (emu_pf(cpu) ? FLAG_PF : 0) |
-           (emu_af(cpu) ? FLAG_AF : 0) | (emu_zf(cpu) ? FLAG_ZF : 0) |
-           (emu_sf(cpu) ? FLAG_SF : 0) | (emu_of(cpu) ? FLAG_OF : 0);
+    return (emu_cf(cpu) ? FLAG_CF : 0) | (emu_pf(cpu) ? FLAG_PF : 0) | (emu_af(cpu) ? FLAG_AF : 0) |
+           (emu_zf(cpu) ? FLAG_ZF : 0) | (emu_sf(cpu) ? FLAG_SF : 0) | (emu_of(cpu) ? FLAG_OF : 0);
 }
 
 static inline uint32_t emu_rflags(const struct emu_cpu *cpu)
@@ -115,8 +114,7 @@ static inline void emu_set_status_flags(struct emu_cpu *cpu, uint32_t flags)
 {
     cpu->flags.zero = flags & FLAG_ZF ? 0 : 1;
     cpu->flags.sign = (flags & FLAG_SF ? UINT64_C(1) << 63 : 0) | (flags & FLAG_PF ? 0 : 1);
-    cpu->flags.carry =
-        emu_carry_of(flags & FLAG_CF, flags & FLAG_OF) | (flags & FLAG_AF ? 8 : 0);
+    cpu->flags.carry = emu_carry_of(flags & FLAG_CF, flags & FLAG_OF) | (flags & FLAG_AF ? 8 : 0);
 }
 
 static inline void emu_set_cf(struct emu_cpu *cpu, bool cf)

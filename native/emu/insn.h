@@ -13,8 +13,8 @@ struct emu_insn;
 typedef const struct emu_insn *emu_op(struct emu_cpu *cpu, const struct emu_insn *insn);
 
 /* Register numbers beyond the sixteen, for address arithmetic without branches. */
-#define EMU_ZERO 16 /* always 0: no base, no index */
-#define EMU_RIP 17  /* the first byte of the running block */
+#define EMU_ZERO 16     /* always 0: no base, no index */
+#define EMU_RIP 17      /* the first byte of the running block */
 #define EMU_NEXT_RIP 18 /* the byte behind the instruction, where that runs alone */
 #define EMU_GPRS 19
 
@@ -36,11 +36,11 @@ struct emu_insn {
 };
 
 /* How the memory operand's address is made, where it is not plain. */
-#define EMU_EA_SEG 0x07u    /* segment; EMU_EA_NOSEG in 64-bit mode but for FS and GS */
+#define EMU_EA_SEG 0x07u /* segment; EMU_EA_NOSEG in 64-bit mode but for FS and GS */
 #define EMU_EA_NOSEG 7u
-#define EMU_EA_SIZE 0x18u   /* address size: 0 16 bits, 1 32 bits, 2 64 bits */
+#define EMU_EA_SIZE 0x18u /* address size: 0 16 bits, 1 32 bits, 2 64 bits */
 #define EMU_EA_SIZE_SHIFT 3
-#define EMU_EA_CHECK 0x20u  /* the segment's type and limit need checking */
+#define EMU_EA_CHECK 0x20u /* the segment's type and limit need checking */
 #define EMU_EA_COMPLEX 0x80u
 
 #define EMU_PREFIX_REP 0x01u
@@ -84,12 +84,12 @@ enum emu_map {
 
 /* emu_row.match: what else must hold for the row to apply. Rows of one opcode are tried
  * in the order in which they stand. */
-#define EMU_REG(n) (0x8u | (n))               /* ModRM.reg */
-#define EMU_RM(n) ((0x8u | (n)) << 4)         /* ModRM.rm */
-#define EMU_MOD_R (1u << 8)                   /* register form only */
-#define EMU_MOD_M (1u << 9)                   /* memory form only */
-#define EMU_NP (1u << 10)                     /* no 66, F3, F2 */
-#define EMU_P66 (1u << 11)                    /* 66, not F3 or F2 */
+#define EMU_REG(n) (0x8u | (n))       /* ModRM.reg */
+#define EMU_RM(n) ((0x8u | (n)) << 4) /* ModRM.rm */
+#define EMU_MOD_R (1u << 8)           /* register form only */
+#define EMU_MOD_M (1u << 9)           /* memory form only */
+#define EMU_NP (1u << 10)             /* no 66, F3, F2 */
+#define EMU_P66 (1u << 11)            /* 66, not F3 or F2 */
 #define EMU_PF3 (1u << 12)
 #define EMU_PF2 (1u << 13)
 #define EMU_ONLY64 (1u << 14)
@@ -98,8 +98,8 @@ enum emu_map {
 #define EMU_W1 (1u << 17)
 #define EMU_L0 (1u << 18)
 #define EMU_L1 (1u << 19)
-#define EMU_PROTECTED (1u << 20)              /* #UD in real and virtual-8086 mode */
-#define EMU_VVVV0 (1u << 21)                  /* VEX.vvvv is not an operand: must be 1111 */
+#define EMU_PROTECTED (1u << 20) /* #UD in real and virtual-8086 mode */
+#define EMU_VVVV0 (1u << 21)     /* VEX.vvvv is not an operand: must be 1111 */
 
 /* emu_row.shape: operands, and what blocks must know. Low bits: immediate. */
 enum emu_imm {
@@ -112,15 +112,15 @@ enum emu_imm {
     EMU_IMM_OFFS, /* an address: the memory operand is [imm] */
     EMU_IMM_REL8, /* imm becomes the target relative to the block */
     EMU_IMM_RELZ,
-    EMU_IMM_FAR,   /* offset by operand size in bits 0..31, selector in 32..47 */
-    EMU_IMM_16_8,  /* ENTER: 16 bits, then 8 bits in 16..23 */
+    EMU_IMM_FAR,  /* offset by operand size in bits 0..31, selector in 32..47 */
+    EMU_IMM_16_8, /* ENTER: 16 bits, then 8 bits in 16..23 */
 };
 #define EMU_IMM_MASK 0xfu
 
 #define EMU_MODRM (1u << 4)
-#define EMU_BYTE_E (1u << 5)   /* E is an 8-bit register */
-#define EMU_BYTE_G (1u << 6)   /* G is an 8-bit register */
-#define EMU_OPREG (1u << 7)    /* rm is in the opcode's low three bits */
+#define EMU_BYTE_E (1u << 5) /* E is an 8-bit register */
+#define EMU_BYTE_G (1u << 6) /* G is an 8-bit register */
+#define EMU_OPREG (1u << 7)  /* rm is in the opcode's low three bits */
 
 #define EMU_IMPLICIT (1u << 9) /* uses DS:[...] without ModRM: string operations, XLAT */
 #define EMU_SWAP (1u << 10)    /* G is the destination: register forms exchange reg and rm */
@@ -133,11 +133,11 @@ enum emu_imm {
 #define EMU_SIZE_F64 (1u << 13) /* likewise, but always 64 in 64-bit mode */
 #define EMU_SIZE_Y (1u << 14)   /* 32, or 64 with REX.W / VEX.W; 66 is no matter */
 
-#define EMU_END (1u << 15)     /* the last of its block */
-#define EMU_PURE (1u << 16)    /* register form: no fault, no exit, only registers and flags */
+#define EMU_END (1u << 15)  /* the last of its block */
+#define EMU_PURE (1u << 16) /* register form: no fault, no exit, only registers and flags */
 #define EMU_LOCKABLE (1u << 17)
-#define EMU_MOVES (1u << 18)   /* register form copies src to rm: can be folded forward */
-#define EMU_FOLDS (1u << 19)   /* register form is rm = src op ...: takes a folded MOV */
+#define EMU_MOVES (1u << 18)     /* register form copies src to rm: can be folded forward */
+#define EMU_FOLDS (1u << 19)     /* register form is rm = src op ...: takes a folded MOV */
 #define EMU_FOLDS_REG (1u << 20) /* likewise, and its other operand is the register `reg` */
 
 /* Which unit an instruction belongs to: decides #UD and #NM by CR0, CR4 and XCR0. */

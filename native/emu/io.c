@@ -36,8 +36,8 @@ uint64_t emu_bus_read(struct emu_cpu *cpu, const struct emu_insn *insn, bool is_
     if (!insn)
         return UINT64_MAX;
     int kind = is_port ? PYKVM_PORT_IN : PYKVM_MMIO_READ;
-    if (cpu->vm->natives && pykvm_natives_answer(cpu->vm->natives, is_port, false, address,
-                                                 size_bytes, 1, data)) {
+    if (cpu->vm->natives &&
+        pykvm_natives_answer(cpu->vm->natives, is_port, false, address, size_bytes, 1, data)) {
         uint64_t value;
         memcpy(&value, data, sizeof(value));
         cpu->counts[kind]++;
@@ -51,8 +51,8 @@ uint64_t emu_bus_read(struct emu_cpu *cpu, const struct emu_insn *insn, bool is_
     emu_exit(cpu, insn, kind);
 }
 
-void emu_bus_write(struct emu_cpu *cpu, const struct emu_insn *insn, bool is_port,
-                   uint64_t address, uint32_t size_bytes, uint64_t value)
+void emu_bus_write(struct emu_cpu *cpu, const struct emu_insn *insn, bool is_port, uint64_t address,
+                   uint32_t size_bytes, uint64_t value)
 {
     struct emu_replay *replay = &cpu->replay;
     if (insn && !cpu->stepping)
@@ -71,9 +71,9 @@ uint32_t emu_port_string(struct emu_cpu *cpu, const struct emu_insn *insn, uint1
     if (count > EMU_STRING_BYTES / size_bytes)
         count = EMU_STRING_BYTES / size_bytes;
     if (replay->string_used == replay->string_have) {
-        bool answered = cpu->vm->natives &&
-                        pykvm_natives_answer(cpu->vm->natives, true, false, port, size_bytes,
-                                             count, replay->string);
+        bool answered =
+            cpu->vm->natives && pykvm_natives_answer(cpu->vm->natives, true, false, port,
+                                                     size_bytes, count, replay->string);
         replay->string_used = 0;
         replay->string_have = answered ? count * size_bytes : 0;
         if (!answered) {

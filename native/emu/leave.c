@@ -65,7 +65,7 @@ void emu_raise_page_fault(struct emu_cpu *cpu, const struct emu_insn *insn, uint
 /* #DB as a fault: a breakpoint on the instruction, or an access to a guarded register. */
 void emu_raise_debug(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t dr6)
 {
-    fault(cpu, insn,
-          (struct emu_event){
-              .pending = true, .vector = EXC_DB, .type = EMU_EVENT_FAULT, .dr6 = dr6});
+    fault(
+        cpu, insn,
+        (struct emu_event){.pending = true, .vector = EXC_DB, .type = EMU_EVENT_FAULT, .dr6 = dr6});
 }

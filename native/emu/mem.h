@@ -47,8 +47,8 @@ static inline uint64_t emu_linear(struct emu_cpu *cpu, const struct emu_insn *in
 }
 
 /* The linear address of the memory operand, checked. */
-static inline uint64_t emu_ea(struct emu_cpu *cpu, const struct emu_insn *insn,
-                              uint32_t size_bytes, bool write)
+static inline uint64_t emu_ea(struct emu_cpu *cpu, const struct emu_insn *insn, uint32_t size_bytes,
+                              bool write)
 {
     uint64_t sum = emu_ea_sum(cpu, insn);
     if (EMU_LIKELY(insn->ea == 0))
@@ -61,8 +61,7 @@ static inline uint64_t emu_ea(struct emu_cpu *cpu, const struct emu_insn *insn,
 
 /* Host address of [linear, linear + size_bytes) where the TLB allows the access and it
  * stays within a page, or NULL. size_bytes: at most 64. */
-static inline uint8_t *emu_tlb_read(const struct emu_cpu *cpu, uint64_t linear,
-                                    uint32_t size_bytes)
+static inline uint8_t *emu_tlb_read(const struct emu_cpu *cpu, uint64_t linear, uint32_t size_bytes)
 {
     const struct emu_tlb_entry *entry =
         &cpu->tlb->entry[(linear / EMU_PAGE_BYTES) % EMU_TLB_ENTRIES];

@@ -11,10 +11,7 @@ struct msr_field {
     enum msr_rule rule;
 };
 
-#define FIELD(index, count, name, rule)                                                            \
-    {                                                                                              \
-        index, count, offsetof(struct emu_cpu, name), rule                                         \
-    }
+#define FIELD(index, count, name, rule) {index, count, offsetof(struct emu_cpu, name), rule}
 #define MSR_TSC 0x10u
 #define MSR_TSC_ADJUST 0x3bu
 #define MSR_EFER 0xc0000080u
@@ -50,9 +47,9 @@ static const struct {
     uint32_t index;
     uint64_t value;
 } constants[] = {
-    {0x17, 0},    /* IA32_PLATFORM_ID */
+    {0x17, 0},     /* IA32_PLATFORM_ID */
     {0xfe, 0x508}, /* IA32_MTRRCAP: eight variable ranges, fixed ranges, write combining */
-    {0x179, 0},   /* IA32_MCG_CAP: no banks */
+    {0x179, 0},    /* IA32_MCG_CAP: no banks */
 };
 
 static uint64_t *field_of(struct emu_cpu *cpu, uint32_t index, enum msr_rule *rule)
@@ -61,8 +58,7 @@ static uint64_t *field_of(struct emu_cpu *cpu, uint32_t index, enum msr_rule *ru
         if (index - fields[i].first >= fields[i].count)
             continue;
         *rule = fields[i].rule;
-        return (uint64_t *)(void *)((uint8_t *)cpu + fields[i].offset) +
-               (index - fields[i].first);
+        return (uint64_t *)(void *)((uint8_t *)cpu + fields[i].offset) + (index - fields[i].first);
     }
     return NULL;
 }

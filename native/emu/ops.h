@@ -175,15 +175,16 @@ static inline void emu_set(struct emu_cpu *cpu, unsigned reg, enum emu_size size
         memcpy(&cpu->gpr[reg], &value, size == EMU_16 ? 2 : 1);
 }
 
-/* Handlers with a memory source. In the statement that comes last, `value` is the operand. Two functions come of
- * it: the fast one has no call in it but jumps, so that it needs no stack frame. */
-#define EMU_LOAD_OP(name, s, ...)                                                                 \
+/* Handlers with a memory source. In the statement that comes last, `value` is the operand. Two
+ * functions come of it: the fast one has no call in it but jumps, so that it needs no stack frame.
+ */
+#define EMU_LOAD_OP(name, s, ...)                                                                  \
     static EMU_NOINLINE EMU_OP(name##_slow)                                                        \
     {                                                                                              \
         uint64_t linear_ = emu_ea(cpu, insn, sizeof(EMU_TYPE_##s), false);                         \
         EMU_TYPE_##s value =                                                                       \
             (EMU_TYPE_##s)emu_read_slow(cpu, insn, linear_, sizeof(EMU_TYPE_##s));                 \
-        __VA_ARGS__;                                                                                      \
+        __VA_ARGS__;                                                                               \
         EMU_NEXT;                                                                                  \
     }                                                                                              \
     static EMU_OP(name)                                                                            \
@@ -199,18 +200,18 @@ static inline void emu_set(struct emu_cpu *cpu, unsigned reg, enum emu_size size
         if (EMU_UNLIKELY(!host_))                                                                  \
             return name##_slow(cpu, insn);                                                         \
         memcpy(&value, host_, sizeof(value));                                                      \
-        __VA_ARGS__;                                                                                      \
+        __VA_ARGS__;                                                                               \
         EMU_NEXT;                                                                                  \
     }
 
 /* Handlers that store a value. The statement computes `value` (declared here) and
  * changes no state. */
-#define EMU_STORE_OP(name, s, ...)                                                              \
+#define EMU_STORE_OP(name, s, ...)                                                                 \
     static EMU_NOINLINE EMU_OP(name##_slow)                                                        \
     {                                                                                              \
         EMU_TYPE_##s value;                                                                        \
         uint64_t linear_ = emu_ea(cpu, insn, sizeof(value), true);                                 \
-        __VA_ARGS__;                                                                                    \
+        __VA_ARGS__;                                                                               \
         emu_write_slow(cpu, insn, linear_, sizeof(value), value);                                  \
         EMU_NEXT;                                                                                  \
     }                                                                                              \
@@ -226,7 +227,7 @@ static inline void emu_set(struct emu_cpu *cpu, unsigned reg, enum emu_size size
         uint8_t *host_ = emu_tlb_write(cpu, linear_, sizeof(value));                               \
         if (EMU_UNLIKELY(!host_))                                                                  \
             return name##_slow(cpu, insn);                                                         \
-        __VA_ARGS__;                                                                                    \
+        __VA_ARGS__;                                                                               \
         memcpy(host_, &value, sizeof(value));                                                      \
         EMU_NEXT;                                                                                  \
     }
@@ -234,13 +235,13 @@ static inline void emu_set(struct emu_cpu *cpu, unsigned reg, enum emu_size size
 /* Handlers that read, change and write memory. The statement turns `value` into what is
  * stored,
  * and sets flags and registers: once the probe has passed, nothing can fail. */
-#define EMU_MODIFY_OP(name, s, ...)                                                               \
+#define EMU_MODIFY_OP(name, s, ...)                                                                \
     static EMU_NOINLINE EMU_OP(name##_slow)                                                        \
     {                                                                                              \
         uint64_t linear_ = emu_ea(cpu, insn, sizeof(EMU_TYPE_##s), true);                          \
         emu_probe_write(cpu, insn, linear_, sizeof(EMU_TYPE_##s));                                 \
         EMU_TYPE_##s value = emu_load_##s(cpu, insn, linear_);                                     \
-        __VA_ARGS__;                                                                                      \
+        __VA_ARGS__;                                                                               \
         emu_store_##s(cpu, insn, linear_, value);                                                  \
         EMU_NEXT;                                                                                  \
     }                                                                                              \
@@ -257,13 +258,19 @@ static inline void emu_set(struct emu_cpu *cpu, unsigned reg, enum emu_size size
         if (EMU_UNLIKELY(!host_))                                                                  \
             return name##_slow(cpu, insn);                                                         \
         memcpy(&value, host_, sizeof(value));                                                      \
-        __VA_ARGS__;                                                                                      \
+        __VA_ARGS__;                                                                               \
         memcpy(host_, &value, sizeof(value));                                                      \
         EMU_NEXT;                                                                                  \
     }
 
 /* Tables of handlers. Forms with a memory twin are named alike but for _r and _m. */
-#define EMU_FORMS(r0, r1, r2, r3, m0, m1, m2, m3) {{r0, r1, r2, r3}, {m0, m1, m2, m3}}
+#define EMU_FORMS(r0, r1, r2, r3, m0, m1, m2, m3)                                                  \
+    {                                                                                              \
+        {r0, r1, r2, r3},                                                                          \
+        {                                                                                          \
+            m0, m1, m2, m3                                                                         \
+        }                                                                                          \
+    }
 #define EMU_FORMS_RM(r, m) EMU_FORMS(r, r, r, r, m, m, m, m) /* whatever the size */
 #define EMU_FORMS_1(op) EMU_FORMS_RM(op, op)                 /* and whatever the form */
 

@@ -2,8 +2,8 @@
 #include "alu.h"
 
 #define ARITH_FUNCTION(mn, s, EXPRESSION, VECTOR)                                                  \
-    static inline EMU_TYPE_##s alu_##mn##_##s(struct emu_cpu *cpu, EMU_TYPE_##s a,                 \
-                                              EMU_TYPE_##s b, bool quiet)                          \
+    static inline EMU_TYPE_##s alu_##mn##_##s(struct emu_cpu *cpu, EMU_TYPE_##s a, EMU_TYPE_##s b, \
+                                              bool quiet)                                          \
     {                                                                                              \
         EMU_TYPE_##s r = (EMU_TYPE_##s)(EXPRESSION);                                               \
         if (!quiet)                                                                                \

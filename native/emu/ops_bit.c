@@ -24,8 +24,7 @@ static uint64_t bit_string_linear(struct emu_cpu *cpu, const struct emu_insn *in
                                   uint32_t size_bytes, bool write)
 {
     unsigned log2_bits = size_bytes == 2 ? 4 : size_bytes == 4 ? 5 : 6;
-    uint64_t offset =
-        emu_ea_sum(cpu, insn) + (uint64_t)(number >> log2_bits) * size_bytes;
+    uint64_t offset = emu_ea_sum(cpu, insn) + (uint64_t)(number >> log2_bits) * size_bytes;
     if (!insn->ea)
         return offset;
     if (!(insn->ea & EMU_EA_CHECK))
@@ -171,9 +170,7 @@ SCAN_DEFINE(popcnt, POPCNT_BODY)
         EMU_MAP_0F, 0xba, EMU_REG(digit), SHAPE | EMU_IMM_U8 | (lock), &mn##_e_i, NULL             \
     }
 #define SCAN_ROW(opcode, match, shape, mn)                                                         \
-    {                                                                                              \
-        EMU_MAP_0F, opcode, match, EMU_MODRM | EMU_SIZE_V | EMU_PURE | (shape), &mn##_g_e, NULL    \
-    }
+    {EMU_MAP_0F, opcode, match, EMU_MODRM | EMU_SIZE_V | EMU_PURE | (shape), &mn##_g_e, NULL}
 
 static const struct emu_row rows[] = {
     BIT_ROWS(0xa3, 4, bt, 0),

@@ -46,7 +46,8 @@ static inline uint64_t checked_w(struct emu_cpu *cpu, const struct emu_insn *ins
     JCC_SIZE(cc, w)                                                                                \
     JCC_SIZE(cc, d)                                                                                \
     JCC_SIZE(cc, q)                                                                                \
-    static const struct emu_forms j##cc = {.r = {NULL, op_j##cc##_jw, op_j##cc##_jd, op_j##cc##_jq}};
+    static const struct emu_forms j##cc = {                                                        \
+        .r = {NULL, op_j##cc##_jw, op_j##cc##_jd, op_j##cc##_jq}};
 EMU_CONDITIONS(JCC)
 
 #define JMP_SIZE(s)                                                                                \
@@ -158,7 +159,7 @@ static EMU_OP(op_ret_q)
 
 #define RELATIVE(mn)                                                                               \
     {                                                                                              \
-        .r = { NULL, op_##mn##_jw, op_##mn##_jd, op_##mn##_jq }                                    \
+        .r = {NULL, op_##mn##_jw, op_##mn##_jd, op_##mn##_jq}                                      \
     }
 #define INDIRECT(mn)                                                                               \
     EMU_FORMS(NULL, op_##mn##_ew_r, op_##mn##_ed_r, op_##mn##_eq_r, NULL, op_##mn##_ew_m,          \
@@ -166,8 +167,7 @@ static EMU_OP(op_ret_q)
 static const struct emu_forms jmp_j = RELATIVE(jmp), jmp_e = INDIRECT(jmp);
 static const struct emu_forms loopne_j = RELATIVE(loopne), loope_j = RELATIVE(loope);
 static const struct emu_forms loop_j = RELATIVE(loop), jcxz_j = RELATIVE(jcxz);
-static const struct emu_forms call_j = {
-    .r = {NULL, op_call_jw_slow, op_call_jd_slow, op_call_jq}};
+static const struct emu_forms call_j = {.r = {NULL, op_call_jw_slow, op_call_jd_slow, op_call_jq}};
 static const struct emu_forms call_e = INDIRECT(call);
 static const struct emu_forms ret = {.r = {NULL, op_ret_w_slow, op_ret_d_slow, op_ret_q}};
 
@@ -177,8 +177,7 @@ static const struct emu_forms ret = {.r = {NULL, op_ret_w_slow, op_ret_d_slow, o
         {EMU_MAP_0F, 0x80 + cc, 0, BRANCH | EMU_IMM_RELZ | EMU_READS_ALL, &j##cc, NULL},
 
 static const struct emu_row rows[] = {
-    EMU_CONDITIONS(JCC_ROWS)
-    {EMU_MAP_1, 0xe9, 0, BRANCH | EMU_IMM_RELZ, &jmp_j, NULL},
+    EMU_CONDITIONS(JCC_ROWS){EMU_MAP_1, 0xe9, 0, BRANCH | EMU_IMM_RELZ, &jmp_j, NULL},
     {EMU_MAP_1, 0xeb, 0, BRANCH | EMU_IMM_REL8, &jmp_j, NULL},
     {EMU_MAP_1, 0xff, EMU_REG(4), BRANCH | EMU_MODRM, &jmp_e, NULL},
     {EMU_MAP_1, 0xe0, 0, BRANCH | EMU_IMM_REL8, &loopne_j, NULL},

@@ -219,15 +219,13 @@ static const struct emu_forms lmsw = EMU_FORMS_RM(op_lmsw_r, op_lmsw_m);
 
 /* Operands of these have the size of general registers, whatever the prefixes say. */
 #define CONTROL_ROW(opcode, shape, forms)                                                          \
-    {EMU_MAP_0F, opcode, EMU_ONLY64, EMU_MODRM | EMU_MOD_ANY | EMU_SIZE_F64 | (shape), &forms,     \
-     NULL},                                                                                        \
+    {EMU_MAP_0F, opcode, EMU_ONLY64, EMU_MODRM | EMU_MOD_ANY | EMU_SIZE_F64 | (shape),             \
+     &forms,     NULL},                                                                            \
     {                                                                                              \
         EMU_MAP_0F, opcode, 0, EMU_MODRM | EMU_MOD_ANY | EMU_SIZE_Y | (shape), &forms, NULL        \
     }
 #define AE_ROW(digit, match, forms)                                                                \
-    {                                                                                              \
-        EMU_MAP_0F, 0xae, EMU_REG(digit) | (match), EMU_MODRM, &forms, NULL                        \
-    }
+    {EMU_MAP_0F, 0xae, EMU_REG(digit) | (match), EMU_MODRM, &forms, NULL}
 
 static const struct emu_row rows[] = {
     CONTROL_ROW(0x20, 0, mov_r_c),

@@ -76,10 +76,7 @@ static EMU_OP(op_xchg_acc_d)
 }
 static const struct emu_forms xchg_acc = {
     .r = {NULL, op_xchg_ew_gw_r, op_xchg_acc_d, op_xchg_eq_gq_r}};
-#define ACC_ROW                                                                                    \
-    {                                                                                              \
-        EMU_MAP_1, 0x90, 0, EMU_OPREG | EMU_SIZE_V | EMU_PURE, &xchg_acc, NULL                     \
-    }
+#define ACC_ROW {EMU_MAP_1, 0x90, 0, EMU_OPREG | EMU_SIZE_V | EMU_PURE, &xchg_acc, NULL}
 
 static EMU_OP(op_cmpxchg8b)
 {
@@ -87,8 +84,7 @@ static EMU_OP(op_cmpxchg8b)
     emu_probe_write(cpu, insn, linear, 8);
     uint64_t old = emu_load_q(cpu, insn, linear);
     bool equal = old == (cpu->gpr[RDX] << 32 | (uint32_t)cpu->gpr[RAX]);
-    emu_store_q(cpu, insn, linear,
-                equal ? cpu->gpr[RCX] << 32 | (uint32_t)cpu->gpr[RBX] : old);
+    emu_store_q(cpu, insn, linear, equal ? cpu->gpr[RCX] << 32 | (uint32_t)cpu->gpr[RBX] : old);
     if (!equal) {
         cpu->gpr[RAX] = (uint32_t)old;
         cpu->gpr[RDX] = old >> 32;
@@ -115,8 +111,7 @@ static EMU_OP(op_cmpxchg16b)
     emu_set_status_flags(cpu, flags | (equal ? FLAG_ZF : 0));
     EMU_NEXT_UNCHAINED;
 }
-static const struct emu_forms cmpxchg8b = {
-    .m = {NULL, op_cmpxchg8b, op_cmpxchg8b, op_cmpxchg16b}};
+static const struct emu_forms cmpxchg8b = {.m = {NULL, op_cmpxchg8b, op_cmpxchg8b, op_cmpxchg16b}};
 
 /* BSWAP of 16 bits is undefined; processors at hand clear the register's low half. */
 static EMU_OP(op_bswap_w)
@@ -144,8 +139,10 @@ EMU_LOAD_OP(op_movbe_gq_m, q, emu_set_q(cpu, insn->reg, __builtin_bswap64(value)
 EMU_STORE_OP(op_movbe_m_gw, w, value = __builtin_bswap16(emu_get_w(cpu, insn->reg)))
 EMU_STORE_OP(op_movbe_m_gd, d, value = __builtin_bswap32(emu_get_d(cpu, insn->reg)))
 EMU_STORE_OP(op_movbe_m_gq, q, value = __builtin_bswap64(emu_get_q(cpu, insn->reg)))
-static const struct emu_forms movbe_g_m = {.m = {NULL, op_movbe_gw_m, op_movbe_gd_m, op_movbe_gq_m}};
-static const struct emu_forms movbe_m_g = {.m = {NULL, op_movbe_m_gw, op_movbe_m_gd, op_movbe_m_gq}};
+static const struct emu_forms movbe_g_m = {
+    .m = {NULL, op_movbe_gw_m, op_movbe_gd_m, op_movbe_gq_m}};
+static const struct emu_forms movbe_m_g = {
+    .m = {NULL, op_movbe_m_gw, op_movbe_m_gd, op_movbe_m_gq}};
 
 #define ALL (EMU_MODRM | EMU_PURE | EMU_LOCKABLE)
 #define BYTES (EMU_BYTE_E | EMU_BYTE_G)

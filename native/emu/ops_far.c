@@ -28,8 +28,8 @@ static void check_code(struct emu_cpu *cpu, const struct emu_insn *insn, uint16_
                        const struct emu_descriptor *code)
 {
     unsigned dpl = emu_dpl(&code->seg), rpl = selector & 3;
-    bool reachable = emu_is_conforming(&code->seg) ? dpl <= cpu->cpl
-                                                   : dpl == cpu->cpl && rpl <= cpu->cpl;
+    bool reachable =
+        emu_is_conforming(&code->seg) ? dpl <= cpu->cpl : dpl == cpu->cpl && rpl <= cpu->cpl;
     bool mixed = emu_long_mode(cpu) && (code->seg.attr & (SEG_L | SEG_DB)) == (SEG_L | SEG_DB);
     if (!reachable || mixed)
         emu_raise_error(cpu, insn, EXC_GP, selector & ~3u);
@@ -367,10 +367,10 @@ static EMU_OP(op_into)
     return NULL;
 }
 
-static const struct emu_forms jmp_i = EMU_FORMS_1(op_jmp_far_i), jmp_m = {
-    .m = {NULL, op_jmp_far_m, op_jmp_far_m, op_jmp_far_m}};
-static const struct emu_forms call_i = EMU_FORMS_1(op_call_far_i), call_m = {
-    .m = {NULL, op_call_far_m, op_call_far_m, op_call_far_m}};
+static const struct emu_forms jmp_i = EMU_FORMS_1(op_jmp_far_i),
+                              jmp_m = {.m = {NULL, op_jmp_far_m, op_jmp_far_m, op_jmp_far_m}};
+static const struct emu_forms call_i = EMU_FORMS_1(op_call_far_i),
+                              call_m = {.m = {NULL, op_call_far_m, op_call_far_m, op_call_far_m}};
 static const struct emu_forms retf = EMU_FORMS_1(op_retf), int_i = EMU_FORMS_1(op_int_i);
 static const struct emu_forms int3 = EMU_FORMS_1(op_int3), int1 = EMU_FORMS_1(op_int1);
 static const struct emu_forms into = EMU_FORMS_1(op_into), iret = EMU_FORMS_1(emu_op_iret);

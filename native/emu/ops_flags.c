@@ -125,12 +125,10 @@ ONE(popf)
 ONE(salc)
 
 #define READS (EMU_PURE | EMU_READS_ALL)
-#define SETCC_ROW(cc)                                                                              \
-    {EMU_MAP_0F, 0x90 + cc, 0, EMU_MODRM | EMU_BYTE_E | READS, &set##cc, NULL},
+#define SETCC_ROW(cc) {EMU_MAP_0F, 0x90 + cc, 0, EMU_MODRM | EMU_BYTE_E | READS, &set##cc, NULL},
 
 static const struct emu_row rows[] = {
-    EMU_CONDITIONS(SETCC_ROW)
-    {EMU_MAP_1, 0x9e, 0, READS, &sahf, NULL},
+    EMU_CONDITIONS(SETCC_ROW){EMU_MAP_1, 0x9e, 0, READS, &sahf, NULL},
     {EMU_MAP_1, 0x9f, 0, READS, &lahf, NULL},
     {EMU_MAP_1, 0xf5, 0, READS, &cmc, NULL},
     {EMU_MAP_1, 0xf8, 0, READS, &clc, NULL},

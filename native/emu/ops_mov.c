@@ -32,8 +32,7 @@ static uint64_t offset_linear(struct emu_cpu *cpu, const struct emu_insn *insn, 
 {
     unsigned segment = insn->ea & EMU_EA_SEG;
     if (emu_code64(cpu))
-        return insn->ea && segment != EMU_EA_NOSEG ? cpu->seg[segment].base + insn->imm
-                                                   : insn->imm;
+        return insn->ea && segment != EMU_EA_NOSEG ? cpu->seg[segment].base + insn->imm : insn->imm;
     if (!(insn->ea & EMU_EA_CHECK))
         return insn->imm;
     return emu_linear_checked(cpu, insn, segment, insn->imm, emu_osize_bytes(insn), write);
@@ -118,9 +117,9 @@ static const struct emu_forms lea_g_m = {.m = {NULL, op_lea_gw, op_lea_gd, op_le
         emu_set_##s(cpu, insn->reg, emu_get_##s(cpu, from));                                       \
         EMU_NEXT;                                                                                  \
     }                                                                                              \
-    EMU_LOAD_OP(op_cmov##cc##_g##s##_e##s##_m, s,                                                  \
-                emu_set_##s(cpu, insn->reg,                                                        \
-                            emu_condition(cpu, cc) ? value : emu_get_##s(cpu, insn->reg)))
+    EMU_LOAD_OP(                                                                                   \
+        op_cmov##cc##_g##s##_e##s##_m, s,                                                          \
+        emu_set_##s(cpu, insn->reg, emu_condition(cpu, cc) ? value : emu_get_##s(cpu, insn->reg)))
 #define CMOV(cc)                                                                                   \
     CMOV_SIZE(cc, w)                                                                               \
     CMOV_SIZE(cc, d)                                                                               \
@@ -185,20 +184,12 @@ static EMU_OP(op_nop)
 static const struct emu_forms xlat = EMU_FORMS_1(op_xlat);
 static const struct emu_forms nop = EMU_FORMS_1(op_nop);
 
-#define MOV_ROW(opcode, shape, forms)                                                              \
-    {                                                                                              \
-        EMU_MAP_1, opcode, 0, EMU_PURE | (shape), &forms, NULL                                     \
-    }
+#define MOV_ROW(opcode, shape, forms) {EMU_MAP_1, opcode, 0, EMU_PURE | (shape), &forms, NULL}
 #define WIDEN_ROW(opcode, shape, forms)                                                            \
-    {                                                                                              \
-        EMU_MAP_0F, opcode, 0, EMU_MODRM | EMU_SIZE_V | EMU_PURE | (shape), &forms, NULL           \
-    }
+    {EMU_MAP_0F, opcode, 0, EMU_MODRM | EMU_SIZE_V | EMU_PURE | (shape), &forms, NULL}
 #define CMOV_ROW(cc)                                                                               \
     {EMU_MAP_0F, 0x40 + cc, 0, EMU_MODRM | EMU_SIZE_V | EMU_PURE | EMU_READS_ALL, &cmov##cc, NULL},
-#define HINT_ROW(opcode)                                                                           \
-    {                                                                                              \
-        EMU_MAP_0F, opcode, 0, EMU_MODRM | EMU_SIZE_V | EMU_PURE, &nop, NULL                       \
-    }
+#define HINT_ROW(opcode) {EMU_MAP_0F, opcode, 0, EMU_MODRM | EMU_SIZE_V | EMU_PURE, &nop, NULL}
 
 static const struct emu_row rows[] = {
     MOV_ROW(0x88, EMU_MODRM | EMU_BYTE_E | EMU_BYTE_G, mov_e_g),
@@ -219,8 +210,7 @@ static const struct emu_row rows[] = {
     WIDEN_ROW(0xb7, 0, movzx_g_ew),
     WIDEN_ROW(0xbe, EMU_BYTE_E, movsx_g_eb),
     WIDEN_ROW(0xbf, 0, movsx_g_ew),
-    EMU_CONDITIONS(CMOV_ROW)
-    MOV_ROW(0x98, EMU_SIZE_V, cbw),
+    EMU_CONDITIONS(CMOV_ROW) MOV_ROW(0x98, EMU_SIZE_V, cbw),
     MOV_ROW(0x99, EMU_SIZE_V, cwd),
     {EMU_MAP_1, 0xd7, 0, EMU_IMPLICIT, &xlat, NULL},
     HINT_ROW(0x0d),

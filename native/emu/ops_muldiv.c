@@ -88,8 +88,7 @@ EMU_WIDE_SIZES(ACCUMULATOR)
     {                                                                                              \
         SIGNED_DOUBLE_##s a = (SIGNED_DOUBLE_##s)get_double_##s(cpu);                              \
         EMU_SIGNED_##s divisor = (EMU_SIGNED_##s)b;                                                \
-        SIGNED_DOUBLE_##s least =                                                                  \
-            (SIGNED_DOUBLE_##s)((DOUBLE_##s)1 << (2 * EMU_BITS_##s - 1));                          \
+        SIGNED_DOUBLE_##s least = (SIGNED_DOUBLE_##s)((DOUBLE_##s)1 << (2 * EMU_BITS_##s - 1));    \
         if (divisor == 0 || (divisor == -1 && a == least))                                         \
             emu_raise(cpu, insn, EXC_DE);                                                          \
         SIGNED_DOUBLE_##s quotient = (SIGNED_DOUBLE_##s)(a / divisor);                             \
@@ -123,8 +122,8 @@ MULDIV_DEFINE(idiv)
 #define IMUL_FUNCTION(s)                                                                           \
     static inline EMU_TYPE_##s imul_##s(struct emu_cpu *cpu, EMU_TYPE_##s a, EMU_TYPE_##s b)       \
     {                                                                                              \
-        SIGNED_DOUBLE_##s product = (SIGNED_DOUBLE_##s)((SIGNED_DOUBLE_##s)(EMU_SIGNED_##s)a *     \
-                                                        (EMU_SIGNED_##s)b);                        \
+        SIGNED_DOUBLE_##s product =                                                                \
+            (SIGNED_DOUBLE_##s)((SIGNED_DOUBLE_##s)(EMU_SIGNED_##s)a * (EMU_SIGNED_##s)b);         \
         multiply_flags(cpu, (EMU_SIGNED_##s)product, product != (EMU_SIGNED_##s)product);          \
         return (EMU_TYPE_##s)product;                                                              \
     }                                                                                              \
@@ -135,8 +134,7 @@ MULDIV_DEFINE(idiv)
         EMU_NEXT;                                                                                  \
     }                                                                                              \
     EMU_LOAD_OP(op_imul_g##s##_e##s##_m, s,                                                        \
-                emu_set_##s(cpu, insn->reg,                                                        \
-                            imul_##s(cpu, emu_get_##s(cpu, insn->reg), value)))                    \
+                emu_set_##s(cpu, insn->reg, imul_##s(cpu, emu_get_##s(cpu, insn->reg), value)))    \
     static EMU_OP(op_imul_g##s##_e##s##_i_r)                                                       \
     {                                                                                              \
         emu_set_##s(cpu, insn->reg,                                                                \

@@ -1,6 +1,6 @@
 /* IN, OUT, INS, OUTS. */
-#include "strings.h"
 #include "segment.h"
+#include "strings.h"
 
 static void check_port(struct emu_cpu *cpu, const struct emu_insn *insn, uint16_t port,
                        uint32_t bytes)
@@ -102,10 +102,7 @@ STRING_HANDLER(ins)
 STRING_HANDLER(outs)
 
 /* 64-bit operands do not exist here: REX.W is as if absent. */
-#define PORT_ROW(opcode, shape, forms)                                                             \
-    {                                                                                              \
-        EMU_MAP_1, opcode, 0, EMU_END | (shape), &forms, NULL                                      \
-    }
+#define PORT_ROW(opcode, shape, forms) {EMU_MAP_1, opcode, 0, EMU_END | (shape), &forms, NULL}
 
 static const struct emu_row rows[] = {
     PORT_ROW(0xe4, EMU_SIZE_B | EMU_IMM_U8, in_i),

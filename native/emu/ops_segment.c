@@ -358,13 +358,9 @@ static const struct emu_forms mov_e_s = EMU_FORMS_RM(op_mov_e_sw, op_mov_m_sw);
         map, opcode + 1, match, EMU_SIZE_D64 | EMU_END, &pop_##name, NULL                          \
     }
 #define LOAD(opcode, map, match, name)                                                             \
-    {                                                                                              \
-        map, opcode, (match) | EMU_MOD_M, EMU_MODRM | EMU_SIZE_V | EMU_END, &l##name, NULL         \
-    }
+    {map, opcode, (match) | EMU_MOD_M, EMU_MODRM | EMU_SIZE_V | EMU_END, &l##name, NULL}
 #define GROUP(opcode, digit, match, name)                                                          \
-    {                                                                                              \
-        EMU_MAP_0F, opcode, EMU_REG(digit) | (match), EMU_MODRM | EMU_SIZE_V, &name, NULL          \
-    }
+    {EMU_MAP_0F, opcode, EMU_REG(digit) | (match), EMU_MODRM | EMU_SIZE_V, &name, NULL}
 
 static const struct emu_row rows[] = {
     {EMU_MAP_1, 0x8c, 0, EMU_MODRM | EMU_SIZE_V, &mov_e_s, NULL},

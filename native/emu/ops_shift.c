@@ -13,7 +13,8 @@
         EMU_TYPE_##s r = (EMU_TYPE_##s)(before << 1);                                              \
         bool cf = before >> (EMU_BITS_##s - 1) & 1;                                                \
         if (!quiet)                                                                                \
-            emu_flags_result(cpu, (EMU_SIGNED_##s)r, emu_carry_of(cf, ((EMU_SIGNED_##s)r < 0) ^ cf)); \
+            emu_flags_result(cpu, (EMU_SIGNED_##s)r,                                               \
+                             emu_carry_of(cf, ((EMU_SIGNED_##s)r < 0) ^ cf));                      \
         return r;                                                                                  \
     }                                                                                              \
     static inline EMU_TYPE_##s shift_shr_##s(struct emu_cpu *cpu, EMU_TYPE_##s a, unsigned count,  \
@@ -79,8 +80,7 @@
             a = (EMU_TYPE_##s)(a >> 1 | (uint64_t)cf << (EMU_BITS_##s - 1));                       \
             cf = out;                                                                              \
         }                                                                                          \
-        emu_set_cf_of(cpu, cf,                                                                     \
-                      (a >> (EMU_BITS_##s - 1) ^ a >> (EMU_BITS_##s - 2)) & 1);                    \
+        emu_set_cf_of(cpu, cf, (a >> (EMU_BITS_##s - 1) ^ a >> (EMU_BITS_##s - 2)) & 1);           \
         return a;                                                                                  \
     }
 EMU_ALL_SIZES(SHIFT_FUNCTIONS)
@@ -111,10 +111,10 @@ EMU_ALL_SIZES(SHIFT_FUNCTIONS)
     SHIFT_HANDLERS(mn, shift_##mn, s, cl, false)                                                   \
     SHIFT_HANDLERS(mn##_quiet, shift_##mn, s, imm, true)
 #define SHIFT_FORMS(mn, by)                                                                        \
-    static const struct emu_forms mn##_e_##by = EMU_FORMS(                                         \
-        op_##mn##_eb_##by##_r, op_##mn##_ew_##by##_r, op_##mn##_ed_##by##_r,                       \
-        op_##mn##_eq_##by##_r, op_##mn##_eb_##by##_m, op_##mn##_ew_##by##_m,                       \
-        op_##mn##_ed_##by##_m, op_##mn##_eq_##by##_m);
+    static const struct emu_forms mn##_e_##by =                                                    \
+        EMU_FORMS(op_##mn##_eb_##by##_r, op_##mn##_ew_##by##_r, op_##mn##_ed_##by##_r,             \
+                  op_##mn##_eq_##by##_r, op_##mn##_eb_##by##_m, op_##mn##_ew_##by##_m,             \
+                  op_##mn##_ed_##by##_m, op_##mn##_eq_##by##_m);
 #define SHIFT_DEFINE(mn)                                                                           \
     SHIFT_SIZE(mn, b)                                                                              \
     SHIFT_SIZE(mn, w)                                                                              \
@@ -186,13 +186,12 @@ DOUBLE_FUNCTIONS(q)
         EMU_NEXT;                                                                                  \
     }                                                                                              \
     EMU_MODIFY_OP(op_##mn##_e##s##_g##s##_##by##_m, s,                                             \
-                  value = shift_##mn##_##s(cpu, value, emu_get_##s(cpu, insn->reg),                \
-                                           COUNT_##by(s)))
+                  value =                                                                          \
+                      shift_##mn##_##s(cpu, value, emu_get_##s(cpu, insn->reg), COUNT_##by(s)))
 #define DOUBLE_FORMS(mn, by)                                                                       \
-    static const struct emu_forms mn##_e_g_##by =                                                  \
-        EMU_FORMS(NULL, op_##mn##_ew_gw_##by##_r, op_##mn##_ed_gd_##by##_r,                        \
-                  op_##mn##_eq_gq_##by##_r, NULL, op_##mn##_ew_gw_##by##_m,                        \
-                  op_##mn##_ed_gd_##by##_m, op_##mn##_eq_gq_##by##_m);
+    static const struct emu_forms mn##_e_g_##by = EMU_FORMS(                                       \
+        NULL, op_##mn##_ew_gw_##by##_r, op_##mn##_ed_gd_##by##_r, op_##mn##_eq_gq_##by##_r, NULL,  \
+        op_##mn##_ew_gw_##by##_m, op_##mn##_ed_gd_##by##_m, op_##mn##_eq_gq_##by##_m);
 #define DOUBLE_DEFINE(mn)                                                                          \
     DOUBLE_SHIFT(mn, w)                                                                            \
     DOUBLE_SHIFT(mn, d)                                                                            \
@@ -226,44 +225,39 @@ ONE_DEFINE(rcl)
 ONE_DEFINE(rcr)
 
 /* Only SHL, SHR and SAR write all flags; rotates leave most, and RCL and RCR read CF. */
-#define SHIFT_ROWS(digit, mn, attr, once)                                                          \
-    {EMU_MAP_1, 0xc0, EMU_REG(digit),                                                              \
-     EMU_MODRM | EMU_BYTE_E | EMU_IMM_U8 | EMU_PURE | (attr) | EMU_COUNT_NOT_0, &mn##_e_imm,       \
-     &mn##_quiet_e_imm},                                                                           \
-        {EMU_MAP_1, 0xc1, EMU_REG(digit),                                                          \
-         EMU_MODRM | EMU_SIZE_V | EMU_IMM_U8 | EMU_PURE | EMU_FOLDS | (attr) | EMU_COUNT_NOT_0,    \
-         &mn##_e_imm, &mn##_quiet_e_imm},                                                          \
-        {EMU_MAP_1, 0xd0, EMU_REG(digit), EMU_MODRM | EMU_BYTE_E | EMU_PURE | (once),              \
-         &mn##_e_one, NULL},                                                                       \
-        {EMU_MAP_1, 0xd1, EMU_REG(digit), EMU_MODRM | EMU_SIZE_V | EMU_PURE | EMU_FOLDS | (once),  \
-         &mn##_e_one, NULL},                                                                       \
-        {EMU_MAP_1, 0xd2, EMU_REG(digit), EMU_MODRM | EMU_BYTE_E | EMU_PURE | EMU_READS_ALL,       \
-         &mn##_e_cl, NULL},                                                                        \
-    {                                                                                              \
-        EMU_MAP_1, 0xd3, EMU_REG(digit), EMU_MODRM | EMU_SIZE_V | EMU_PURE | EMU_READS_ALL,        \
-            &mn##_e_cl, NULL                                                                       \
+#define SHIFT_ROWS(digit, mn, attr, once)                                                           \
+    {EMU_MAP_1,      0xc0,                                                                          \
+     EMU_REG(digit), EMU_MODRM | EMU_BYTE_E | EMU_IMM_U8 | EMU_PURE | (attr) | EMU_COUNT_NOT_0,     \
+     &mn##_e_imm,    &mn##_quiet_e_imm},                                                            \
+        {EMU_MAP_1,                                                                                 \
+         0xc1,                                                                                      \
+         EMU_REG(digit),                                                                            \
+         EMU_MODRM | EMU_SIZE_V | EMU_IMM_U8 | EMU_PURE | EMU_FOLDS | (attr) | EMU_COUNT_NOT_0,     \
+         &mn##_e_imm,                                                                               \
+         &mn##_quiet_e_imm},                                                                        \
+        {EMU_MAP_1,   0xd0, EMU_REG(digit), EMU_MODRM | EMU_BYTE_E | EMU_PURE | (once),             \
+         &mn##_e_one, NULL},                                                                        \
+        {EMU_MAP_1,   0xd1, EMU_REG(digit), EMU_MODRM | EMU_SIZE_V | EMU_PURE | EMU_FOLDS | (once), \
+         &mn##_e_one, NULL},                                                                        \
+        {EMU_MAP_1,  0xd2, EMU_REG(digit), EMU_MODRM | EMU_BYTE_E | EMU_PURE | EMU_READS_ALL,       \
+         &mn##_e_cl, NULL},                                                                         \
+    {                                                                                               \
+        EMU_MAP_1, 0xd3, EMU_REG(digit), EMU_MODRM | EMU_SIZE_V | EMU_PURE | EMU_READS_ALL,         \
+            &mn##_e_cl, NULL                                                                        \
     }
 
 #define WRITES EMU_WRITES_ALL
 #define ROTATES EMU_READS_ALL
 #define DOUBLE_ROW(opcode, shape, mn, by)                                                          \
-    {                                                                                              \
-        EMU_MAP_0F, opcode, 0, EMU_MODRM | EMU_SIZE_V | EMU_PURE | EMU_READS_ALL | (shape),        \
-            &mn##_e_g_##by, NULL                                                                   \
-    }
+    {EMU_MAP_0F,     opcode, 0, EMU_MODRM | EMU_SIZE_V | EMU_PURE | EMU_READS_ALL | (shape),       \
+     &mn##_e_g_##by, NULL}
 
 static const struct emu_row rows[] = {
-    SHIFT_ROWS(0, rol, ROTATES, ROTATES),
-    SHIFT_ROWS(1, ror, ROTATES, ROTATES),
-    SHIFT_ROWS(2, rcl, ROTATES, ROTATES),
-    SHIFT_ROWS(3, rcr, ROTATES, ROTATES),
-    SHIFT_ROWS(4, shl, WRITES, WRITES),
-    SHIFT_ROWS(5, shr, WRITES, WRITES),
-    SHIFT_ROWS(6, shl, WRITES, WRITES),
-    SHIFT_ROWS(7, sar, WRITES, WRITES),
-    DOUBLE_ROW(0xa4, EMU_IMM_U8, shld, imm),
-    DOUBLE_ROW(0xa5, 0, shld, cl),
-    DOUBLE_ROW(0xac, EMU_IMM_U8, shrd, imm),
-    DOUBLE_ROW(0xad, 0, shrd, cl),
+    SHIFT_ROWS(0, rol, ROTATES, ROTATES),    SHIFT_ROWS(1, ror, ROTATES, ROTATES),
+    SHIFT_ROWS(2, rcl, ROTATES, ROTATES),    SHIFT_ROWS(3, rcr, ROTATES, ROTATES),
+    SHIFT_ROWS(4, shl, WRITES, WRITES),      SHIFT_ROWS(5, shr, WRITES, WRITES),
+    SHIFT_ROWS(6, shl, WRITES, WRITES),      SHIFT_ROWS(7, sar, WRITES, WRITES),
+    DOUBLE_ROW(0xa4, EMU_IMM_U8, shld, imm), DOUBLE_ROW(0xa5, 0, shld, cl),
+    DOUBLE_ROW(0xac, EMU_IMM_U8, shrd, imm), DOUBLE_ROW(0xad, 0, shrd, cl),
 };
 EMU_FAMILY(emu_family_shift, rows);

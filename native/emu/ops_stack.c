@@ -129,8 +129,8 @@ static const struct emu_forms push_r = {.r = {NULL, op_push_r_slow, op_push_r_sl
 static const struct emu_forms pop_r = {.r = {NULL, op_pop_r_slow, op_pop_r_slow, op_pop_rq}};
 static const struct emu_forms push_e = EMU_FORMS(NULL, op_push_r_slow, op_push_r_slow, op_push_rq,
                                                  NULL, op_push_m, op_push_m, op_push_m);
-static const struct emu_forms pop_e = EMU_FORMS(NULL, op_pop_r_slow, op_pop_r_slow, op_pop_rq,
-                                                NULL, op_pop_m, op_pop_m, op_pop_m);
+static const struct emu_forms pop_e =
+    EMU_FORMS(NULL, op_pop_r_slow, op_pop_r_slow, op_pop_rq, NULL, op_pop_m, op_pop_m, op_pop_m);
 static const struct emu_forms push_i = EMU_FORMS_1(op_push_i), pusha = EMU_FORMS_1(op_pusha);
 static const struct emu_forms popa = EMU_FORMS_1(op_popa), enter = EMU_FORMS_1(op_enter);
 static const struct emu_forms leave = EMU_FORMS_1(op_leave);

@@ -278,15 +278,11 @@ ONE(monitor)
 static const struct emu_forms ud = EMU_FORMS_1(emu_op_undefined);
 
 #define GROUP7(digit, low, match, shape, forms)                                                    \
-    {                                                                                              \
-        EMU_MAP_0F, 0x01, EMU_REG(digit) | EMU_RM(low) | EMU_MOD_R | (match), EMU_MODRM | (shape), \
-            &forms, NULL                                                                           \
-    }
+    {EMU_MAP_0F,          0x01,   EMU_REG(digit) | EMU_RM(low) | EMU_MOD_R | (match),              \
+     EMU_MODRM | (shape), &forms, NULL}
 #define BASE_ROW(digit, forms)                                                                     \
-    {                                                                                              \
-        EMU_MAP_0F, 0xae, EMU_REG(digit) | EMU_MOD_R | EMU_PF3 | EMU_ONLY64,                       \
-            EMU_MODRM | EMU_SIZE_Y, &forms, NULL                                                   \
-    }
+    {EMU_MAP_0F, 0xae, EMU_REG(digit) | EMU_MOD_R | EMU_PF3 | EMU_ONLY64, EMU_MODRM | EMU_SIZE_Y,  \
+     &forms,     NULL}
 
 static const struct emu_row rows[] = {
     {EMU_MAP_0F, 0x05, 0, EMU_END, &syscall, NULL},

@@ -207,13 +207,12 @@ static int run(struct emu_cpu *cpu)
     return loop(cpu);
 }
 
-static int enter(struct emu_cpu *cpu, uint64_t budget)
+/* Only one thread may be inside; a second one gets PYKVM_ERROR with EBUSY. */
+static int64_t enter(struct emu_cpu *cpu, uint64_t budget)
 {
     bool nobody = false;
-    if (!atomic_compare_exchange_strong(&cpu->inside, &nobody, true)) {
-        cpu->exit.value = EBUSY;
-        return PYKVM_ERROR;
-    }
+    if (!atomic_compare_exchange_strong(&cpu->inside, &nobody, true))
+        return (int64_t)EBUSY << PYKVM_PORT_SHIFT | PYKVM_ERROR;
     emu_bus_answer(cpu);
     cpu->tick_ns = emu_now_ns() + TICK_NS;
     cpu->budget = budget;
@@ -223,24 +222,25 @@ static int enter(struct emu_cpu *cpu, uint64_t budget)
     cpu->counts[kind]++;
     cpu->exit_kind = kind;
     atomic_store(&cpu->inside, false);
+    int64_t key = pykvm_key(kind, &cpu->exit);
     struct pykvm_natives *natives = cpu->vm->natives;
-    return natives && pykvm_natives_pending(natives) ? kind | PYKVM_OUTPUT_PENDING : kind;
+    return natives && pykvm_natives_pending(natives) ? key | PYKVM_OUTPUT_PENDING : key;
 }
 
 /* Run until an exit that the owner has to see, or for `budget` instructions (then
- * PYKVM_AGAIN); 0: no limit. Returns the kind, as pykvm_vcpu_run does. */
-int emu_cpu_run(struct emu_cpu *cpu, uint64_t budget)
+ * PYKVM_AGAIN); 0: no limit. Returns the exit's key, as pykvm_vcpu_run does. */
+int64_t emu_cpu_run(struct emu_cpu *cpu, uint64_t budget)
 {
     return enter(cpu, budget ? budget : UNLIMITED);
 }
 
 /* Finish the instruction of the last exit and run nothing more. */
-int emu_cpu_complete(struct emu_cpu *cpu)
+int64_t emu_cpu_complete(struct emu_cpu *cpu)
 {
     cpu->completing = true;
-    int kind = enter(cpu, UNLIMITED);
+    int64_t key = enter(cpu, UNLIMITED);
     cpu->completing = false;
-    return kind;
+    return key;
 }
 
 /* Bound the runs that follow: CLOCK_MONOTONIC, 0 for no bound. */

@@ -78,8 +78,7 @@ void emu_set_segment(struct emu_cpu *cpu, unsigned index, uint16_t selector,
                      const struct emu_seg *seg);
 void emu_set_segment_real(struct emu_cpu *cpu, unsigned index, uint16_t selector);
 void emu_set_null_stack(struct emu_cpu *cpu, unsigned cpl);
-void emu_set_code(struct emu_cpu *cpu, uint16_t selector, unsigned cpl,
-                  const struct emu_seg *seg);
+void emu_set_code(struct emu_cpu *cpu, uint16_t selector, unsigned cpl, const struct emu_seg *seg);
 void emu_drop_inner_segments(struct emu_cpu *cpu);
 
 /* stackframe.c: pushing and popping on a stack that need not be the present one. */
@@ -88,9 +87,9 @@ struct emu_frame {
     const struct emu_insn *insn;
     struct emu_seg ss;
     uint64_t sp;
-    unsigned cpl;       /* whose rights the accesses have */
+    unsigned cpl;        /* whose rights the accesses have */
     uint32_t size_bytes; /* of a slot */
-    uint32_t error;     /* error code of #SS where the limit is passed */
+    uint32_t error;      /* error code of #SS where the limit is passed */
 };
 void emu_frame_here(struct emu_frame *frame, struct emu_cpu *cpu, const struct emu_insn *insn,
                     uint32_t size_bytes);

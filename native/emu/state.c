@@ -213,8 +213,7 @@ static void fpu_in(struct emu_cpu *cpu, const struct emu_state *state)
     fpu->cs = state->fcs;
     fpu->ds = state->fds;
     for (unsigned i = 0; i < 8; i++)
-        fpu->reg[(fpu->top + i) & 7] =
-            (struct emu_st){state->st[i][0], (uint16_t)state->st[i][1]};
+        fpu->reg[(fpu->top + i) & 7] = (struct emu_st){state->st[i][0], (uint16_t)state->st[i][1]};
 }
 
 void emu_cpu_get_state(const struct emu_cpu *cpu, struct emu_state *state)

@@ -69,8 +69,8 @@ static bool allowed(const struct request *request, const struct rights *rights)
 {
     const struct emu_cpu *cpu = request->cpu;
     if (request->access == EMU_EXECUTE)
-        return !rights->no_execute && (request->user ? rights->user
-                                                     : !(rights->user && (cpu->cr4 & CR4_SMEP)));
+        return !rights->no_execute &&
+               (request->user ? rights->user : !(rights->user && (cpu->cr4 & CR4_SMEP)));
     if (request->user)
         return rights->user && (rights->write || request->access == EMU_READ);
     if (rights->user && request->smap)

@@ -5,7 +5,6 @@ Set EMU_CFLAGS to build it otherwise, for instance with sanitizers.
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import hashlib
 import mmap
@@ -19,9 +18,24 @@ from typing import Any
 from cffi import FFI
 
 NATIVE = Path(__file__).parents[2] / "native"
-GPRS = (
-    "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()
-)
+GPRS = [
+    "rax",
+    "rcx",
+    "rdx",
+    "rbx",
+    "rsp",
+    "rbp",
+    "rsi",
+    "rdi",
+    "r8",
+    "r9",
+    "r10",
+    "r11",
+    "r12",
+    "r13",
+    "r14",
+    "r15",
+]
 ES, CS, SS, DS, FS, GS, LDTR, TR = range(8)
 STATUS_FLAGS = 0x8D5
 
@@ -34,9 +48,14 @@ def declarations() -> str:
     """What cffi can read of the public headers: everything but the preprocessor's lines."""
     text = "".join((NATIVE / name).read_text() for name in ("pykvm.h", "emu/emu.h"))
     constants = re.findall(r"^#define (\w+) (0x[0-9a-f]+|\d+)u?\b", text, re.M)
+    text = re.sub(r"static inline.*?\n}\n", "", text, flags=re.S)
     text = re.sub(r"^#.*\n", "", text, flags=re.M).replace("PYKVM_NATIVE_MAX", "8")
-    text = re.sub(r"/\* The native devices of one machine.*?\n};\n", "struct pykvm_natives;\n",
-                  text, flags=re.S)
+    text = re.sub(
+        r"/\* The native devices of one machine.*?\n};\n",
+        "struct pykvm_natives;\n",
+        text,
+        flags=re.S,
+    )
     return text + "".join(f"#define {name} {value}\n" for name, value in constants)
 
 
@@ -62,8 +81,10 @@ def load() -> tuple[FFI, Any]:
                 assert running.pop(0).wait() == 0, "the emulator does not compile"
         assert all(process.wait() == 0 for process in running), "the emulator does not compile"
         partial = directory / f"libemu.{os.getpid()}"
-        subprocess.run([compiler[0], "-shared", *flags, *map(str, objects), "-pthread", "-o",
-                        str(partial)], check=True)
+        subprocess.run(
+            [compiler[0], "-shared", *flags, *map(str, objects), "-pthread", "-o", str(partial)],
+            check=True,
+        )
         partial.rename(library)
     ffi = FFI()
     ffi.cdef(declarations())
@@ -130,10 +151,13 @@ class Machine:
 
     def run(self, budget: int = 0) -> str:
         """Run to the next exit that is not a tick; its kind's name."""
-        kind = self.lib.emu_cpu_run(self.cpu, budget)
+        kind = self._enter(budget)
         while budget == 0 and kind == self.lib.PYKVM_AGAIN:
-            kind = self.lib.emu_cpu_run(self.cpu, budget)
+            kind = self._enter(budget)
         return kind_name(kind)
+
+    def _enter(self, budget: int) -> int:
+        return int(self.lib.emu_cpu_run(self.cpu, budget)) & 0x1F
 
     def enter(self, mode: str, rip: int, rsp: int = 0x7000, **registers: int) -> None:
         """Set the processor up: "real", "protected" (flat), "long" (identity-mapped, 2 MiB
@@ -147,8 +171,15 @@ class Machine:
         wide = mode in ("long", "user")
         for index in (ES, SS, DS, FS, GS):
             set_segment(state.segment[index], 0x18 | cpl, 3, cpl, db=1, real=mode == "real")
-        set_segment(state.segment[CS], (0x10 if wide else 8) | cpl, 11, cpl,
-                    db=0 if wide else 1, l=wide, real=mode == "real")
+        set_segment(
+            state.segment[CS],
+            (0x10 if wide else 8) | cpl,
+            11,
+            cpl,
+            db=0 if wide else 1,
+            l=wide,
+            real=mode == "real",
+        )
         state.cr0 = 0x10 if mode == "real" else 0x10 | CR0_PE
         state.cr4, state.efer, state.cr3 = CR4_OSFXSR, 0, 0
         if wide:
@@ -167,8 +198,16 @@ class Machine:
         self.write(0x3000, b"".join(entry.to_bytes(8, "little") for entry in entries))
 
 
-def set_segment(segment: Any, selector: int, type_: int, dpl: int, *, db: int = 0,
-                l: bool = False, real: bool = False) -> None:
+def set_segment(
+    segment: Any,
+    selector: int,
+    type_: int,
+    dpl: int,
+    *,
+    db: int = 0,
+    l: bool = False,
+    real: bool = False,
+) -> None:
     """A flat segment; in real mode base 0 and 64 KiB."""
     segment.base, segment.selector = 0, 0 if real else selector
     segment.limit = 0xFFFF if real else 0xFFFFFFFF
