@@ -93,11 +93,8 @@ def load() -> tuple[FFI, Any]:
 
 def kind_name(kind: int) -> str:
     """PORT_OUT and so on."""
-    _, lib = load()
-    for name in dir(lib):
-        if name.startswith("PYKVM_") and getattr(lib, name) == kind:
-            return name.removeprefix("PYKVM_")
-    return str(kind)
+    ffi, _ = load()
+    return str(ffi.typeof("enum pykvm_kind").elements[kind]).removeprefix("PYKVM_")
 
 
 class Machine:
@@ -177,7 +174,7 @@ class Machine:
             11,
             cpl,
             db=0 if wide else 1,
-            l=wide,
+            code64=wide,
             real=mode == "real",
         )
         state.cr0 = 0x10 if mode == "real" else 0x10 | CR0_PE
@@ -205,12 +202,12 @@ def set_segment(
     dpl: int,
     *,
     db: int = 0,
-    l: bool = False,
+    code64: bool = False,
     real: bool = False,
 ) -> None:
     """A flat segment; in real mode base 0 and 64 KiB."""
     segment.base, segment.selector = 0, 0 if real else selector
     segment.limit = 0xFFFF if real else 0xFFFFFFFF
     segment.type, segment.s, segment.present, segment.dpl = type_, 1, 1, dpl
-    segment.db, segment.l, segment.g = 0 if real else db, int(l), 0 if real else 1
+    segment.db, segment.l, segment.g = 0 if real else db, int(code64), 0 if real else 1
     segment.avl = segment.unusable = 0
