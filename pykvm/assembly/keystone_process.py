@@ -1,9 +1,8 @@
 """keystone in a process of its own.
 
 Some inputs make keystone crash, and others make it loop for ever, so it never runs inside
-the user's process. The child is started when something is first assembled, answers each line
-of JSON with another, and ends with its parent's end of the pipe. Run as a file it is the child:
-it imports nothing of pykvm.
+the user's process. The child, keystone_child.py, is started when something is first assembled,
+answers each line of JSON with another, and ends with its parent's end of the pipe.
 """
 
 from __future__ import annotations
@@ -12,14 +11,14 @@ import atexit
 import contextlib
 import json
 import os
-import resource
 import select
 import subprocess
 import sys
 import threading
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
-CHILD_MEMORY_BYTES = 1 << 30
+CHILD = Path(__file__).with_name("keystone_child.py")
 MAX_REPLY_BYTES = 64 << 20
 
 _lock = threading.Lock()
@@ -66,7 +65,7 @@ def _running_child() -> subprocess.Popen[bytes]:
         _end_child()
         atexit.register(_end_child)
         _child = subprocess.Popen(
-            [sys.executable, "-P", __file__],
+            [sys.executable, "-P", CHILD],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -101,28 +100,3 @@ def _exchange(child: subprocess.Popen[bytes], request: bytes, timeout_s: float) 
         if not piece or len(reply) > MAX_REPLY_BYTES:
             raise KeystoneDiedError("keystone crashed on this")
     return bytes(reply)
-
-
-def _serve() -> None:
-    """The child: a line of JSON in, a line of JSON out."""
-    import keystone
-
-    resource.setrlimit(resource.RLIMIT_AS, (CHILD_MEMORY_BYTES, CHILD_MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    modes = {16: keystone.KS_MODE_16, 32: keystone.KS_MODE_32, 64: keystone.KS_MODE_64}
-    engines = {bits: keystone.Ks(keystone.KS_ARCH_X86, mode) for bits, mode in modes.items()}
-    for line in sys.stdin:
-        bits, texts = json.loads(line)
-        print(json.dumps([_encode(keystone, engines[bits], text) for text in texts]), flush=True)
-
-
-def _encode(keystone: Any, engine: Any, text: str) -> Reply:
-    try:
-        code, _ = engine.asm(text, 0, as_bytes=True)
-    except keystone.KsError as error:
-        return Reply("", error.errno, str(error))
-    return Reply(code.hex() if code else "")
-
-
-if __name__ == "__main__":
-    _serve()
