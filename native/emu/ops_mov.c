@@ -28,25 +28,29 @@ static const struct emu_forms mov_e_i =
               op_mov_ew_iw_m, op_mov_ed_id_m, op_mov_eq_iq_m);
 
 /* MOV between the accumulator and [imm]: the address does not fit a displacement. */
-static uint64_t offset_linear(struct emu_cpu *cpu, const struct emu_insn *insn, bool write)
+static uint64_t offset_linear(struct emu_cpu *cpu, const struct emu_insn *insn, uint32_t size_bytes,
+                              bool write)
 {
     unsigned segment = insn->ea & EMU_EA_SEG;
     if (emu_code64(cpu))
         return insn->ea && segment != EMU_EA_NOSEG ? cpu->seg[segment].base + insn->imm : insn->imm;
     if (!(insn->ea & EMU_EA_CHECK))
         return insn->imm;
-    return emu_linear_checked(cpu, insn, segment, insn->imm, emu_osize_bytes(insn), write);
+    return emu_linear_checked(cpu, insn, segment, insn->imm, size_bytes, write);
 }
 
 #define MOFFS_SIZE(s)                                                                              \
     static EMU_OP(op_mov_acc##s##_o)                                                               \
     {                                                                                              \
-        emu_set_##s(cpu, RAX, emu_load_##s(cpu, insn, offset_linear(cpu, insn, false)));           \
+        emu_set_##s(                                                                               \
+            cpu, RAX,                                                                              \
+            emu_load_##s(cpu, insn, offset_linear(cpu, insn, sizeof(EMU_TYPE_##s), false)));       \
         EMU_NEXT;                                                                                  \
     }                                                                                              \
     static EMU_OP(op_mov_o_acc##s)                                                                 \
     {                                                                                              \
-        emu_store_##s(cpu, insn, offset_linear(cpu, insn, true), emu_get_##s(cpu, RAX));           \
+        emu_store_##s(cpu, insn, offset_linear(cpu, insn, sizeof(EMU_TYPE_##s), true),             \
+                      emu_get_##s(cpu, RAX));                                                      \
         EMU_NEXT;                                                                                  \
     }
 EMU_ALL_SIZES(MOFFS_SIZE)
