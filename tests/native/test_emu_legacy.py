@@ -145,7 +145,7 @@ def test_virtual_8086_mode_and_back(machine: Machine) -> None:
     assert (found.vector, found.cs, found.rip) == (13, 0x2000, 0x105)
     assert found.flags & 0x20000
     assert (machine.reg("rax"), machine.reg("rbx")) == (0x2000, 0x55)
-    assert machine.state().segment[DS].unusable
+    assert machine.state().segment[FS].unusable
 
 
 @pytest.mark.parametrize("pae", [False, True])
