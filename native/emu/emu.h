@@ -72,6 +72,26 @@ struct emu_cpuid {
     uint32_t eax, ebx, ecx, edx;
 };
 
+/* Interrupt hardware, as KVM's. `full`: two 8259, an I/O APIC of 24 pins, a local APIC for
+ * each processor; `split`: local APICs alone. docs/emulator.md, "Interrupt delivery". */
+enum emu_irqchip { EMU_IRQCHIP_NONE, EMU_IRQCHIP_FULL, EMU_IRQCHIP_SPLIT };
+
+/* Chips as snapshots hold them: struct kvm_pic_state, kvm_ioapic_state, kvm_pit_state2. */
+enum emu_chip { EMU_CHIP_PIC_MASTER, EMU_CHIP_PIC_SLAVE, EMU_CHIP_IOAPIC, EMU_CHIP_PIT };
+#define EMU_PIC_STATE_BYTES 16
+#define EMU_IOAPIC_STATE_BYTES 216
+#define EMU_PIT_STATE_BYTES 112
+#define EMU_LAPIC_STATE_BYTES 1024 /* struct kvm_lapic_state: the registers' page */
+
+/* Whether a processor runs; the numbers are those of KVM_MP_STATE_*. */
+enum emu_mp_state {
+    EMU_MP_RUNNABLE,
+    EMU_MP_UNINITIALIZED, /* waits for INIT: all but processor 0, where there is an irqchip */
+    EMU_MP_INIT_RECEIVED, /* waits for SIPI */
+    EMU_MP_HALTED,
+    EMU_MP_SIPI_RECEIVED
+};
+
 struct emu_vm *emu_vm_create(struct pykvm_natives *natives);
 void emu_vm_destroy(struct emu_vm *vm);
 int emu_vm_map(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes, void *hva, uint32_t flags);
@@ -79,6 +99,13 @@ int emu_vm_unmap(struct emu_vm *vm, uint64_t gpa);
 void emu_vm_set_instruction_clock(struct emu_vm *vm, bool on);
 void emu_vm_set_msr_exits(struct emu_vm *vm, bool on);
 void emu_vm_note_write(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes);
+void emu_vm_set_tsc_khz(struct emu_vm *vm, uint32_t khz);
+int emu_vm_create_irqchip(struct emu_vm *vm, enum emu_irqchip kind);
+int emu_vm_create_pit(struct emu_vm *vm);
+void emu_vm_set_irq_line(struct emu_vm *vm, uint32_t gsi, bool level);
+int emu_vm_signal_msi(struct emu_vm *vm, uint64_t address, uint32_t data);
+int emu_vm_get_chip(struct emu_vm *vm, enum emu_chip chip, void *state, size_t size_bytes);
+int emu_vm_set_chip(struct emu_vm *vm, enum emu_chip chip, const void *state, size_t size_bytes);
 
 struct emu_cpu *emu_cpu_create(struct emu_vm *vm, uint32_t index);
 void emu_cpu_destroy(struct emu_cpu *cpu);
@@ -99,6 +126,10 @@ uint32_t emu_cpuid_supported(struct emu_cpuid *entries, uint32_t max);
 bool emu_cpu_translate(struct emu_cpu *cpu, uint64_t gva, uint64_t *gpa);
 int emu_cpu_interrupt(struct emu_cpu *cpu, uint8_t vector);
 void emu_cpu_nmi(struct emu_cpu *cpu);
+int emu_cpu_get_lapic(struct emu_cpu *cpu, void *registers);
+int emu_cpu_set_lapic(struct emu_cpu *cpu, const void *registers);
+enum emu_mp_state emu_cpu_get_mp_state(const struct emu_cpu *cpu);
+void emu_cpu_set_mp_state(struct emu_cpu *cpu, enum emu_mp_state state);
 void emu_cpu_set_single_step(struct emu_cpu *cpu, bool on);
 
 #endif
