@@ -96,7 +96,8 @@ enum emu_gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
 #define EMU_MODE_TS 0x100u
 #define EMU_MODE_MP 0x200u
 #define EMU_MODE_FXSR 0x400u
-#define EMU_MODE_YMM 0x800u /* CR4.OSXSAVE, and XCR0 enables SSE and AVX */
+#define EMU_MODE_YMM 0x800u       /* CR4.OSXSAVE, and XCR0 enables SSE and AVX */
+#define EMU_MODE_FP_EXACT 0x1000u /* SSE and AVX floating point one by one, in software: fp.h */
 
 /* Exceptions, Intel SDM vol. 3A table 6-1. */
 enum emu_vector {
@@ -251,7 +252,9 @@ struct emu_cpu {
     bool single_step; /* for the owner, not the guest */
     struct emu_seg seg[EMU_SEGMENTS];
     union emu_vec vec[16] __attribute__((aligned(32)));
-    uint32_t mxcsr;
+    uint32_t mxcsr; /* while the processor runs: by emu_mxcsr and emu_set_mxcsr */
+    bool fp_live;   /* the host's MXCSR holds the guest's */
+    uint32_t host_mxcsr;
     struct emu_fpu fpu;
 
     uint64_t cr0, cr2, cr3, cr4, cr8, efer, xcr0;

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "ops.h"
+#include "fp.h"
 
 #define SLICE_INSNS 400000
 #define TICK_NS UINT64_C(50000000)
@@ -217,7 +217,9 @@ static int64_t enter(struct emu_cpu *cpu, uint64_t budget)
     cpu->tick_ns = emu_now_ns() + TICK_NS;
     cpu->budget = budget;
     begin_slice(cpu);
+    emu_fp_enter(cpu);
     int kind = run(cpu);
+    emu_fp_leave(cpu);
     end_slice(cpu);
     cpu->counts[kind]++;
     cpu->exit_kind = kind;

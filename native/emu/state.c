@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ops.h"
+#include "fp.h"
 
 #define FLAGS_WRITABLE 0x3f7fd5u
 
@@ -45,7 +45,7 @@ static uint32_t unit_mode(const struct emu_cpu *cpu)
     bool avx = (cpu->cr4 & CR4_OSXSAVE) && (cpu->xcr0 & ymm) == ymm;
     return (cpu->cr0 & CR0_EM ? EMU_MODE_EM : 0) | (cpu->cr0 & CR0_TS ? EMU_MODE_TS : 0) |
            (cpu->cr0 & CR0_MP ? EMU_MODE_MP : 0) | (cpu->cr4 & CR4_OSFXSR ? EMU_MODE_FXSR : 0) |
-           (avx ? EMU_MODE_YMM : 0);
+           (avx ? EMU_MODE_YMM : 0) | (emu_fp_exact(cpu) ? EMU_MODE_FP_EXACT : 0);
 }
 
 /* Something that decoding or privileges depend on has changed. */
@@ -96,7 +96,7 @@ void emu_cpu_reset(struct emu_cpu *cpu)
     reset_segment(cpu, EMU_LDTR, SEG_P | 2);
     reset_segment(cpu, EMU_TR, SEG_P | 11);
     reset_control(cpu);
-    cpu->mxcsr = 0x1f80;
+    emu_set_mxcsr(cpu, MXCSR_RESET);
     cpu->fpu = (struct emu_fpu){.control = 0x37f};
     cpu->cpl = 0;
     cpu->interrupt = -1;
@@ -236,7 +236,7 @@ void emu_cpu_get_state(const struct emu_cpu *cpu, struct emu_state *state)
     state->xcr0 = cpu->xcr0;
     memcpy(state->dr, cpu->dr, sizeof(state->dr));
     memcpy(state->vec, cpu->vec, sizeof(state->vec));
-    state->mxcsr = cpu->mxcsr;
+    state->mxcsr = emu_mxcsr(cpu);
     fpu_out(cpu, state);
     state->halted = cpu->halted;
     state->nmi_pending = cpu->nmi_pending;
@@ -296,7 +296,7 @@ int emu_cpu_set_state(struct emu_cpu *cpu, const struct emu_state *state)
         cpu->seg[i] = segment_in(&state->segment[i]);
     control_in(cpu, state);
     memcpy(cpu->vec, state->vec, sizeof(state->vec));
-    cpu->mxcsr = state->mxcsr;
+    emu_set_mxcsr(cpu, state->mxcsr);
     fpu_in(cpu, state);
     events_in(cpu, state);
     cpu->cpl = !(cpu->cr0 & CR0_PE) ? 0

@@ -72,7 +72,8 @@ def load() -> tuple[FFI, Any]:
     library = directory / "libemu.so"
     if not library.exists():
         directory.mkdir(exist_ok=True)
-        compiler = [os.environ.get("CC", "cc"), "-std=c11", "-g", "-fPIC", *flags, "-c"]
+        compiler = [os.environ.get("CC", "cc"), "-std=c11", "-g", "-fPIC"]
+        compiler += ["-ffp-contract=off", *flags, "-c"]
         objects = [directory / f"{path.stem}.o" for path in sources]
         running: list[subprocess.Popen[bytes]] = []
         for source, target in zip(sources, objects, strict=True):
