@@ -153,7 +153,11 @@ struct emu_flags {
     uint64_t carry; /* bit 63: CF; bit 62 xor bit 63: OF; bit 3: AF */
 };
 
+/* Sixteen bytes: most vector instructions treat every such lane of a register alike. */
+typedef uint64_t emu_lane __attribute__((vector_size(16)));
+
 union emu_vec {
+    emu_lane lane[2];
     uint8_t u8[32];
     uint16_t u16[16];
     uint32_t u32[8];

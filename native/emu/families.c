@@ -25,7 +25,8 @@
     X(emu_family_control)                                                                          \
     X(emu_family_msr)                                                                              \
     X(emu_family_system)                                                                           \
-    X(emu_family_mxcsr)
+    X(emu_family_mxcsr)                                                                            \
+    X(emu_family_vlogic)
 
 #define DECLARE(family) extern const struct emu_family family;
 #define POINTER(family) &family,
