@@ -9,6 +9,9 @@ from pykvm import layout
 from pykvm.memory import Region
 
 
+E820_RAM, E820_RESERVED = 1, 2  # Source: ACPI 6.5 §15.4, address range types
+
+
 class MapEntry(NamedTuple):
     """One range of RAM: [base, base + size_bytes), free to use or reserved."""
 
