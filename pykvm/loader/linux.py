@@ -156,7 +156,7 @@ def read_header(data: bytes, name: str) -> Header:
         _field(data, 0x238, "<I", name),
     )
     size_bytes = 16 * _field(data, 0x1F4, "<I", name)  # syssize
-    if size_bytes <= ENTRY64_OFFSET or len(data) - header.code_offset < size_bytes - 16:
+    if size_bytes <= ENTRY64_OFFSET or len(data) - header.code_offset < size_bytes - 15:
         raise LoadError(
             name,
             f"is truncated: {len(data)} bytes, of a kernel that ends at byte "

@@ -49,7 +49,7 @@ def load(data: bytes, name: str, boot: Boot) -> Image:
 
 def _entry(data: bytes, name: str) -> int:
     for owner, kind, value in elf.notes(data, name):
-        if owner == NOTE_OWNER and kind == XEN_ELFNOTE_PHYS32_ENTRY:
+        if (owner, kind) == (NOTE_OWNER, XEN_ELFNOTE_PHYS32_ENTRY) and len(value) >= 4:
             return int.from_bytes(value[:8], "little")
     raise LoadError(name, "has no PVH entry point (ELF note Xen, type 18); use its bzImage")
 
