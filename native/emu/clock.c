@@ -1,10 +1,10 @@
-/* Time: the host's, and the guest's time stamp counter. */
+/* Time: the host's, the guest's, and the guest's time stamp counter. */
 #define _POSIX_C_SOURCE 200809L
 #include <time.h>
 
 #include "cpu.h"
 
-#define TSC_TICKS_PER_NS 2
+#define NS_PER_MS UINT64_C(1000000)
 
 uint64_t emu_now_ns(void)
 {
@@ -13,9 +13,45 @@ uint64_t emu_now_ns(void)
     return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
-uint64_t emu_tsc(struct emu_cpu *cpu)
+/* Guest time between runs. */
+uint64_t emu_vm_ns(const struct emu_vm *vm)
 {
-    uint64_t ticks =
-        cpu->vm->instruction_clock ? emu_cpu_retired(cpu) : TSC_TICKS_PER_NS * emu_now_ns();
-    return ticks + cpu->msr.tsc_offset;
+    return vm->instruction_clock ? vm->elapsed_ns : emu_now_ns() - vm->start_ns;
+}
+
+/* Nanoseconds since the machine was made, as the processor whose turn it is sees them. By
+ * the instruction clock each instruction, of any processor, takes one. */
+uint64_t emu_guest_ns(const struct emu_cpu *cpu)
+{
+    uint64_t ns = emu_vm_ns(cpu->vm);
+    return cpu->vm->instruction_clock ? ns + (uint64_t)(cpu->slice - cpu->left) : ns;
+}
+
+static uint64_t ticks(const struct emu_cpu *cpu, uint64_t ns)
+{
+    uint64_t khz = cpu->vm->tsc_khz;
+    return ns / NS_PER_MS * khz + ns % NS_PER_MS * khz / NS_PER_MS;
+}
+
+uint64_t emu_tsc(const struct emu_cpu *cpu)
+{
+    return ticks(cpu, emu_guest_ns(cpu)) + cpu->msr.tsc_offset;
+}
+
+/* When the time stamp counter reaches a value; now, where it has passed it. */
+uint64_t emu_tsc_to_ns(const struct emu_cpu *cpu, uint64_t tsc, uint64_t now_ns)
+{
+    uint64_t khz = cpu->vm->tsc_khz, now = ticks(cpu, now_ns) + cpu->msr.tsc_offset;
+    if (tsc <= now)
+        return now_ns;
+    uint64_t ms = (tsc - now) / khz, rest = (tsc - now) % khz;
+    if (ms > (UINT64_MAX >> 1) / NS_PER_MS)
+        return EMU_NEVER - 1;
+    return now_ns + ms * NS_PER_MS + (rest * NS_PER_MS + khz - 1) / khz;
+}
+
+/* The time stamp counter's frequency; 1 GHz at first, so that a tick is a nanosecond. */
+void emu_vm_set_tsc_khz(struct emu_vm *vm, uint32_t khz)
+{
+    vm->tsc_khz = khz ? khz : 1;
 }

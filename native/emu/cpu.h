@@ -2,6 +2,7 @@
 #ifndef PYKVM_EMU_CPU_H
 #define PYKVM_EMU_CPU_H
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdatomic.h>
 
@@ -79,6 +80,9 @@ enum emu_gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
 #define DR7_FIXED 0x400u
 #define DR7_GD 0x2000u
 #define DR7_ENABLED 0xffu
+#define APIC_BASE_BSP 0x100u
+#define APIC_BASE_X2APIC 0x400u
+#define APIC_BASE_ENABLED 0x800u
 #define XCR0_X87 0x1u
 #define XCR0_SSE 0x2u
 #define XCR0_AVX 0x4u
@@ -186,6 +190,7 @@ struct emu_fpu {
 #define EMU_ATTEND_EVENT 0x2u  /* an interrupt or NMI may be due */
 #define EMU_ATTEND_STEP 0x4u   /* one instruction at a time: see run.c */
 #define EMU_ATTEND_WRITES 0x8u /* emu_vm_note_write has left addresses */
+#define EMU_ATTEND_TURN 0x10u  /* another processor has something urgent to do */
 
 enum emu_event_type { EMU_EVENT_INTERRUPT, EMU_EVENT_NMI, EMU_EVENT_FAULT, EMU_EVENT_SOFTWARE };
 
@@ -222,6 +227,7 @@ struct emu_replay {
 };
 
 #define EMU_STAY (-1)
+#define EMU_NEVER UINT64_MAX /* a time that does not come */
 
 /* How an instruction was left in its middle: the value of setjmp. */
 enum emu_jump { EMU_JUMP_NONE, EMU_JUMP_FAULT, EMU_JUMP_EXIT, EMU_JUMP_RETRY };
@@ -229,7 +235,7 @@ enum emu_jump { EMU_JUMP_NONE, EMU_JUMP_FAULT, EMU_JUMP_EXIT, EMU_JUMP_RETRY };
 struct emu_msrs {
     uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
-    uint64_t pat, misc_enable, apic_base, tsc_offset, tsc_deadline, debugctl;
+    uint64_t pat, misc_enable, apic_base, tsc_offset, tsc_adjust, tsc_deadline, debugctl;
     uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_variable[16];
     uint64_t spec_ctrl, mcg_status, smi_count, bios_signature;
 };
@@ -252,7 +258,7 @@ struct emu_cpu {
     bool completing; /* the owner wants no more than the end of the instruction at hand */
     uint8_t shadow;  /* instructions before which no interrupt may come: emu_shadow */
     bool halted;
-    bool nmi_pending, nmi_blocked;
+    bool nmi_blocked;
     bool single_step; /* for the owner, not the guest */
     struct emu_seg seg[EMU_SEGMENTS];
     union emu_vec vec[16] __attribute__((aligned(32)));
@@ -291,6 +297,19 @@ struct emu_cpu {
     uint32_t cpuid_count;
     struct emu_cpuid *cpuid;
     atomic_bool stop, inside;
+    struct emu_lapic *lapic; /* NULL where the machine has no irqchip */
+    atomic_bool nmi_pending;
+    atomic_bool irq_wanted;  /* the chips may have an interrupt for it */
+    atomic_bool init_wanted; /* an INIT has come */
+    atomic_int startup;      /* vector of the SIPI that has come, or -1 */
+    uint8_t mp_state;        /* enum emu_mp_state, without EMU_MP_HALTED: that is `halted` */
+    bool yields;             /* PAUSE: let another processor run */
+    bool gives_way;          /* EMU_ATTEND_TURN: the same */
+    bool resliced;           /* the slice may be too long: timers have changed */
+    bool wants_turn;         /* turn.c */
+    int64_t quantum;         /* instructions until the turn goes on */
+    uint64_t sleeps_until_ns;
+    pthread_cond_t changed;
     struct {
         struct emu_block block;
         struct emu_insn insn[4];
@@ -315,14 +334,24 @@ struct emu_vm {
     struct emu_region region[EMU_REGIONS_MAX];
     const struct emu_region *last_region;
     uint64_t random;
-    uint64_t gen;           /* of the last code epoch handed out */
-    bool instruction_clock; /* time is the count of instructions, not the host's */
-    bool msr_exits;         /* unknown MSRs are the owner's, not #GP */
+    atomic_uint_fast64_t gen; /* of the last code epoch handed out */
+    bool instruction_clock;   /* time is the count of instructions, not the host's */
+    bool msr_exits;           /* unknown MSRs are the owner's, not #GP */
     atomic_flag notes_lock;
     uint32_t note_count; /* more than EMU_NOTES_MAX: everything */
     struct emu_note {
         uint64_t gpa, size_bytes;
     } note[EMU_NOTES_MAX];
+
+    enum emu_irqchip irqchip;
+    struct emu_chips *chips;
+    pthread_mutex_t lock; /* of the chips, and of whose turn it is */
+    struct emu_cpu *holder;
+    uint32_t cpu_count;
+    uint32_t tsc_khz;
+    uint64_t start_ns;                  /* guest time 0 by the host's clock */
+    uint64_t elapsed_ns;                /* guest time of an instruction clock, between slices */
+    atomic_uint_fast64_t next_timer_ns; /* guest time of the chips' next deed */
 };
 
 static inline bool emu_long_mode(const struct emu_cpu *cpu)
@@ -365,6 +394,7 @@ static inline uint64_t emu_next_rip(const struct emu_cpu *cpu, const struct emu_
 
 /* state.c */
 void emu_cpu_reset(struct emu_cpu *cpu);
+void emu_cpu_take_startup(struct emu_cpu *cpu);
 void emu_mode_changed(struct emu_cpu *cpu);
 void emu_code_changed(struct emu_cpu *cpu);
 
@@ -412,6 +442,34 @@ void emu_vm_take_notes(struct emu_vm *vm);
 
 /* clock.c */
 uint64_t emu_now_ns(void);
-uint64_t emu_tsc(struct emu_cpu *cpu);
+uint64_t emu_vm_ns(const struct emu_vm *vm);
+uint64_t emu_guest_ns(const struct emu_cpu *cpu);
+uint64_t emu_tsc(const struct emu_cpu *cpu);
+uint64_t emu_tsc_to_ns(const struct emu_cpu *cpu, uint64_t tsc, uint64_t now_ns);
+
+/* chips.c, lapic.c, lapic_timer.c */
+bool emu_lapic_create(struct emu_cpu *cpu);
+bool emu_chips_read(struct emu_cpu *cpu, bool is_port, uint64_t address, uint32_t size_bytes,
+                    uint64_t *value);
+bool emu_chips_write(struct emu_cpu *cpu, bool is_port, uint64_t address, uint32_t size_bytes,
+                     uint64_t value);
+void emu_timers_run(struct emu_vm *vm, uint64_t now_ns);
+int emu_lapic_take(struct emu_cpu *cpu);
+void emu_lapic_reset(struct emu_cpu *cpu);
+int emu_lapic_get_msr(struct emu_cpu *cpu, uint32_t index, uint64_t *value);
+int emu_lapic_set_msr(struct emu_cpu *cpu, uint32_t index, uint64_t value);
+int emu_lapic_set_base(struct emu_cpu *cpu, uint64_t value, bool by_guest);
+void emu_lapic_set_cr8(struct emu_cpu *cpu, uint64_t value);
+void emu_lapic_set_deadline(struct emu_cpu *cpu, uint64_t tsc);
+
+/* turn.c */
+void emu_vm_lock(struct emu_vm *vm);
+void emu_vm_unlock(struct emu_vm *vm);
+int emu_turn_init(struct emu_cpu *cpu);
+int emu_turn_take(struct emu_cpu *cpu);
+void emu_turn_give(struct emu_cpu *cpu);
+int emu_turn_pass(struct emu_cpu *cpu, bool spinning);
+int emu_turn_idle(struct emu_cpu *cpu);
+void emu_turn_wake(struct emu_cpu *cpu);
 
 #endif

@@ -9,13 +9,19 @@
 
 /* Leaf 1. Family 6, model 3C, stepping 1. */
 #define SIGNATURE 0x000306c1u
+#define LEAF1_APIC_ECX (BIT(21) /* x2APIC */ | BIT(24) /* TSC deadline */)
+#define LEAF1_APIC_EDX BIT(9) /* APIC */
 #define LEAF1_ECX                                                                                  \
     (BIT(13) /* CMPXCHG16B */ | BIT(17) /* PCID */ | BIT(22) /* MOVBE */ | BIT(23) /* POPCNT */ |  \
-     BIT(30) /* RDRAND */ | BIT(31) /* hypervisor */)
+     BIT(30) /* RDRAND */ | BIT(31) /* hypervisor */ | LEAF1_APIC_ECX)
 #define LEAF1_EDX                                                                                  \
     (BIT(2) /* DE */ | BIT(3) /* PSE */ | BIT(4) /* TSC */ | BIT(5) /* MSR */ | BIT(6) /* PAE */ | \
      BIT(8) /* CX8 */ | BIT(11) /* SEP */ | BIT(12) /* MTRR */ | BIT(13) /* PGE */ |               \
-     BIT(15) /* CMOV */ | BIT(16) /* PAT */ | BIT(17) /* PSE36 */ | BIT(19) /* CLFSH */)
+     BIT(15) /* CMOV */ | BIT(16) /* PAT */ | BIT(17) /* PSE36 */ | BIT(19) /* CLFSH */ |          \
+     LEAF1_APIC_EDX)
+/* Leaf 15: the local APIC's timer counts this. */
+#define APIC_BUS_HZ 1000000000u
+#define APIC_BUS_KHZ (APIC_BUS_HZ / 1000)
 /* Leaf 7. */
 #define LEAF7_EBX                                                                                  \
     (BIT(0) /* FSGSBASE */ | BIT(1) /* TSC_ADJUST */ | BIT(7) /* SMEP */ | BIT(9) /* ERMS */ |     \
@@ -30,10 +36,13 @@
      BIT(29) /* long mode */)
 
 static const struct emu_cpuid supported[] = {
-    {0, EMU_CPUID_ANY, 0xd, 0x756e6547, 0x6c65746e, 0x49656e69}, /* GenuineIntel */
+    {0, EMU_CPUID_ANY, 0x16, 0x756e6547, 0x6c65746e, 0x49656e69}, /* GenuineIntel */
     {1, EMU_CPUID_ANY, SIGNATURE, 0x00010800, LEAF1_ECX, LEAF1_EDX},
     {2, EMU_CPUID_ANY, 0x00000001, 0, 0, 0},
+    {6, EMU_CPUID_ANY, BIT(2), 0, 0, 0}, /* the local APIC's timer never stops */
     {7, 0, 0, LEAF7_EBX, LEAF7_ECX, 0},
+    {0x15, EMU_CPUID_ANY, 1, 1, APIC_BUS_HZ, 0}, /* see `frequencies` */
+    {0x16, EMU_CPUID_ANY, 0, 0, 0, 0},
     {0x80000000, EMU_CPUID_ANY, 0x80000008, 0, 0, 0},
     {0x80000001, EMU_CPUID_ANY, 0, 0, EXTENDED_ECX, EXTENDED_EDX},
     {0x80000002, EMU_CPUID_ANY, 0x6b7970, 0x65206d76, 0x616c756d, 0x00726f74},
@@ -75,6 +84,30 @@ static const struct emu_cpuid *find(const struct emu_cpu *cpu, uint32_t leaf, ui
     return NULL;
 }
 
+/* What the time stamp counter counts, so that no system needs to measure it: a ratio to the
+ * bus in leaf 15, MHz in leaf 16. */
+static void frequencies(const struct emu_cpu *cpu, struct emu_cpuid *out)
+{
+    uint32_t khz = cpu->vm->tsc_khz;
+    bool same = khz == APIC_BUS_KHZ;
+    if (out->leaf == 0x15) {
+        out->eax = same ? 1 : APIC_BUS_KHZ;
+        out->ebx = same ? 1 : khz;
+    } else {
+        out->eax = out->ebx = khz / 1000;
+    }
+}
+
+/* A processor without a local APIC, or with one that is off, has none of its features. */
+static void local_apic(const struct emu_cpu *cpu, struct emu_cpuid *out)
+{
+    if (cpu->lapic && (cpu->msr.apic_base & APIC_BASE_ENABLED))
+        return;
+    out->edx &= ~LEAF1_APIC_EDX;
+    if (!cpu->lapic)
+        out->ecx &= ~LEAF1_APIC_ECX;
+}
+
 /* One leaf, with what follows the processor's present state put in. */
 void emu_cpuid(struct emu_cpu *cpu, uint32_t leaf, uint32_t subleaf, struct emu_cpuid *out)
 {
@@ -85,5 +118,10 @@ void emu_cpuid(struct emu_cpu *cpu, uint32_t leaf, uint32_t subleaf, struct emu_
     if (leaf == 1) {
         out->ebx = (out->ebx & 0x00ffffff) | cpu->index << 24;
         out->ecx = (out->ecx & ~BIT(27)) | (cpu->cr4 & CR4_OSXSAVE ? BIT(27) : 0);
+        local_apic(cpu, out);
+    } else if (leaf == 0x15 || leaf == 0x16) {
+        frequencies(cpu, out);
+    } else if (leaf == 0xb || leaf == 0x1f) {
+        out->edx = cpu->index; /* the x2APIC's number */
     }
 }

@@ -36,6 +36,11 @@ uint64_t emu_bus_read(struct emu_cpu *cpu, const struct emu_insn *insn, bool is_
     if (!insn)
         return UINT64_MAX;
     int kind = is_port ? PYKVM_PORT_IN : PYKVM_MMIO_READ;
+    uint64_t found;
+    if (emu_chips_read(cpu, is_port, address, size_bytes, &found)) {
+        note_answer(replay, found);
+        return replay->answer[replay->next++];
+    }
     if (cpu->vm->natives &&
         pykvm_natives_answer(cpu->vm->natives, is_port, false, address, size_bytes, 1, data)) {
         uint64_t value;
@@ -74,8 +79,15 @@ uint32_t emu_port_string(struct emu_cpu *cpu, const struct emu_insn *insn, uint1
         bool answered =
             cpu->vm->natives && pykvm_natives_answer(cpu->vm->natives, true, false, port,
                                                      size_bytes, count, replay->string);
+        uint64_t found;
         replay->string_used = 0;
         replay->string_have = answered ? count * size_bytes : 0;
+        if (!answered && emu_chips_read(cpu, true, port, size_bytes, &found)) {
+            memcpy(replay->string, &found, size_bytes);
+            replay->string_have = size_bytes;
+            *value = found;
+            return 1;
+        }
         if (!answered) {
             cpu->exit.address = port;
             cpu->exit.size = size_bytes;
@@ -99,6 +111,8 @@ int emu_bus_flush(struct emu_cpu *cpu)
         struct emu_pending_write *write = &replay->write[replay->written++];
         int kind = write->is_port ? PYKVM_PORT_OUT : PYKVM_MMIO_WRITE;
         uint8_t data[8];
+        if (emu_chips_write(cpu, write->is_port, write->address, write->size, write->value))
+            continue;
         memcpy(data, &write->value, sizeof(data));
         if (cpu->vm->natives && pykvm_natives_answer(cpu->vm->natives, write->is_port, true,
                                                      write->address, write->size, 1, data)) {

@@ -13,12 +13,15 @@ struct msr_field {
 
 #define FIELD(index, count, name, rule) {index, count, offsetof(struct emu_cpu, name), rule}
 #define MSR_TSC 0x10u
+#define MSR_APIC_BASE 0x1bu
 #define MSR_TSC_ADJUST 0x3bu
+#define MSR_TSC_DEADLINE 0x6e0u
+#define MSR_X2APIC 0x800u
+#define MSR_X2APIC_LAST 0x8ffu
 #define MSR_EFER 0xc0000080u
 
 /* Intel SDM vol. 4, table 2-2. */
 static const struct msr_field fields[] = {
-    FIELD(0x1b, 1, msr.apic_base, MSR_ANY),
     FIELD(0x48, 1, msr.spec_ctrl, MSR_ANY),
     FIELD(0x8b, 1, msr.bios_signature, MSR_ANY),
     FIELD(0x174, 1, msr.sysenter_cs, MSR_32_BITS),
@@ -32,7 +35,6 @@ static const struct msr_field fields[] = {
     FIELD(0x268, 8, msr.mtrr_fixed[3], MSR_ANY),
     FIELD(0x277, 1, msr.pat, MSR_ANY),
     FIELD(0x2ff, 1, msr.mtrr_def_type, MSR_ANY),
-    FIELD(0x6e0, 1, msr.tsc_deadline, MSR_ANY),
     FIELD(0xc0000081, 1, msr.star, MSR_ANY),
     FIELD(0xc0000082, 2, msr.lstar, MSR_CANONICAL),
     FIELD(0xc0000084, 1, msr.fmask, MSR_ANY),
@@ -83,7 +85,13 @@ int emu_cpu_get_msr(struct emu_cpu *cpu, uint32_t index, uint64_t *value)
     else if (index == MSR_TSC)
         *value = emu_tsc(cpu);
     else if (index == MSR_TSC_ADJUST)
-        *value = cpu->msr.tsc_offset;
+        *value = cpu->msr.tsc_adjust;
+    else if (index == MSR_APIC_BASE)
+        *value = cpu->msr.apic_base;
+    else if (index == MSR_TSC_DEADLINE)
+        *value = cpu->msr.tsc_deadline;
+    else if (index >= MSR_X2APIC && index <= MSR_X2APIC_LAST)
+        return emu_lapic_get_msr(cpu, index, value);
     else if (index == MSR_EFER)
         *value = cpu->efer;
     else if (!read_constant(index, value))
@@ -98,8 +106,28 @@ static bool acceptable(enum msr_rule rule, uint64_t value)
     return rule != MSR_32_BITS || value >> 32 == 0;
 }
 
-/* Returns 0, -ENOENT where there is no such register, -EINVAL where it cannot hold that. */
-int emu_cpu_set_msr(struct emu_cpu *cpu, uint32_t index, uint64_t value)
+/* What the guest adds to its time stamp counter shows in IA32_TSC_ADJUST (SDM vol. 3B
+ * §17.17.3); the owner sets one without the other. */
+static void write_time(struct emu_cpu *cpu, uint32_t index, uint64_t value, bool by_guest)
+{
+    uint64_t delta = value - (index == MSR_TSC ? emu_tsc(cpu) : cpu->msr.tsc_adjust);
+    if (index == MSR_TSC || by_guest)
+        cpu->msr.tsc_offset += delta;
+    if (index == MSR_TSC_ADJUST || by_guest)
+        cpu->msr.tsc_adjust += delta;
+    if (cpu->msr.tsc_deadline)
+        emu_lapic_set_deadline(cpu, cpu->msr.tsc_deadline);
+}
+
+/* The guest's only counts in the timer's deadline mode; the owner may set it before that. */
+static void write_deadline(struct emu_cpu *cpu, uint64_t value, bool by_guest)
+{
+    if (!by_guest)
+        cpu->msr.tsc_deadline = value;
+    emu_lapic_set_deadline(cpu, value);
+}
+
+static int write_msr(struct emu_cpu *cpu, uint32_t index, uint64_t value, bool by_guest)
 {
     enum msr_rule rule;
     uint64_t *field = field_of(cpu, index, &rule), constant;
@@ -107,16 +135,26 @@ int emu_cpu_set_msr(struct emu_cpu *cpu, uint32_t index, uint64_t value)
         if (!acceptable(rule, value))
             return -EINVAL;
         *field = value;
-    } else if (index == MSR_TSC) {
-        cpu->msr.tsc_offset += value - emu_tsc(cpu);
-    } else if (index == MSR_TSC_ADJUST) {
-        cpu->msr.tsc_offset = value;
+    } else if (index == MSR_TSC || index == MSR_TSC_ADJUST) {
+        write_time(cpu, index, value, by_guest);
+    } else if (index == MSR_APIC_BASE) {
+        return emu_lapic_set_base(cpu, value, by_guest);
+    } else if (index == MSR_TSC_DEADLINE) {
+        write_deadline(cpu, value, by_guest);
+    } else if (index >= MSR_X2APIC && index <= MSR_X2APIC_LAST) {
+        return emu_lapic_set_msr(cpu, index, value);
     } else if (index == MSR_EFER) {
         return emu_write_efer(cpu, value) ? 0 : -EINVAL;
     } else if (!read_constant(index, &constant)) {
         return -ENOENT;
     }
     return 0;
+}
+
+/* Returns 0, -ENOENT where there is no such register, -EINVAL where it cannot hold that. */
+int emu_cpu_set_msr(struct emu_cpu *cpu, uint32_t index, uint64_t value)
+{
+    return write_msr(cpu, index, value, false);
 }
 
 /* An MSR that the emulator does not have: the owner's, where it wants them. */
@@ -154,7 +192,7 @@ static EMU_OP(op_wrmsr)
     uint64_t value = cpu->gpr[RDX] << 32 | (uint32_t)cpu->gpr[RAX];
     uint64_t behind = emu_next_rip(cpu, insn);
     emu_require_cpl0(cpu, insn);
-    int result = emu_cpu_set_msr(cpu, (uint32_t)cpu->gpr[RCX], value);
+    int result = write_msr(cpu, (uint32_t)cpu->gpr[RCX], value, true);
     if (result == -EINVAL)
         emu_raise_error(cpu, insn, EXC_GP, 0);
     if (result)

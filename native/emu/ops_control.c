@@ -54,7 +54,7 @@ static EMU_OP(op_mov_c_r)
     default:
         if (value >> 4)
             emu_raise_error(cpu, insn, EXC_GP, 0);
-        cpu->cr8 = value;
+        emu_lapic_set_cr8(cpu, value);
         break;
     }
     EMU_LEAVE(behind);

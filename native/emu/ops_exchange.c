@@ -76,6 +76,30 @@ static EMU_OP(op_xchg_acc_d)
 }
 static const struct emu_forms xchg_acc = {
     .r = {NULL, op_xchg_ew_gw_r, op_xchg_acc_d, op_xchg_eq_gq_r}};
+
+/* PAUSE: where there are other processors one of them runs. */
+static const struct emu_insn *pause(struct emu_cpu *cpu, const struct emu_insn *insn)
+{
+    if (cpu->vm->cpu_count == 1)
+        EMU_NEXT;
+    uint64_t behind = emu_next_rip(cpu, insn);
+    emu_unwind(cpu, insn);
+    cpu->left--;
+    cpu->yields = true;
+    EMU_LEAVE(behind);
+}
+
+/* With REX.B it is an XCHG all the same. */
+#define PAUSE_OP(v)                                                                                \
+    static EMU_OP(op_pause_##v)                                                                    \
+    {                                                                                              \
+        return insn->rm == RAX ? pause(cpu, insn) : op_xchg_e##v##_g##v##_r(cpu, insn);            \
+    }
+PAUSE_OP(w)
+PAUSE_OP(d)
+PAUSE_OP(q)
+static const struct emu_forms pause_acc = {.r = {NULL, op_pause_w, op_pause_d, op_pause_q}};
+#define PAUSE_ROW {EMU_MAP_1, 0x90, EMU_PF3, EMU_OPREG | EMU_SIZE_V, &pause_acc, NULL}
 #define ACC_ROW {EMU_MAP_1, 0x90, 0, EMU_OPREG | EMU_SIZE_V | EMU_PURE, &xchg_acc, NULL}
 
 static EMU_OP(op_cmpxchg8b)
@@ -151,6 +175,7 @@ static const struct emu_forms movbe_m_g = {
 static const struct emu_row rows[] = {
     {EMU_MAP_1, 0x86, 0, ALL | BYTES, &xchg_e_g, NULL},
     {EMU_MAP_1, 0x87, 0, ALL | EMU_SIZE_V, &xchg_e_g, NULL},
+    PAUSE_ROW,
     ACC_ROW,
     {EMU_MAP_0F, 0xc0, 0, ALL | BYTES | WRITES, &xadd_e_g, NULL},
     {EMU_MAP_0F, 0xc1, 0, ALL | EMU_SIZE_V | WRITES, &xadd_e_g, NULL},

@@ -201,7 +201,10 @@ static EMU_OP(op_rdrand)
 static EMU_OP(op_hlt)
 {
     emu_require_cpl0(cpu, insn);
-    cpu->leave = PYKVM_HALT;
+    if (cpu->lapic)
+        cpu->halted = true;
+    else
+        cpu->leave = PYKVM_HALT;
     EMU_LEAVE(emu_next_rip(cpu, insn));
 }
 

@@ -5,6 +5,8 @@
 #include "fp.h"
 
 #define SLICE_INSNS 400000
+#define SLICE_TIMED_INSNS 16384 /* while a timer runs by the wall clock */
+#define SLICE_MIN_INSNS 256
 #define TICK_NS UINT64_C(50000000)
 #define UNLIMITED UINT64_MAX
 
@@ -59,9 +61,33 @@ static void run_blocks(struct emu_cpu *cpu)
         insn = insn->op(cpu, insn);
 }
 
+static int64_t lesser(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Instructions before the next timer has to be seen to. By the wall clock half of those
+ * that may fit, then half of the rest, and so on: the emulator executes less than one in a
+ * nanosecond. */
+static int64_t before_timer(const struct emu_cpu *cpu)
+{
+    uint64_t next_ns = atomic_load_explicit(&cpu->vm->next_timer_ns, memory_order_relaxed);
+    if (EMU_LIKELY(next_ns == EMU_NEVER))
+        return SLICE_INSNS;
+    uint64_t now_ns = emu_guest_ns(cpu), left_ns = next_ns > now_ns ? next_ns - now_ns : 0;
+    int64_t left = left_ns < SLICE_INSNS ? (int64_t)left_ns : SLICE_INSNS;
+    if (cpu->vm->instruction_clock)
+        return left;
+    left = lesser(left / 2, SLICE_TIMED_INSNS);
+    return left > SLICE_MIN_INSNS ? left : SLICE_MIN_INSNS;
+}
+
 static void begin_slice(struct emu_cpu *cpu)
 {
-    cpu->slice = cpu->budget < SLICE_INSNS ? (int64_t)cpu->budget : SLICE_INSNS;
+    int64_t slice = before_timer(cpu);
+    if (cpu->vm->cpu_count > 1)
+        slice = lesser(slice, cpu->quantum > 0 ? cpu->quantum : 0);
+    cpu->slice = cpu->budget < (uint64_t)slice ? (int64_t)cpu->budget : slice;
     cpu->budget -= (uint64_t)cpu->slice;
     cpu->left = cpu->slice;
 }
@@ -69,7 +95,11 @@ static void begin_slice(struct emu_cpu *cpu)
 static void end_slice(struct emu_cpu *cpu)
 {
     int64_t left = cpu->left; /* below 0 where repetitions counted beyond the slice */
-    cpu->retired += (uint64_t)(cpu->slice - left);
+    uint64_t done = (uint64_t)(cpu->slice - left);
+    cpu->retired += done;
+    cpu->quantum -= (int64_t)done;
+    if (done && cpu->vm->instruction_clock)
+        cpu->vm->elapsed_ns += done;
     cpu->budget = left < 0 && cpu->budget < (uint64_t)-left ? 0 : cpu->budget + (uint64_t)left;
     cpu->slice = cpu->left = 0;
 }
@@ -79,17 +109,52 @@ uint64_t emu_cpu_retired(const struct emu_cpu *cpu)
     return cpu->retired + (uint64_t)(cpu->slice - cpu->left);
 }
 
-/* A slice is used up: is the time, or the budget? */
+static void run_timers(struct emu_cpu *cpu)
+{
+    struct emu_vm *vm = cpu->vm;
+    if (EMU_LIKELY(atomic_load_explicit(&vm->next_timer_ns, memory_order_relaxed) == EMU_NEVER))
+        return;
+    uint64_t now_ns = emu_guest_ns(cpu);
+    if (vm->next_timer_ns > now_ns)
+        return;
+    emu_vm_lock(vm);
+    emu_timers_run(vm, now_ns);
+    emu_vm_unlock(vm);
+}
+
+/* A slice is used up, or cut short because timers have changed: are the time, the budget
+ * or the turn? */
 static int slice_over(struct emu_cpu *cpu)
 {
+    int kind = EMU_STAY;
     end_slice(cpu);
     if (!cpu->budget)
         return PYKVM_AGAIN;
+    run_timers(cpu);
+    if (cpu->vm->cpu_count > 1 && (cpu->quantum <= 0 || cpu->yields || cpu->gives_way))
+        kind = emu_turn_pass(cpu, cpu->yields);
+    cpu->yields = cpu->gives_way = false;
     begin_slice(cpu);
+    if (kind != EMU_STAY)
+        return kind;
     uint64_t now = emu_now_ns();
     if (cpu->deadline_ns && now >= cpu->deadline_ns)
         return PYKVM_TIMEOUT;
     return now >= cpu->tick_ns ? PYKVM_AGAIN : EMU_STAY;
+}
+
+/* HLT, or waiting to be started. */
+static bool idles(const struct emu_cpu *cpu)
+{
+    return EMU_UNLIKELY(cpu->halted || cpu->mp_state != EMU_MP_RUNNABLE);
+}
+
+static int idle(struct emu_cpu *cpu)
+{
+    end_slice(cpu);
+    int kind = emu_turn_idle(cpu);
+    begin_slice(cpu);
+    return kind;
 }
 
 static int debug_exit(struct emu_cpu *cpu)
@@ -102,16 +167,33 @@ static int debug_exit(struct emu_cpu *cpu)
     return PYKVM_DEBUG;
 }
 
+/* The vector to take: the owner's, or the chips'. -1: none, or its priority is too low; the
+ * chips say when that changes. */
+static int take_vector(struct emu_cpu *cpu)
+{
+    int vector = cpu->interrupt;
+    cpu->interrupt = -1;
+    if (vector >= 0 || !atomic_load_explicit(&cpu->irq_wanted, memory_order_relaxed))
+        return vector;
+    emu_vm_lock(cpu->vm);
+    vector = emu_lapic_take(cpu);
+    atomic_store(&cpu->irq_wanted, vector >= 0);
+    emu_vm_unlock(cpu->vm);
+    return vector;
+}
+
 /* Interrupts, where the guest can take one now. Priorities: SDM vol. 3A table 6-2. */
 static void take_interrupt(struct emu_cpu *cpu)
 {
+    int vector;
+    if (cpu->mp_state != EMU_MP_RUNNABLE)
+        return;
     if (cpu->nmi_pending && !cpu->nmi_blocked && !cpu->shadow) {
         cpu->nmi_pending = false;
         emu_deliver(cpu, &(struct emu_event){.vector = EXC_NMI, .type = EMU_EVENT_NMI});
-    } else if (cpu->interrupt >= 0 && (cpu->rflags & FLAG_IF) && !cpu->shadow) {
-        uint8_t vector = (uint8_t)cpu->interrupt;
-        cpu->interrupt = -1;
-        emu_deliver(cpu, &(struct emu_event){.vector = vector, .type = EMU_EVENT_INTERRUPT});
+    } else if ((cpu->rflags & FLAG_IF) && !cpu->shadow && (vector = take_vector(cpu)) >= 0) {
+        emu_deliver(cpu,
+                    &(struct emu_event){.vector = (uint8_t)vector, .type = EMU_EVENT_INTERRUPT});
     }
 }
 
@@ -123,12 +205,21 @@ static void take_trap(struct emu_cpu *cpu)
     emu_deliver(cpu, &event);
 }
 
+/* One that was under way when the owner set the state. */
+static void take_event(struct emu_cpu *cpu)
+{
+    struct emu_event event = cpu->event;
+    emu_deliver(cpu, &event);
+}
+
 static int attend_flags(struct emu_cpu *cpu)
 {
     unsigned why = atomic_load_explicit(&cpu->attention, memory_order_acquire);
     if (!why)
         return EMU_STAY;
     atomic_fetch_and_explicit(&cpu->attention, ~why, memory_order_relaxed);
+    cpu->resliced |= why & (EMU_ATTEND_EVENT | EMU_ATTEND_TURN);
+    cpu->gives_way |= !!(why & EMU_ATTEND_TURN);
     if (why & EMU_ATTEND_WRITES)
         emu_vm_take_notes(cpu->vm);
     return (why & EMU_ATTEND_STOP) && atomic_exchange(&cpu->stop, false) ? PYKVM_INTERRUPTED
@@ -147,6 +238,10 @@ static int attend(struct emu_cpu *cpu)
         kind = attend_flags(cpu);
     if (kind != EMU_STAY)
         return kind;
+    if (cpu->lapic && !cpu->alone)
+        emu_cpu_take_startup(cpu);
+    if (cpu->event.pending)
+        take_event(cpu);
     if (cpu->trap && !cpu->alone)
         take_trap(cpu);
     if (cpu->single_step && cpu->stepped) {
@@ -155,8 +250,9 @@ static int attend(struct emu_cpu *cpu)
     }
     if (cpu->completing && !cpu->alone)
         return PYKVM_AGAIN;
-    if (cpu->left <= 0 && (kind = slice_over(cpu)) != EMU_STAY)
+    if ((cpu->left <= 0 || cpu->resliced || cpu->yields) && (kind = slice_over(cpu)) != EMU_STAY)
         return kind;
+    cpu->resliced = false;
     if (!cpu->alone)
         take_interrupt(cpu);
     return EMU_STAY;
@@ -169,10 +265,15 @@ static int loop(struct emu_cpu *cpu)
         if (kind != EMU_STAY)
             return kind;
         cpu->stepped = false;
-        if (must_step(cpu))
+        if (idles(cpu)) {
+            kind = idle(cpu);
+            if (kind != EMU_STAY)
+                return kind;
+        } else if (must_step(cpu)) {
             step(cpu);
-        else
+        } else {
             run_blocks(cpu);
+        }
     }
 }
 
@@ -207,6 +308,16 @@ static int run(struct emu_cpu *cpu)
     return loop(cpu);
 }
 
+static int run_turn(struct emu_cpu *cpu)
+{
+    begin_slice(cpu);
+    emu_fp_enter(cpu);
+    int kind = run(cpu);
+    emu_fp_leave(cpu);
+    end_slice(cpu);
+    return kind;
+}
+
 /* Only one thread may be inside; a second one gets PYKVM_ERROR with EBUSY. */
 static int64_t enter(struct emu_cpu *cpu, uint64_t budget)
 {
@@ -216,11 +327,10 @@ static int64_t enter(struct emu_cpu *cpu, uint64_t budget)
     emu_bus_answer(cpu);
     cpu->tick_ns = emu_now_ns() + TICK_NS;
     cpu->budget = budget;
-    begin_slice(cpu);
-    emu_fp_enter(cpu);
-    int kind = run(cpu);
-    emu_fp_leave(cpu);
-    end_slice(cpu);
+    int kind = emu_turn_take(cpu);
+    if (kind == EMU_STAY)
+        kind = run_turn(cpu);
+    emu_turn_give(cpu);
     cpu->counts[kind]++;
     cpu->exit_kind = kind;
     atomic_store(&cpu->inside, false);
@@ -263,6 +373,7 @@ void emu_cpu_stop(struct emu_cpu *cpu)
 {
     atomic_store(&cpu->stop, true);
     emu_attend(cpu, EMU_ATTEND_STOP);
+    emu_turn_wake(cpu);
 }
 
 /* An external interrupt for the guest, taken once it can be. -EBUSY: one waits already. */
@@ -271,14 +382,14 @@ int emu_cpu_interrupt(struct emu_cpu *cpu, uint8_t vector)
     if (cpu->interrupt >= 0)
         return -EBUSY;
     cpu->interrupt = vector;
-    emu_attend(cpu, EMU_ATTEND_EVENT);
+    emu_turn_wake(cpu);
     return 0;
 }
 
 void emu_cpu_nmi(struct emu_cpu *cpu)
 {
-    cpu->nmi_pending = true;
-    emu_attend(cpu, EMU_ATTEND_EVENT);
+    atomic_store(&cpu->nmi_pending, true);
+    emu_turn_wake(cpu);
 }
 
 /* With PYKVM_DEBUG after each instruction, for the owner's debugger. */

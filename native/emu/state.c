@@ -11,7 +11,7 @@
  * mode is part of code_gen, so that changing it and back keeps them. */
 void emu_code_changed(struct emu_cpu *cpu)
 {
-    cpu->code_epoch = ++cpu->vm->gen;
+    cpu->code_epoch = atomic_fetch_add(&cpu->vm->gen, 1) + 1;
     cpu->code_gen = cpu->code_epoch << 16 | cpu->mode;
 }
 
@@ -72,7 +72,7 @@ static void reset_control(struct emu_cpu *cpu)
     cpu->dr[7] = DR7_FIXED;
     cpu->gdt = cpu->idt = (struct emu_table){.limit = 0xffff};
     cpu->msr = (struct emu_msrs){
-        .apic_base = 0xfee00900,
+        .apic_base = cpu->index ? 0xfee00800 : 0xfee00900,
         .pat = UINT64_C(0x0007040600070406),
         .misc_enable = 1,
         .mtrr_def_type = 0xc06,
@@ -100,6 +100,7 @@ void emu_cpu_reset(struct emu_cpu *cpu)
     cpu->fpu = (struct emu_fpu){.control = 0x37f};
     cpu->cpl = 0;
     cpu->interrupt = -1;
+    cpu->startup = -1;
     cpu->leave = cpu->exit_kind = EMU_STAY;
     emu_tlb_flush(cpu, true);
     emu_mode_changed(cpu);
@@ -107,7 +108,7 @@ void emu_cpu_reset(struct emu_cpu *cpu)
 
 static bool create_parts(struct emu_cpu *cpu)
 {
-    bool all = true;
+    bool all = emu_turn_init(cpu) == 0 && emu_lapic_create(cpu);
     for (uint32_t i = 0; i < EMU_TLBS; i++)
         all &= (cpu->tlbs[i] = emu_tlb_create()) != NULL;
     cpu->jumps = calloc(EMU_JUMPS, sizeof(*cpu->jumps));
@@ -126,19 +127,33 @@ struct emu_cpu *emu_cpu_create(struct emu_vm *vm, uint32_t index)
         emu_cpu_destroy(cpu);
         return NULL;
     }
+    emu_cpu_reset(cpu);
+    emu_vm_lock(vm);
     cpu->next = vm->cpus;
     vm->cpus = cpu;
-    emu_cpu_reset(cpu);
+    vm->cpu_count++;
+    if (cpu->lapic) {
+        cpu->mp_state = index ? EMU_MP_UNINITIALIZED : EMU_MP_RUNNABLE;
+        emu_lapic_reset(cpu);
+    }
+    emu_vm_unlock(vm);
     return cpu;
 }
 
 void emu_cpu_destroy(struct emu_cpu *cpu)
 {
+    emu_vm_lock(cpu->vm);
     for (struct emu_cpu **at = &cpu->vm->cpus; *at; at = &(*at)->next)
         if (*at == cpu) {
             *at = cpu->next;
+            cpu->vm->cpu_count--;
             break;
         }
+    if (cpu->vm->holder == cpu)
+        cpu->vm->holder = NULL;
+    emu_vm_unlock(cpu->vm);
+    pthread_cond_destroy(&cpu->changed);
+    free(cpu->lapic);
     for (uint32_t i = 0; i < EMU_TLBS; i++)
         free(cpu->tlbs[i]);
     free(cpu->jumps);
@@ -257,10 +272,10 @@ static void control_in(struct emu_cpu *cpu, const struct emu_state *state)
     cpu->cr2 = state->cr2;
     cpu->cr3 = state->cr3;
     cpu->cr4 = state->cr4;
-    cpu->cr8 = state->cr8;
     cpu->efer = state->efer;
     cpu->xcr0 = state->xcr0 | XCR0_X87;
-    cpu->msr.apic_base = state->apic_base;
+    emu_lapic_set_base(cpu, state->apic_base, false);
+    emu_lapic_set_cr8(cpu, state->cr8 & 15);
     memcpy(cpu->dr, state->dr, sizeof(cpu->dr));
     cpu->dr[6] = (uint32_t)cpu->dr[6] | DR6_FIXED;
     cpu->dr[7] = (uint32_t)cpu->dr[7] | DR7_FIXED;
@@ -268,7 +283,7 @@ static void control_in(struct emu_cpu *cpu, const struct emu_state *state)
 
 static void events_in(struct emu_cpu *cpu, const struct emu_state *state)
 {
-    cpu->halted = state->halted;
+    cpu->halted = state->halted && cpu->lapic;
     cpu->nmi_pending = state->nmi_pending;
     cpu->nmi_blocked = state->nmi_blocked;
     cpu->shadow = state->shadow;
@@ -279,7 +294,67 @@ static void events_in(struct emu_cpu *cpu, const struct emu_state *state)
         .type = state->event_type,
         .error = state->event_error,
         .cr2 = state->cr2,
+        .next_rip = state->rip,
     };
+}
+
+/* A processor starts up. INIT leaves MSRs and the units' registers as they are (SDM vol. 3A
+ * table 9-1); all but the first then wait for SIPI, whose vector is the page to begin at
+ * (§8.4.4). */
+static void take_init(struct emu_cpu *cpu)
+{
+    struct emu_msrs msr = cpu->msr;
+    struct emu_fpu fpu = cpu->fpu;
+    union emu_vec vec[16];
+    uint64_t xcr0 = cpu->xcr0, caching = cpu->cr0 & (CR0_CD | CR0_NW);
+    uint32_t mxcsr = cpu->mxcsr;
+    memcpy(vec, cpu->vec, sizeof(vec));
+    int startup = cpu->startup;
+    emu_cpu_reset(cpu);
+    cpu->startup = startup;
+    cpu->msr = msr;
+    cpu->fpu = fpu;
+    memcpy(cpu->vec, vec, sizeof(vec));
+    cpu->xcr0 = xcr0;
+    cpu->cr0 = caching | CR0_ET;
+    cpu->mxcsr = mxcsr;
+    cpu->halted = cpu->nmi_blocked = false;
+    cpu->nmi_pending = false;
+    cpu->shadow = 0;
+    cpu->trap = 0;
+    cpu->mp_state = cpu->index ? EMU_MP_INIT_RECEIVED : EMU_MP_RUNNABLE;
+    emu_vm_lock(cpu->vm);
+    emu_lapic_reset(cpu);
+    emu_vm_unlock(cpu->vm);
+}
+
+void emu_cpu_take_startup(struct emu_cpu *cpu)
+{
+    if (EMU_LIKELY(!atomic_load(&cpu->init_wanted) && atomic_load(&cpu->startup) < 0))
+        return;
+    if (atomic_exchange(&cpu->init_wanted, false))
+        take_init(cpu);
+    int vector = atomic_exchange(&cpu->startup, -1);
+    if (vector < 0 || cpu->mp_state != EMU_MP_INIT_RECEIVED)
+        return;
+    cpu->seg[EMU_CS].selector = (uint16_t)(vector << 8);
+    cpu->seg[EMU_CS].base = (uint64_t)vector << 12;
+    cpu->gpr[EMU_RIP] = 0;
+    cpu->mp_state = EMU_MP_RUNNABLE;
+}
+
+enum emu_mp_state emu_cpu_get_mp_state(const struct emu_cpu *cpu)
+{
+    return cpu->halted ? EMU_MP_HALTED : (enum emu_mp_state)cpu->mp_state;
+}
+
+/* Without an irqchip a processor runs, whatever is said here. */
+void emu_cpu_set_mp_state(struct emu_cpu *cpu, enum emu_mp_state state)
+{
+    if (!cpu->lapic)
+        return;
+    cpu->halted = state == EMU_MP_HALTED;
+    cpu->mp_state = (uint8_t)(cpu->halted ? EMU_MP_RUNNABLE : state);
 }
 
 /* Returns 0, or -EINVAL where long mode's switches contradict each other. An exit that

@@ -11,6 +11,10 @@ struct emu_vm *emu_vm_create(struct pykvm_natives *natives)
     if (!vm)
         return NULL;
     vm->natives = natives;
+    vm->tsc_khz = 1000000;
+    vm->start_ns = emu_now_ns();
+    vm->next_timer_ns = EMU_NEVER;
+    pthread_mutex_init(&vm->lock, NULL);
     emu_decode_init();
     if (emu_cache_init(&vm->cache)) {
         emu_vm_destroy(vm);
@@ -23,6 +27,8 @@ struct emu_vm *emu_vm_create(struct pykvm_natives *natives)
 void emu_vm_destroy(struct emu_vm *vm)
 {
     emu_cache_deinit(&vm->cache);
+    pthread_mutex_destroy(&vm->lock);
+    free(vm->chips);
     free(vm);
 }
 
@@ -132,7 +138,7 @@ void emu_vm_take_notes(struct emu_vm *vm)
         emu_code_written(vm, notes[i].gpa, notes[i].size_bytes);
 }
 
-/* Let time stamp counters count instructions, so that runs repeat exactly. */
+/* Let guest time be the count of instructions, so that runs repeat exactly. */
 void emu_vm_set_instruction_clock(struct emu_vm *vm, bool on)
 {
     vm->instruction_clock = on;

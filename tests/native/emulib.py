@@ -99,20 +99,26 @@ def kind_name(kind: int) -> str:
 
 
 class Machine:
-    """One emulated machine with RAM at 0 and one processor."""
+    """One emulated machine with RAM at 0; `cpu` is its first processor."""
 
-    def __init__(self, ram_bytes: int = 1 << 20) -> None:
+    def __init__(self, ram_bytes: int = 1 << 20, cpus: int = 1) -> None:
         self.ffi, self.lib = load()
         self.ram = mmap.mmap(-1, ram_bytes)
         self._buffer = self.ffi.from_buffer(self.ram)
         self.vm = self.lib.emu_vm_create(self.ffi.NULL)
         assert self.lib.emu_vm_map(self.vm, 0, ram_bytes, self._buffer, 0) == 0
-        self.cpu = self.lib.emu_cpu_create(self.vm, 0)
+        self.prepare()
+        self.cpus = [self.lib.emu_cpu_create(self.vm, index) for index in range(cpus)]
+        self.cpu = self.cpus[0]
         self.exit = self.lib.emu_cpu_exit(self.cpu)
+
+    def prepare(self) -> None:
+        """What has to happen before there are processors."""
 
     def close(self) -> None:
         """Free everything."""
-        self.lib.emu_cpu_destroy(self.cpu)
+        for cpu in self.cpus:
+            self.lib.emu_cpu_destroy(cpu)
         self.lib.emu_vm_destroy(self.vm)
         self.ffi.release(self._buffer)
         self.ram.close()
