@@ -68,7 +68,7 @@ class Guest:
         mode: how it is entered.
         load: guest-physical address of its first byte; None for the mode's own.
         memory: RAM in bytes.
-        timeout_s: how long it may run, in seconds.
+        timeout_s: how long it may run, in seconds; None for ever.
         cpus, cpu, devices, irqchip, pit, append, float_unclaimed: see `Machine`.
         requires: features of the host that it needs, by the names that `pykvm doctor` uses.
         expect: what its run should come to.
@@ -80,7 +80,7 @@ class Guest:
     mode: Mode = Mode.LONG
     load: int | None = None
     memory: int = 16 << 20
-    timeout_s: float = 10.0
+    timeout_s: float | None = 10.0
     cpus: int = 1
     cpu: str = "host"
     devices: tuple[str, ...] = DEVICES

@@ -47,6 +47,8 @@ AP_TRAMPOLINE_BASE = 0x9_0000
 TSS_BASE = 0x9_1000
 EBDA_BASE = 0x9_FC00
 EBDA_SIZE = 0x400
+ACPI_BASE = 0xE_0000
+ACPI_SIZE = 0x2_0000
 HIGH_BASE = 0x10_0000
 RAM_HOLE_BASE = 0xC000_0000
 SCRATCH_BASE = 0xD000_0000
@@ -72,6 +74,7 @@ GPA_MAP = (
     Range("AP_TRAMPOLINE", AP_TRAMPOLINE_BASE, 0x1000, "where guests start further CPUs"),
     Range("TSS", TSS_BASE, 0x3000, "64-bit task state segment; its bitmap allows every port"),
     Range("EBDA", EBDA_BASE, EBDA_SIZE, "extended BIOS data; not usable RAM in the memory map"),
+    Range("ACPI", ACPI_BASE, ACPI_SIZE, "tables that describe the machine to a kernel"),
     Range("HIGH", HIGH_BASE, RAM_HOLE_BASE - HIGH_BASE, "RAM above 1 MiB, as far as it goes"),
     Range("SCRATCH", SCRATCH_BASE, SCRATCH_SIZE, "the scratch device"),
     Range("IOAPIC", IOAPIC_BASE, 0x1000, "I/O APIC"),
@@ -82,6 +85,7 @@ GPA_MAP = (
 )
 
 # Ports.
+KEYBOARD_PORT = 0x64
 CMOS_PORT = 0x70
 DEBUGCON_PORT = 0xE9
 ISA_DEBUG_EXIT_PORT = 0xF4
@@ -89,10 +93,15 @@ EXIT_PORT = 0xF8
 COM1_PORT = 0x3F8
 SCRATCH_PORT = 0x500
 SCRATCH_PORT_COUNT = 8
+PM1_EVENT_PORT = 0x600
+PM1_CONTROL_PORT = 0x604
+PM_TIMER_PORT = 0x608
+RESET_PORT = 0xCF9
 
 PORT_MAP = (
     Range("PIC1", 0x20, 2, "8259, with the in-kernel interrupt chips"),
     Range("PIT", 0x40, 4, "8254, with the in-kernel timer"),
+    Range("KEYBOARD", KEYBOARD_PORT, 1, "keyboard controller's command port: resets, no more"),
     Range("CMOS", CMOS_PORT, 2, "CMOS RAM and real-time clock"),
     Range("PIC2", 0xA0, 2, "8259, with the in-kernel interrupt chips"),
     Range("DEBUGCON", DEBUGCON_PORT, 1, "debug console: a byte written is output"),
@@ -100,10 +109,15 @@ PORT_MAP = (
     Range("EXIT", EXIT_PORT, 4, "ends the run with the value as status"),
     Range("COM1", COM1_PORT, 8, "16550A serial port"),
     Range("SCRATCH", SCRATCH_PORT, SCRATCH_PORT_COUNT, "the scratch device's ports"),
+    Range("PM1_EVENT", PM1_EVENT_PORT, 4, "ACPI event status and enable"),
+    Range("PM1_CONTROL", PM1_CONTROL_PORT, 2, "ACPI control: switches off"),
+    Range("PM_TIMER", PM_TIMER_PORT, 4, "ACPI timer, 3.579545 MHz"),
+    Range("RESET", RESET_PORT, 1, "reset control"),
 )
 
 COM1_IRQ = 4
 CMOS_IRQ = 8
+ACPI_IRQ = 9
 
 # Selectors in the GDT at GDT_BASE; loader/entry.py holds the descriptors. The order is
 # what SYSCALL and SYSRET need (Intel SDM vol. 2B, SYSRET): code, data / code32, data, code64.

@@ -6,16 +6,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
 from pykvm import layout
+from pykvm.acpi import tables
 from pykvm.backend import Vcpu, kinds, open_backend
 from pykvm.bus import Bus
 from pykvm.culprit import culprit
-from pykvm.devices import cmos, serial
+from pykvm.devices import cmos, power, serial
 from pykvm.devices.debugcon import IDENT, DebugConsole
 from pykvm.devices.exit import ExitPort, IsaDebugExit
 from pykvm.devices.scratch import Scratch
@@ -25,7 +27,7 @@ from pykvm.exits import (
     Exit,
     MsrWrite,
 )
-from pykvm.loader import entry, multiboot, read_image
+from pykvm.loader import entry, linux, multiboot, read_file, read_image
 from pykvm.loader.image import Image
 from pykvm.loader.memory_map import memory_map
 from pykvm.loader.place import place
@@ -35,6 +37,8 @@ from pykvm.registers import RegisterFile
 from pykvm.result import STATUS_DIED, Outcome, Result, ending
 
 DEVICES = ("debugcon", "exit", "scratch", "serial", "cmos")
+KERNEL_DEVICES = ("serial", "cmos", "power")  # what a stock kernel gets
+_ALL_DEVICES = (*DEVICES, "power")
 MAX_CPUS = 64
 MAX_TIMEOUT_S = 1e9
 NS_PER_S = 1_000_000_000
@@ -58,7 +62,7 @@ class Machine:
         irqchip: "none", "full" (PIC, I/O APIC, local APICs) or "split" (local APICs).
         pit: the 8254 timer; brings the full irqchip.
         backing: "anonymous", "memfd" or "huge".
-        devices: which of DEVICES to wire.
+        devices: which of DEVICES to wire, and "power": ACPI's registers and reset.
         output: a stream that the guest's output goes to as it comes.
         append: the command line.
         float_unclaimed: accesses that nobody claims read all ones, as on a PC, instead
@@ -160,6 +164,23 @@ class Machine:
                 self.cmos = cmos.Cmos(low, sum(high))
                 self.ports.claim(layout.CMOS_PORT, cmos.SIZE, self.cmos, name)
 
+            case "power":
+                self._wire_power()
+
+    def _wire_power(self) -> None:
+        def end() -> None:
+            self._end(0)
+
+        control = power.Pm1Control(tables.SLEEP_TYPE_S5, end)
+        for port, size_bytes, device in (
+            (layout.PM1_EVENT_PORT, power.EVENT_SIZE, power.Pm1Event()),
+            (layout.PM1_CONTROL_PORT, power.CONTROL_SIZE, control),
+            (layout.PM_TIMER_PORT, power.TIMER_SIZE, power.PmTimer()),
+            (layout.RESET_PORT, 1, power.ResetControl(end)),
+            (layout.KEYBOARD_PORT, 1, power.KeyboardReset(end)),
+        ):
+            self.ports.claim(port, size_bytes, device)
+
     def _end(self, status: int) -> None:
         """The guest has ended the run: stop every vCPU at its next entry."""
         self._status = status
@@ -201,6 +222,26 @@ class Machine:
         for name, value in image.registers.items():
             registers[name] = value
         self.image = image
+
+    def load_kernel(self, kernel: Path | str, initrd: Path | str | None = None) -> None:
+        """Load a Linux kernel: a bzImage, or an ELF kernel with a PVH entry.
+
+        The command line is `append`; ACPI tables describe the machine, which needs the devices
+        of KERNEL_DEVICES, the full irqchip and the PIT.
+
+        Raises:
+            LoadError: a file cannot be read, is no kernel, or does not fit into this machine.
+        """
+        self._check_open()
+        acpi = tables.build(len(self.vcpus))
+        boot = linux.Boot(
+            memory_map(self.memory.regions, acpi=True),
+            _command_line(self.append)[:-1],
+            b"" if initrd is None else read_file(Path(initrd)),
+            acpi.rsdp,
+        )
+        image = linux.kernel_image(read_file(Path(kernel)), str(kernel), boot)
+        self.load(replace(image, pieces=(*image.pieces, (acpi.rsdp, acpi.data))))
 
     def run(self, timeout: float | None = None) -> Result:
         """Run until the guest ends, dies, or `timeout` seconds are over.
@@ -484,8 +525,9 @@ def _check(memory: int | str, cpus: int, devices: Sequence[str]) -> int:
     if not isinstance(cpus, int) or not 1 <= cpus <= MAX_CPUS:
         raise UsageError(f"a machine has 1 to {MAX_CPUS} CPUs, not {cpus}")
     for name in devices:
-        if name not in DEVICES:
-            raise UsageError(f"there is no device {name!r}; choose from {', '.join(DEVICES)}")
+        if name not in _ALL_DEVICES:
+            names = ", ".join(_ALL_DEVICES)
+            raise UsageError(f"there is no device {name!r}; choose from {names}")
     return size_bytes
 
 

@@ -6,31 +6,62 @@ import contextlib
 import io
 import os
 import sys
+import termios
 import threading
 import time
-from collections.abc import Callable
+import tty
+from collections.abc import Callable, Iterator
 
 from pykvm.errors import ClosedError
 
 _CHUNK_SIZE = 4096
 _RETRY_S = 0.01
+ESCAPE = b"\x1d"  # Ctrl-]
 
 
-def start_feeding(feed: Callable[[bytes], int]) -> None:
+def start_feeding(feed: Callable[[bytes], int], stop: Callable[[], None] | None = None) -> None:
     """Read stdin in a thread that ends with it, with the machine, or with the process.
 
     Args:
         feed: takes bytes and says how many of them it took; what is left is offered again.
+        stop: called at ESCAPE; None where that is a byte as any other.
     """
-    threading.Thread(target=_feed_all, args=(feed,), name="pykvm-stdin", daemon=True).start()
+    threading.Thread(target=_feed_all, args=(feed, stop), name="pykvm-stdin", daemon=True).start()
 
 
-def _feed_all(feed: Callable[[bytes], int]) -> None:
+def _feed_all(feed: Callable[[bytes], int], stop: Callable[[], None] | None) -> None:
     with contextlib.suppress(ClosedError, OSError, io.UnsupportedOperation):
         fd = sys.stdin.fileno()
         while _may_read(fd) and (data := os.read(fd, _CHUNK_SIZE)):
+            if stop is not None and ESCAPE in data:
+                stop()
+                return
             while data := data[feed(data) :]:
                 time.sleep(_RETRY_S)
+
+
+@contextlib.contextmanager
+def raw_terminal() -> Iterator[bool]:
+    """Let the guest see every key, where stdin is a terminal: echo and signals are its affair.
+
+    Yields:
+        Whether stdin is one; then ESCAPE is the only way out.
+    """
+    try:
+        fd = sys.stdin.fileno()
+        is_raw = os.isatty(fd) and _may_read(fd)
+    except (OSError, io.UnsupportedOperation):
+        is_raw = False
+    if not is_raw:
+        yield False
+        return
+    before = termios.tcgetattr(fd)
+    print("pykvm: Ctrl-] ends the run", file=sys.stderr)
+    try:
+        tty.setraw(fd)
+        yield True
+    finally:
+        termios.tcsetattr(fd, termios.TCSAFLUSH, before)
 
 
 def _may_read(fd: int) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pykvm import host
 from pykvm.backend import BACKENDS
-from pykvm.cli.input import start_feeding
+from pykvm.cli.input import raw_terminal, start_feeding
 from pykvm.cli.options import parse_address, reads
 from pykvm.culprit import culprit
 from pykvm.errors import UsageError
@@ -20,7 +20,7 @@ from pykvm.guest import Guest, load_guest, parse_seconds
 from pykvm.hints import hints
 from pykvm.loader import SOURCE_SUFFIXES, read_image
 from pykvm.loader.image import Image, Mode
-from pykvm.machine import DEVICES, Machine
+from pykvm.machine import DEVICES, KERNEL_DEVICES, Machine
 from pykvm.memory import parse_size
 from pykvm.probe import probe
 from pykvm.registers import RegisterFile
@@ -29,6 +29,7 @@ from pykvm.result import Outcome, Result
 from pykvm.trace import Trace
 
 SCHEMA = 1  # of the JSON object; raised when a key changes its meaning or goes away
+KERNEL_MEMORY = 256 << 20
 T = TypeVar("T")
 
 
@@ -37,11 +38,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "run",
         help="run a guest",
-        description="Run a guest: assembler source (.S), ELF, multiboot kernel or flat binary. "
+        description="Run a guest: assembler source (.S), ELF, multiboot kernel or flat binary; "
+        "or a Linux kernel with --kernel. "
         "What an option does not say, the head of a source file does.",
     )
     option = parser.add_argument
-    option("file", type=Path, metavar="FILE")
+    option("file", type=Path, metavar="FILE", nargs="?")
+    option("--kernel", type=Path, metavar="FILE", help="a Linux kernel in place of FILE")
+    option("--initrd", type=Path, metavar="FILE", help="the kernel's initial RAM disk")
     option("--backend", choices=("auto", *BACKENDS), default="auto", help="where it runs")
     option("--memory", type=reads(parse_size), metavar="SIZE", help="RAM, such as 64M")
     option("--mode", type=reads(Mode.parse), metavar="MODE", help="real, protected, long or user")
@@ -64,32 +68,65 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def main(args: argparse.Namespace) -> int:
     """Run it; returns the guest's exit status."""
+    if args.kernel is not None:
+        return _run_kernel(args)
+    if args.file is None or args.initrd is not None:
+        raise UsageError("run takes a guest's FILE, or --kernel with or without --initrd")
     settings, image = _load(args)
-    options = settings.options() | {"backend": args.backend, "native": not args.trace}
-    with Machine(**options, output=None if args.json else sys.stdout.buffer) as machine:
+    with _machine(args, settings) as machine:
         machine.load(image)
-        if args.trace:
-            machine.observer = Trace(machine, sys.stderr)
         if "serial" in settings.devices and settings.devices != DEVICES:  # it asks for the port
             start_feeding(machine.feed)
-        result = machine.run(settings.timeout_s)
-        if args.json:
-            print(json.dumps(as_dict(machine, result), indent=2))
-        _tell(machine, result, settings)
+        return _run(args, machine, settings)
+
+
+def _run_kernel(args: argparse.Namespace) -> int:
+    if args.file is not None or args.mode is not None or args.load is not None:
+        raise UsageError("--kernel takes the place of FILE, and knows neither --mode nor --load")
+    settings = _settings(
+        args,
+        Guest(
+            args.kernel, memory=KERNEL_MEMORY, timeout_s=None, devices=KERNEL_DEVICES,
+            irqchip="full", pit=True, float_unclaimed=True,
+        ),
+    )  # fmt: skip
+    with _machine(args, settings) as machine:
+        machine.load_kernel(args.kernel, args.initrd)
+        with raw_terminal() as is_raw:
+            start_feeding(machine.feed, machine.stop if is_raw else None)
+            return _run(args, machine, settings)
+
+
+def _machine(args: argparse.Namespace, settings: Guest) -> Machine:
+    options = settings.options() | {"backend": args.backend, "native": not args.trace}
+    machine = Machine(**options, output=None if args.json else sys.stdout.buffer)
+    if args.trace:
+        machine.observer = Trace(machine, sys.stderr)
+    return machine
+
+
+def _run(args: argparse.Namespace, machine: Machine, settings: Guest) -> int:
+    result = machine.run(settings.timeout_s)
+    if args.json:
+        print(json.dumps(as_dict(machine, result), indent=2))
+    _tell(machine, result, settings)
     return result.status & 0xFF
 
 
 def _load(args: argparse.Namespace) -> tuple[Guest, Image]:
     """The guest's settings, the command line's before the file's, and its image."""
     is_source = args.file.suffix in SOURCE_SUFFIXES
-    settings = load_guest(args.file) if is_source else Guest(args.file)
+    settings = _settings(args, load_guest(args.file) if is_source else Guest(args.file))
+    image = settings.image() if is_source else read_image(args.file, args.mode, args.load)
+    return settings, image
+
+
+def _settings(args: argparse.Namespace, settings: Guest) -> Guest:
     names = (
         "memory", "mode", "load", "cpus", "cpu", "timeout_s", "append", "float_unclaimed",
     )  # fmt: skip
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    settings = replace(settings, **given)
-    image = settings.image() if is_source else read_image(args.file, args.mode, args.load)
-    return settings, image
+    return replace(settings, **given)
 
 
 # What the options' texts mean.

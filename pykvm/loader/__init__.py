@@ -34,7 +34,7 @@ def read_image(path: Path | str, mode: Mode | str | None = None, load: int | Non
     path = Path(path)
     if path.suffix in SOURCE_SUFFIXES:
         raise LoadError(str(path), "is assembler source; `pykvm asm` makes a binary of it")
-    return parse_image(_read(path), mode, load, name=str(path))
+    return parse_image(read_file(path), mode, load, name=str(path))
 
 
 def parse_image(
@@ -83,7 +83,12 @@ def _check_load(load: int, name: str, *, has_addresses: bool) -> None:
         raise UsageError(f"{name} says itself where it goes; leave the load address out")
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """All of a regular file.
+
+    Raises:
+        LoadError: it cannot be read, is none, or is larger than MAX_FILE_SIZE.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):

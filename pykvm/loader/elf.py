@@ -30,6 +30,7 @@ MAX_NAME_SHARING = 8  # linkers store a name once that several symbols have
 _MODES = {"EM_386": Mode.PROTECTED, "EM_X86_64": Mode.LONG}
 _HEADER_SIZES = {32: (32, 40), 64: (56, 64)}  # of a program header and a section header
 _SYMBOL_ROWS = {32: struct.Struct("<IIIBBH"), 64: struct.Struct("<IBBHQQ")}
+_NOTE = struct.Struct("<3I")
 _NAMED_TYPES = {0, 1, 2, 10}  # STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_GNU_IFUNC
 _KINDS = {
     "ET_REL": "is an object file, not linked yet; link it with `ld`",
@@ -79,10 +80,48 @@ def load_elf(data: bytes, name: str, mode: Mode | None = None) -> Image:
         raise LoadError(name, f"is not a well-formed ELF file: {error or type(error)}") from None
 
 
-def _load(data: bytes, name: str, mode: Mode | None) -> Image:
+def notes(data: bytes, name: str) -> list[tuple[bytes, int, bytes]]:
+    """The notes of an executable's PT_NOTE segments: owner, type, value.
+
+    Raises:
+        LoadError: malformed.
+
+    Source: System V ABI, figure 5-3.
+    """
+    try:
+        return list(_notes(data, name))
+    except LoadError:
+        raise
+    except Exception as error:
+        raise LoadError(name, f"is not a well-formed ELF file: {error or type(error)}") from None
+
+
+def _notes(data: bytes, name: str) -> Iterator[tuple[bytes, int, bytes]]:
+    for header in _program_headers(_open(data), data, name):
+        if header["p_type"] == "PT_NOTE":
+            start = header["p_offset"]
+            yield from _notes_in(data[start : start + header["p_filesz"]])
+
+
+def _notes_in(segment: bytes) -> Iterator[tuple[bytes, int, bytes]]:
+    """Both the owner and the value are padded to whole words."""
+    position = 0
+    while position + _NOTE.size <= len(segment):
+        owner_size, size_bytes, kind = _NOTE.unpack_from(segment, position)
+        owner = position + _NOTE.size
+        value = owner + (owner_size + 3 & ~3)
+        yield segment[owner : owner + owner_size], kind, segment[value : value + size_bytes]
+        position = value + (size_bytes + 3 & ~3)
+
+
+def _open(data: bytes) -> ELFFile:
     from elftools.elf.elffile import ELFFile
 
-    elf = ELFFile(io.BytesIO(data))
+    return ELFFile(io.BytesIO(data))
+
+
+def _load(data: bytes, name: str, mode: Mode | None) -> Image:
+    elf = _open(data)
     natural_mode = _check_header(elf, name)
     segments = sorted(_segments(elf, data, name), key=lambda segment: segment.paddr)
     _check_segments(segments, len(data), name)
@@ -117,14 +156,18 @@ def _check_header(elf: ELFFile, name: str) -> Mode:
 
 
 def _segments(elf: ELFFile, data: bytes, name: str) -> Iterator[Segment]:
-    entry_size, _ = _HEADER_SIZES[elf.elfclass]
-    table = (elf["e_phoff"], elf["e_phnum"], elf["e_phentsize"])
-    for index, header in enumerate(_table(elf, "Elf_Phdr", table, entry_size, data, name)):
+    for index, header in enumerate(_program_headers(elf, data, name)):
         if header["p_type"] in ("PT_INTERP", "PT_DYNAMIC"):
             raise LoadError(name, "needs a dynamic linker; link it with -static -no-pie")
         if header["p_type"] == "PT_LOAD" and header["p_memsz"] | header["p_filesz"]:
             fields = ("p_offset", "p_vaddr", "p_paddr", "p_filesz", "p_memsz")
             yield Segment(index, *(header[field] for field in fields))
+
+
+def _program_headers(elf: ELFFile, data: bytes, name: str) -> Iterator[Any]:
+    entry_size, _ = _HEADER_SIZES[elf.elfclass]
+    table = (elf["e_phoff"], elf["e_phnum"], elf["e_phentsize"])
+    return _table(elf, "Elf_Phdr", table, entry_size, data, name)
 
 
 def _check_segments(segments: list[Segment], file_size: int, name: str) -> None:

@@ -1,0 +1,81 @@
+"""`pykvm run --kernel`: options, input and exit statuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import kernels
+
+import pykvm
+from pykvm import cli, host
+
+PYKVM_RUN = (sys.executable, "-c", "import pykvm.cli as c; exit(c.main())", "run")
+OFF = "mov dx, 0x604\nmov ax, 0x3400\nout dx, ax\nhlt\n"
+ECHO = """
+again:
+    mov dx, 0x3fd
+wait:
+    in al, dx
+    test al, 1
+    jz wait
+    mov dx, 0x3f8
+    in al, dx
+    out dx, al
+    cmp al, '.'
+    jne again
+"""
+
+pytestmark = pytest.mark.skipif(host.problem() is not None, reason=str(host.problem()))
+
+
+def kernel(source: str, path: Path) -> str:
+    program = pykvm.assemble(source, origin=kernels.LOAD + 0x200)
+    path.write_bytes(kernels.bzimage(b"".join(data for _, data in program.pieces)))
+    return str(path)
+
+
+def test_stdin_is_the_serial_port(tmp_path: Path) -> None:
+    path = kernel(ECHO + OFF, tmp_path / "k")
+    done = subprocess.run(
+        [*PYKVM_RUN, "--kernel", path, "--timeout", "20s"],
+        input=b"to and fro.", capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"to and fro.", b"")
+
+
+def test_the_initrd_is_where_the_zero_page_says(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    source = "mov ecx, [rsi + 0x21c]\nmov esi, [rsi + 0x218]\nmov dx, 0x3f8\nrep outsb\n"
+    (tmp_path / "initrd").write_bytes(b"a RAM disk")
+    args = ["--kernel", kernel(source + OFF, tmp_path / "k"), "--initrd", str(tmp_path / "initrd")]
+    assert cli.main(["run", *args, "--memory", "32M", "--cpus", "2"]) == 0
+    assert capfdbinary.readouterr().out == b"a RAM disk"
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "message"),
+    [
+        (["--kernel", "KERNEL", "GUEST"], 2, "takes the place of FILE"),
+        (["--kernel", "KERNEL", "--mode", "real"], 2, "takes the place of FILE"),
+        (["GUEST", "--initrd", "KERNEL"], 2, "--kernel with or without --initrd"),
+        (["--kernel", "/nowhere"], 126, "No such file"),
+        (["--kernel", "KERNEL", "--initrd", "/nowhere"], 126, "No such file"),
+        (["--kernel", "KERNEL", "--memory", "8M"], 126, "--memory 17M has it"),
+        (["--kernel", "KERNEL", "--append", "x" * 2048], 126, "2047 bytes at most"),
+        (["--kernel", __file__], 126, "neither a bzImage nor an ELF kernel"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    args: list[str], status: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = kernel(OFF, tmp_path / "k")
+    given = [path if arg in ("KERNEL", "GUEST") else arg for arg in args]
+    assert cli.main(["run", *given]) == status
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
