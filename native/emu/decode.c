@@ -214,7 +214,7 @@ static enum emu_size operand_size(uint32_t mode, const struct prefixes *prefixes
     if (is64 && (shape & EMU_SIZE_F64))
         return EMU_64;
     if (shape & EMU_SIZE_Y)
-        return prefixes->rex & REX_W ? EMU_64 : EMU_32;
+        return is64 && (prefixes->rex & REX_W) ? EMU_64 : EMU_32;
     if (is64 && (prefixes->rex & REX_W) && !(shape & EMU_SIZE_Z))
         return EMU_64;
     if (is64 && !prefixes->opsize)

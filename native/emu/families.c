@@ -26,6 +26,8 @@
     X(emu_family_msr)                                                                              \
     X(emu_family_system)                                                                           \
     X(emu_family_mxcsr)                                                                            \
+    X(emu_family_vmov)                                                                             \
+    X(emu_family_vgpr)                                                                             \
     X(emu_family_vlogic)
 
 #define DECLARE(family) extern const struct emu_family family;

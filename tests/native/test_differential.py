@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import differential
+import differential_simd
+import encodings_simd
+import pytest
+
+MAKERS = {
+    "integer": differential.make_case,
+    "simd": differential_simd.maker(encodings_simd.ROWS),
+}
 
 
-def test_integer_instructions_do_what_the_processor_does(full: bool) -> None:
+@pytest.mark.parametrize("family", MAKERS)
+def test_instructions_do_what_the_processor_does(family: str, full: bool) -> None:
     oracle = differential.Oracle()
     try:
         for seed in range(2000 if full else 20):
-            bad = differential.failures(oracle, seed)
+            bad = differential.failures(oracle, seed, MAKERS[family])
             assert not bad, f"seed {seed}\n" + "\n".join(map(differential.describe, bad[:3]))
     finally:
         oracle.close()
