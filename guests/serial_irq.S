@@ -47,14 +47,16 @@ transmit:
     cmp al, IIR_THR_EMPTY
     jne wrong
     lodsb
-    mov dx, COM1_DATA
-    out dx, al
     cmp byte ptr [rsi], 0
-    jne served
+    jne send
+    mov ah, al # the last byte: no more requests, not even for a moment
     mov al, 0
     mov dx, COM1_IER
     out dx, al
-served:
+    mov al, ah
+send:
+    mov dx, COM1_DATA
+    out dx, al
     mov al, PIC_EOI
     out PIC1, al
     iretq

@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include "emu/emu.h"
 #include "kvm/create.h"
 #include "kvm/rings.h"
 #include "kvm/vcpu.h"
@@ -42,4 +43,10 @@ static inline struct kvm_regs *pykvm_shared_regs(struct kvm_run *run)
 static inline struct kvm_sregs *pykvm_shared_sregs(struct kvm_run *run)
 {
     return &run->s.regs.sregs;
+}
+
+/* In a hot loop Python calls a function of one argument. */
+static inline int64_t pykvm_emu_run(struct emu_cpu *cpu)
+{
+    return emu_cpu_run(cpu, 0);
 }

@@ -55,7 +55,7 @@ class Machine:
 
     Args:
         memory: RAM in bytes or as "1M"; at least 1 MiB, whole pages.
-        backend: "auto", "kvm".
+        backend: "auto", "kvm" or "emu"; `machine.backend` tells which it is, and why.
         cpus: number of vCPUs; more than one brings the full irqchip.
         cpu: CPU model: "host" for what the host's KVM supports, or one of
             `pykvm.cpumodel.MODELS`, which is the same everywhere.
@@ -65,6 +65,8 @@ class Machine:
         devices: which of DEVICES to wire, and "power": ACPI's registers and reset.
         output: a stream that the guest's output goes to as it comes.
         append: the command line.
+        clock: "wall", or "instructions": the guest's time is what it executes, so that two
+            runs are the same. Only the emulator can do that.
         float_unclaimed: accesses that nobody claims read all ones, as on a PC, instead
             of ending the run.
         native: let consoles be answered in C; without it Python sees each of their exits.
@@ -87,6 +89,7 @@ class Machine:
         devices: Sequence[str] = DEVICES,
         output: BinaryIO | None = None,
         append: str = "",
+        clock: str = "wall",
         float_unclaimed: bool = False,
         native: bool = True,
     ) -> None:
@@ -113,8 +116,8 @@ class Machine:
         self._started_ns = 0
         self._lock = threading.RLock()
 
-        self.backend = open_backend(backend)
-        self.vm = self.backend.create_vm()
+        self.backend = open_backend(backend, clock)
+        self.vm = self.backend.create_vm(clock)
         self._closed = False
         try:
             self._map(size_bytes, _backing(backing))
@@ -493,6 +496,7 @@ class Machine:
             if self._closed:
                 return
             self._closed = True
+            self.vm.detach()
             self.memory.close()  # before the VM, which costs the kernel far less
             self.vm.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from bisect import bisect_right
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 from typing import Any
@@ -51,6 +52,7 @@ class Region:
         readonly: guest writes exit as MMIO instead.
         backing: what it really rests on; `note` says why where that is not what was asked.
         fd: of the memfd, None otherwise.
+        on_write: who is told of writes from outside the guest: gpa and number of bytes.
     """
 
     def __init__(self, gpa: int, size_bytes: int, backing: Backing, readonly: bool) -> None:
@@ -60,6 +62,7 @@ class Region:
         self.backing = backing
         self.note = ""
         self.fd: int | None = None
+        self.on_write: Callable[[int, int], None] | None = None
         self._map = self._open()
         self._buffer: Any = ffi.from_buffer("uint8_t[]", self._map, require_writable=True)
         self.hva = int(ffi.cast("uintptr_t", self._buffer))
@@ -99,6 +102,11 @@ class Region:
         mapped = mmap.mmap(-1, self.size_bytes, flags=_PRIVATE)
         mapped.madvise(mmap.MADV_HUGEPAGE)
         return mapped
+
+    def written(self, start: int, end: int) -> None:
+        """Tell whoever asked that the bytes at offsets [start, end) have changed."""
+        if self.on_write is not None:
+            self.on_write(self.gpa + start, end - start)
 
     def clear(self, start: int, end: int) -> None:
         """Make the bytes at offsets [start, end) zero."""
@@ -264,12 +272,15 @@ class GuestMemory:
         if region := self._find(gpa, len(data)) if type(data) is bytes else None:
             start = gpa - region.gpa
             region.view[start : start + len(data)] = data
+            if region.on_write is not None:
+                region.on_write(gpa, len(data))
             return
         view = memoryview(data).cast("B")
         position = 0
-        for piece in self._pieces(gpa, len(view)):
-            piece[:] = view[position : position + len(piece)]
-            position += len(piece)
+        for region, start, end in self._spans(gpa, len(view)):
+            region.view[start:end] = view[position : position + end - start]
+            region.written(start, end)
+            position += end - start
 
     def clear(self, gpa: int, size_bytes: int) -> None:
         """Make `size_bytes` bytes zero; whole pages go back to the host instead of being written.
@@ -279,6 +290,7 @@ class GuestMemory:
         """
         for region, start, end in self._spans(gpa, size_bytes):
             region.clear(start, end)
+            region.written(start, end)
 
     def view(self, gpa: int, size_bytes: int) -> memoryview:
         """The bytes themselves, without a copy; they must lie in one region.

@@ -50,6 +50,7 @@ APIC_BASE_ENABLE = 1 << 11
 RFLAGS_FIXED = 1 << 1
 RFLAGS_IF = 1 << 9
 RFLAGS_IOPL3 = 3 << 12
+RFLAGS_RF = 1 << 16
 
 
 @dataclass(slots=True)

@@ -296,7 +296,7 @@ struct emu_cpu {
     uint32_t index;
     uint32_t cpuid_count;
     struct emu_cpuid *cpuid;
-    atomic_bool stop, inside;
+    atomic_bool stop, inside, closed;
     struct emu_lapic *lapic; /* NULL where the machine has no irqchip */
     atomic_bool nmi_pending;
     atomic_bool irq_wanted;  /* the chips may have an interrupt for it */

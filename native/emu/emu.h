@@ -39,7 +39,8 @@ enum emu_segment_index {
     EMU_SEGMENTS
 };
 
-/* Everything of a processor that software can see, but for MSRs. */
+/* Everything of a processor that software can see, but for MSRs. gpr, rip and rflags are
+ * the general registers as emu_cpu_set_registers takes them. */
 struct emu_state {
     uint64_t gpr[16]; /* in encoding order: rax rcx rdx rbx rsp rbp rsi rdi r8 .. r15 */
     uint64_t rip;
@@ -108,6 +109,7 @@ int emu_vm_get_chip(struct emu_vm *vm, enum emu_chip chip, void *state, size_t s
 int emu_vm_set_chip(struct emu_vm *vm, enum emu_chip chip, const void *state, size_t size_bytes);
 
 struct emu_cpu *emu_cpu_create(struct emu_vm *vm, uint32_t index);
+bool emu_cpu_close(struct emu_cpu *cpu);
 void emu_cpu_destroy(struct emu_cpu *cpu);
 struct pykvm_exit *emu_cpu_exit(struct emu_cpu *cpu);
 void emu_cpu_begin(struct emu_cpu *cpu, uint64_t deadline_ns);
@@ -116,9 +118,12 @@ int64_t emu_cpu_run(struct emu_cpu *cpu, uint64_t budget);
 int64_t emu_cpu_complete(struct emu_cpu *cpu);
 void emu_cpu_stop(struct emu_cpu *cpu);
 uint64_t emu_cpu_retired(const struct emu_cpu *cpu);
+uint64_t emu_cpu_count(const struct emu_cpu *cpu, int kind);
+uint64_t emu_cpu_native_count(const struct emu_cpu *cpu);
 
 void emu_cpu_get_state(const struct emu_cpu *cpu, struct emu_state *state);
 int emu_cpu_set_state(struct emu_cpu *cpu, const struct emu_state *state);
+void emu_cpu_set_registers(struct emu_cpu *cpu, const uint64_t *values);
 int emu_cpu_get_msr(struct emu_cpu *cpu, uint32_t index, uint64_t *value);
 int emu_cpu_set_msr(struct emu_cpu *cpu, uint32_t index, uint64_t value);
 int emu_cpu_set_cpuid(struct emu_cpu *cpu, const struct emu_cpuid *entries, uint32_t count);

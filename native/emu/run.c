@@ -318,12 +318,14 @@ static int run_turn(struct emu_cpu *cpu)
     return kind;
 }
 
-/* Only one thread may be inside; a second one gets PYKVM_ERROR with EBUSY. */
+/* Only one thread may be inside; a second one gets PYKVM_ERROR with EBUSY, and EBADF
+ * whoever comes once the processor is closed. */
 static int64_t enter(struct emu_cpu *cpu, uint64_t budget)
 {
     bool nobody = false;
     if (!atomic_compare_exchange_strong(&cpu->inside, &nobody, true))
-        return (int64_t)EBUSY << PYKVM_PORT_SHIFT | PYKVM_ERROR;
+        return (int64_t)(atomic_load(&cpu->closed) ? EBADF : EBUSY) << PYKVM_PORT_SHIFT |
+               PYKVM_ERROR;
     emu_bus_answer(cpu);
     cpu->tick_ns = emu_now_ns() + TICK_NS;
     cpu->budget = budget;
@@ -390,6 +392,17 @@ void emu_cpu_nmi(struct emu_cpu *cpu)
 {
     atomic_store(&cpu->nmi_pending, true);
     emu_turn_wake(cpu);
+}
+
+/* How many exits of a kind there were, those that native devices answered among them. */
+uint64_t emu_cpu_count(const struct emu_cpu *cpu, int kind)
+{
+    return cpu->counts[kind];
+}
+
+uint64_t emu_cpu_native_count(const struct emu_cpu *cpu)
+{
+    return cpu->native_count;
 }
 
 /* With PYKVM_DEBUG after each instruction, for the owner's debugger. */

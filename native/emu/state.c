@@ -140,7 +140,7 @@ struct emu_cpu *emu_cpu_create(struct emu_vm *vm, uint32_t index)
     return cpu;
 }
 
-void emu_cpu_destroy(struct emu_cpu *cpu)
+static void leave_vm(struct emu_cpu *cpu)
 {
     emu_vm_lock(cpu->vm);
     for (struct emu_cpu **at = &cpu->vm->cpus; *at; at = &(*at)->next)
@@ -152,12 +152,29 @@ void emu_cpu_destroy(struct emu_cpu *cpu)
     if (cpu->vm->holder == cpu)
         cpu->vm->holder = NULL;
     emu_vm_unlock(cpu->vm);
+}
+
+/* Shut the processor for ever and give back what it holds but itself, so that whoever
+ * still knows it gets an error. False while a thread is inside. */
+bool emu_cpu_close(struct emu_cpu *cpu)
+{
+    bool nobody = false;
+    if (!atomic_compare_exchange_strong(&cpu->inside, &nobody, true))
+        return atomic_load(&cpu->closed);
+    atomic_store(&cpu->closed, true);
+    leave_vm(cpu);
     pthread_cond_destroy(&cpu->changed);
     free(cpu->lapic);
     for (uint32_t i = 0; i < EMU_TLBS; i++)
         free(cpu->tlbs[i]);
     free(cpu->jumps);
     free(cpu->cpuid);
+    return true;
+}
+
+void emu_cpu_destroy(struct emu_cpu *cpu)
+{
+    emu_cpu_close(cpu);
     free(cpu);
 }
 
@@ -357,16 +374,44 @@ void emu_cpu_set_mp_state(struct emu_cpu *cpu, enum emu_mp_state state)
     cpu->mp_state = (uint8_t)(cpu->halted ? EMU_MP_RUNNABLE : state);
 }
 
-/* Returns 0, or -EINVAL where long mode's switches contradict each other. An exit that
- * waits for its answer is dropped: the new state is where execution goes on. */
+static void cpl_from_state(struct emu_cpu *cpu)
+{
+    cpu->cpl = !(cpu->cr0 & CR0_PE) ? 0
+               : emu_vm86(cpu)      ? 3
+                                    : (cpu->seg[EMU_SS].attr & SEG_DPL) >> SEG_DPL_SHIFT;
+}
+
+/* An exit that waits for its answer gets it only if its instruction is the next one. */
+static void forget_exit(struct emu_cpu *cpu)
+{
+    cpu->alone = cpu->resuming = false;
+    cpu->exit_kind = EMU_STAY;
+    memset(&cpu->replay, 0, offsetof(struct emu_replay, string));
+}
+
+/* gpr[16] in encoding order, rip, rflags: as struct emu_state begins. */
+void emu_cpu_set_registers(struct emu_cpu *cpu, const uint64_t *values)
+{
+    uint32_t rflags = (uint32_t)values[17];
+    bool vm86 = emu_vm86(cpu);
+    if (values[16] != cpu->gpr[EMU_RIP])
+        forget_exit(cpu);
+    memcpy(cpu->gpr, values, 16 * sizeof(*values));
+    cpu->gpr[EMU_RIP] = values[16];
+    cpu->rflags = (rflags & FLAGS_WRITABLE & ~FLAGS_STATUS) | FLAG_FIXED;
+    emu_set_status_flags(cpu, rflags);
+    if (emu_vm86(cpu) != vm86)
+        cpl_from_state(cpu);
+    emu_mode_changed(cpu);
+    emu_attend(cpu, EMU_ATTEND_EVENT);
+}
+
+/* Returns 0, or -EINVAL where long mode's switches contradict each other. */
 int emu_cpu_set_state(struct emu_cpu *cpu, const struct emu_state *state)
 {
     if ((state->efer & EFER_LMA) && !((state->cr0 & CR0_PG) && (state->cr4 & CR4_PAE)))
         return -EINVAL;
-    memcpy(cpu->gpr, state->gpr, sizeof(state->gpr));
-    cpu->gpr[EMU_RIP] = state->rip;
-    cpu->rflags = ((uint32_t)state->rflags & FLAGS_WRITABLE & ~FLAGS_STATUS) | FLAG_FIXED;
-    emu_set_status_flags(cpu, (uint32_t)state->rflags);
+    emu_cpu_set_registers(cpu, state->gpr);
     for (unsigned i = 0; i < EMU_SEGMENTS; i++)
         cpu->seg[i] = segment_in(&state->segment[i]);
     control_in(cpu, state);
@@ -374,12 +419,7 @@ int emu_cpu_set_state(struct emu_cpu *cpu, const struct emu_state *state)
     emu_set_mxcsr(cpu, state->mxcsr);
     fpu_in(cpu, state);
     events_in(cpu, state);
-    cpu->cpl = !(cpu->cr0 & CR0_PE) ? 0
-               : emu_vm86(cpu)      ? 3
-                                    : (cpu->seg[EMU_SS].attr & SEG_DPL) >> SEG_DPL_SHIFT;
-    cpu->alone = cpu->resuming = false;
-    cpu->exit_kind = EMU_STAY;
-    memset(&cpu->replay, 0, offsetof(struct emu_replay, string));
+    cpl_from_state(cpu);
     if ((cpu->cr0 & CR0_PG) && (cpu->cr4 & CR4_PAE) && !emu_long_mode(cpu))
         emu_pdptes_load(cpu, cpu->cr3);
     emu_tlb_flush(cpu, true);

@@ -198,13 +198,9 @@ static inline void emu_set_256(struct emu_cpu *cpu, unsigned reg, emu_lane low, 
 /* Rows. map: 0F, 38, 3A; prefix: NP, P66, PF3, PF2; shape: an immediate, EMU_PURE;
  * vex: matches for the VEX forms alone: EMU_W0, EMU_VVVV0 where there is one source. */
 #define EMU_VEC_ROW_LEGACY(map, opcode, prefix, shape, name)                                       \
-    {                                                                                              \
-        EMU_MAP_##map, opcode, EMU_##prefix, EMU_MODRM | EMU_SSE | (shape), &name, NULL            \
-    }
+    {EMU_MAP_##map, opcode, EMU_##prefix, EMU_MODRM | EMU_SSE | (shape), &name, NULL}
 #define EMU_VEC_ROW_VEX(map, opcode, match, shape, name)                                           \
-    {                                                                                              \
-        EMU_MAP_V##map, opcode, match, EMU_MODRM | EMU_AVX | (shape), &name, NULL                  \
-    }
+    {EMU_MAP_V##map, opcode, match, EMU_MODRM | EMU_AVX | (shape), &name, NULL}
 #define EMU_VEC_ROWS_PACKED(map, opcode, prefix, shape, vex, name)                                 \
     EMU_VEC_ROW_LEGACY(map, opcode, prefix, shape, name),                                          \
         EMU_VEC_ROW_VEX(map, opcode, EMU_##prefix | EMU_L0 | (vex), shape, v##name),               \

@@ -7,10 +7,10 @@ what they mean. Everything else in pykvm knows these Protocols and no backend.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pykvm.errors import UsageError
+from pykvm import host
+from pykvm.errors import KvmUnavailable, UsageError
 
 if TYPE_CHECKING:  # the pytest plugin asks for BACKENDS in every run: keep that cheap
     from pykvm.exits import Exit
@@ -18,7 +18,8 @@ if TYPE_CHECKING:  # the pytest plugin asks for BACKENDS in every run: keep that
     from pykvm.registers import Registers, SpecialRegisters
     from pykvm.state import MpState
 
-BACKENDS = ("kvm",)
+BACKENDS = ("kvm", "emu")  # best first
+CLOCKS = ("wall", "instructions")
 
 
 class RawExit(Protocol):
@@ -150,40 +151,67 @@ class Vm(Protocol):
         """Answer a range of addresses with a little memory, in native code."""
         ...
 
+    def detach(self) -> None:
+        """Make sure that nothing uses the memory, which is about to be unmapped."""
+        ...
+
     def close(self) -> None:
         """Give the machine back to the system, its processors too."""
         ...
 
 
 class Backend(Protocol):
-    """A way to run machines."""
+    """A way to run machines.
+
+    Attributes:
+        name: one of BACKENDS.
+        why: the reason that it was chosen, in words.
+    """
 
     name: str
+    why: str
 
-    def create_vm(self) -> Vm:
-        """A new, empty virtual machine."""
+    def create_vm(self, clock: str = "wall") -> Vm:
+        """A new, empty virtual machine; its time is one of CLOCKS."""
         ...
 
 
-def open_backend(name: str = "auto") -> Backend:
-    """The named backend, or the best that opens here.
+def open_backend(name: str = "auto", clock: str = "wall") -> Backend:
+    """The named backend, or the best that opens here and has the clock.
 
     Args:
         name: "auto" or one of BACKENDS.
+        clock: one of CLOCKS.
 
     Raises:
-        UsageError: no such backend.
-        KvmUnavailable: KVM is asked for, or nothing else is left, and does not open.
+        UsageError: no such backend or clock, or one that has not the other.
+        KvmUnavailable: KVM is asked for by name, and does not open.
     """
     if name not in ("auto", *BACKENDS):
         raise UsageError(
             f"there is no backend {name!r}; choose auto or one of {', '.join(BACKENDS)}"
         )
-    return _kvm()
+    if clock not in CLOCKS:
+        raise UsageError(f"there is no clock {clock!r}; choose one of {', '.join(CLOCKS)}")
+    if name == "kvm":
+        return _kvm("asked for")
+    if name == "emu":
+        return _emu("asked for")
+    if clock != "wall":
+        return _emu(f"only the emulator has the clock {clock!r}")
+    try:
+        return _kvm(f"{host.DEVICE} opens")
+    except KvmUnavailable as error:
+        return _emu(f"no KVM: {error}")
 
 
-@cache
-def _kvm() -> Backend:
+def _kvm(why: str) -> Backend:
     from pykvm.backend.kvm import KvmBackend
 
-    return KvmBackend()
+    return KvmBackend(why)
+
+
+def _emu(why: str) -> Backend:
+    from pykvm.backend.emu import EmuBackend
+
+    return EmuBackend(why)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pykvm import host
-from pykvm.backend import BACKENDS
+from pykvm.backend import BACKENDS, CLOCKS
 from pykvm.cli.input import raw_terminal, start_feeding
 from pykvm.cli.options import parse_address, reads
 from pykvm.culprit import culprit
@@ -47,6 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     option("--kernel", type=Path, metavar="FILE", help="a Linux kernel in place of FILE")
     option("--initrd", type=Path, metavar="FILE", help="the kernel's initial RAM disk")
     option("--backend", choices=("auto", *BACKENDS), default="auto", help="where it runs")
+    option("--clock", choices=CLOCKS, default="wall", help="what the guest's time counts")
     option("--memory", type=reads(parse_size), metavar="SIZE", help="RAM, such as 64M")
     option("--mode", type=reads(Mode.parse), metavar="MODE", help="real, protected, long or user")
     option("--load", type=reads(parse_address), metavar="ADDR", help="where a flat guest is put")
@@ -98,8 +99,12 @@ def _run_kernel(args: argparse.Namespace) -> int:
 
 
 def _machine(args: argparse.Namespace, settings: Guest) -> Machine:
-    options = settings.options() | {"backend": args.backend, "native": not args.trace}
+    options = settings.options() | {
+        "backend": args.backend, "clock": args.clock, "native": not args.trace,
+    }  # fmt: skip
     machine = Machine(**options, output=None if args.json else sys.stdout.buffer)
+    if args.backend == "auto":
+        print(f"pykvm: backend {machine.backend.name}: {machine.backend.why}", file=sys.stderr)
     if args.trace:
         machine.observer = Trace(machine, sys.stderr)
     return machine
@@ -170,6 +175,7 @@ def as_dict(machine: Machine, result: Result) -> dict[str, Any]:
         "schema": SCHEMA,
         "guest": machine.image.name if machine.image else "",
         "backend": machine.backend.name,
+        "backend_why": machine.backend.why,
         "host_kind": host.Host.read().kind,
         "outcome": result.outcome.value,
         "status": result.status,

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from pykvm.backend import BACKENDS
+from pykvm.errors import CpuModelError, UsageError
 from pykvm.guest import Expect, load_guest
 from pykvm.probe import probe
+from pykvm.registers import RFLAGS_IOPL3, RFLAGS_RF
 from pykvm.result import Outcome, Result
 from pykvm.testing import GuestRunner
 from pykvm.testing.plugin import problem
@@ -21,6 +23,12 @@ FILES = sorted(GUESTS.glob("*.S"))
 # What the clock leaves in registers, how often it is asked, and which processor comes first
 # differ from run to run.
 DEPEND_ON_TIME = ("cmos", "rdtsc", "smp")
+
+# Where processors themselves differ: kvm_pvm (host kind 3) shows IOPL 0 at CPL 3 and leaves
+# segments of CPL 0 in place where IRET to CPL 3 nulls them (SDM vol. 2A, IRET); RF after a
+# triple fault is nowhere defined.
+RFLAGS_DIFFER = RFLAGS_IOPL3 | RFLAGS_RF
+REGISTERS_DIFFER = {"ring3_exception": ("ds", "es", "fs", "gs")}
 
 each_guest = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
@@ -55,6 +63,8 @@ def spoiled(expect: Expect) -> Iterator[Expect]:
 @pytest.mark.parametrize("native", [True, False], ids=["native", "python"])
 @each_guest
 def test_a_guest_does_what_its_block_expects(path: Path, native: bool, guest: GuestRunner) -> None:
+    if why := lacks(path, guest.backend):
+        pytest.skip(why)
     expect = load_guest(path).expect
     result = guest(path, native=native)
     assert not differences(expect, result)
@@ -100,7 +110,11 @@ def observe(path: Path, backend: str) -> dict[str, object]:
         result = machine.run(guest.timeout_s)
         same = {"output": result.output, "outcome": result.outcome, "status": result.status}
         if path.stem not in DEPEND_ON_TIME:
-            same |= {"exits": seen, "registers": machine.registers.as_dict()}
+            registers = machine.registers.as_dict()
+            registers["rflags"] &= ~RFLAGS_DIFFER
+            for name in REGISTERS_DIFFER.get(path.stem, ()):
+                del registers[name]
+            same |= {"exits": seen, "registers": registers}
     return same
 
 
@@ -108,5 +122,9 @@ def lacks(path: Path, backend: str) -> str:
     """Why a guest cannot run on a backend of this host; empty where it can."""
     if why := problem(backend):
         return why
+    try:
+        load_guest(path).machine(backend=backend).close()
+    except (CpuModelError, UsageError) as error:
+        return f"{backend}: {error}"
     found = [probe(name, backend) for name in load_guest(path).requires]
     return "; ".join(f"{backend} lacks {each.name}: {each.why}" for each in found if not each.ok)

@@ -22,17 +22,26 @@ from pykvm.errors import KvmUnavailable
 HELLO = "mov al, 'H'\nout 0xe9, al\nhlt"
 EXIT_7 = "mov al, 7\nout 0xf8, al"
 SPIN = "here: jmp here"
-PYKVM_RUN = (sys.executable, "-c", "import pykvm.cli as c; exit(c.main())", "run")
+PYKVM_RUN = [sys.executable, "-c", "import pykvm.cli as c; exit(c.main())", "run"]
 JSON_KEYS = [
-    "schema", "guest", "backend", "host_kind", "outcome", "status", "reason", "exit", "vcpu",
-    "instruction", "exits", "native_exits", "wall_ns", "output", "output_base64",
+    "schema", "guest", "backend", "backend_why", "host_kind", "outcome", "status", "reason", "exit",
+    "vcpu", "instruction", "exits", "native_exits", "wall_ns", "output", "output_base64",
     "output_dropped_bytes", "registers",
 ]  # fmt: skip
 
 Write = Callable[..., str]
 
-# These start processes of their own, so that the hook which skips without KVM cannot see why.
-pytestmark = pytest.mark.skipif(host.problem() is not None, reason=str(host.problem()))
+
+@pytest.fixture(autouse=True)
+def backend(pykvm_backend: str) -> str:
+    """Run everything here on the test's backend."""
+    PYKVM_RUN[4:] = ["--backend", pykvm_backend]
+    return pykvm_backend
+
+
+def run_main(args: list[str]) -> int:
+    """`pykvm run` in this process."""
+    return cli.main([*PYKVM_RUN[3:], *args])
 
 
 @pytest.fixture
@@ -129,12 +138,42 @@ def test_stdin_is_left_alone_for_others(write: Write) -> None:
     os.close(write_end)
 
 
+# Backends.
+
+
+def test_auto_says_what_it_chose_and_why(
+    write: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(["run", write(EXIT_7)]) == 7
+    assert re.fullmatch(r"pykvm: backend (kvm|emu): .+\n", capsys.readouterr().err)
+    assert cli.main(["run", write(EXIT_7), "--clock", "instructions"]) == 7
+    assert capsys.readouterr().err.startswith("pykvm: backend emu: only the emulator has the clock")
+    missing = KvmUnavailable("missing", "/dev/kvm does not exist", "load kvm")
+    monkeypatch.setattr("pykvm.backend._kvm", lambda why: raises(missing))
+    assert cli.main(["run", write(EXIT_7)]) == 7
+    expected = "pykvm: backend emu: no KVM: /dev/kvm does not exist; load kvm\n"
+    assert capsys.readouterr().err == expected
+
+
+def raises(error: Exception) -> None:
+    raise error
+
+
+def test_kvm_by_name_never_falls_back(
+    write: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = KvmUnavailable("missing", "/dev/kvm does not exist", "load kvm")
+    monkeypatch.setattr("pykvm.backend._kvm", lambda why: raises(missing))
+    assert cli.main(["run", write(EXIT_7), "--backend", "kvm"]) == 125
+    assert capsys.readouterr().err == "pykvm: /dev/kvm does not exist; load kvm\n"
+
+
 # Options.
 
 
 def test_options_come_before_the_block(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(SPIN, timeout="60s")
-    assert cli.main(["run", path, "--timeout", "50ms"]) == 124
+    assert run_main([path, "--timeout", "50ms"]) == 124
     assert "no end after 0.05 s; vCPU 0 at 0x10000 <here>: jmp" in capsys.readouterr().err
 
 
@@ -142,7 +181,7 @@ def test_the_block_is_kept_where_no_option_says_else(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write("mov ax, cs\nout 0xf8, al", mode="real", memory="2M")
-    assert cli.main(["run", path, "--json"]) == 0
+    assert run_main([path, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["registers"]["cr0"] & 1 == 0
 
 
@@ -151,7 +190,7 @@ def test_append_and_memory(write: Write, capfdbinary: pytest.CaptureFixture[byte
         "mov rsi, COMMAND_LINE_BASE\nnext: lodsb\nout 0xe9, al\ntest al, al\njnz next\n"
         "mov rax, [0x1fffff8]\nhlt"
     )
-    assert cli.main(["run", write(source), "--append", "a b", "--memory", "32M"]) == 0
+    assert run_main([write(source), "--append", "a b", "--memory", "32M"]) == 0
     assert capfdbinary.readouterr().out == b"a b\0"
 
 
@@ -163,21 +202,21 @@ def test_a_command_line_of_any_bytes(write: Write) -> None:
 
 def test_float_gives_all_ones(write: Write) -> None:
     path = write("in al, 0x99\nout 0xf8, al")
-    assert cli.main(["run", path]) == 125
-    assert cli.main(["run", path, "--float"]) == 0xFF
+    assert run_main([path]) == 125
+    assert run_main([path, "--float"]) == 0xFF
 
 
 def test_load_and_mode_of_a_flat_binary(write: Write) -> None:
     path = write(b"\x0e\x58\xe8\x00\x00\x5b\x88\xf8\xe6\xf8", "flat.bin")  # BH of its own address
-    assert cli.main(["run", path, "--mode", "real", "--load", "0x1200"]) == 0x12
+    assert run_main([path, "--mode", "real", "--load", "0x1200"]) == 0x12
 
 
-def test_cpus(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["run", write(EXIT_7), "--cpus", "2", "--cpu", "x86-64-v1"]) == 7
+def test_cpus(write: Write) -> None:
+    assert run_main([write(EXIT_7), "--cpus", "2", "--cpu", "host"]) == 7
 
 
 def test_trace_goes_to_stderr(write: Write, capfd: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["run", write(HELLO), "--trace"]) == 0
+    assert run_main([write(HELLO), "--trace"]) == 0
     captured = capfd.readouterr()
     assert captured.out == "H"
     first, second = captured.err.splitlines()
@@ -193,15 +232,15 @@ def test_trace_goes_to_stderr(write: Write, capfd: pytest.CaptureFixture[str]) -
 
 
 def test_the_guests_own_status(write: Write) -> None:
-    assert cli.main(["run", write(EXIT_7)]) == 7
-    assert cli.main(["run", write("mov eax, 0x103\nout 0xf8, eax")]) == 3
+    assert run_main([write(EXIT_7)]) == 7
+    assert run_main([write("mov eax, 0x103\nout 0xf8, eax")]) == 3
 
 
 def test_a_guest_that_died_leaves_a_report(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write("in al, 0x99")
-    assert cli.main(["run", path]) == 125
+    assert run_main([path]) == 125
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith(f"pykvm: {path}: 1-byte read at port 0x99")
@@ -209,21 +248,22 @@ def test_a_guest_that_died_leaves_a_report(
         assert part in captured.err
 
 
-def test_a_host_without_kvm_is_no_wrong_usage(
+def test_a_backend_that_does_not_open_is_no_wrong_usage(
     write: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def unavailable(*args: object, **options: object) -> None:
         raise KvmUnavailable("missing", "/dev/kvm does not exist", "load kvm")
 
     monkeypatch.setattr(run, "Machine", unavailable)
-    assert cli.main(["run", write(HELLO)]) == 125
+    assert run_main([write(HELLO)]) == 125
     assert capsys.readouterr().err == "pykvm: /dev/kvm does not exist; load kvm\n"
 
 
+@pytest.mark.pykvm_backends("kvm")
 def test_a_missing_feature_is_named(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     if host.Host.read().kind != 3:
         pytest.skip("this host has every feature")
-    assert cli.main(["run", write("ud2", requires=["user-int"])]) == 125
+    assert run_main([write("ud2", requires=["user-int"])]) == 125
     assert "needs user-int: " in capsys.readouterr().err
 
 
@@ -264,7 +304,7 @@ def test_a_mistake_is_one_line(
     args: list[str], status: int, message: str, write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(HELLO)
-    assert cli.main(["run", *[path if arg == "GUEST" else arg for arg in args]]) == status
+    assert run_main([*[path if arg == "GUEST" else arg for arg in args]]) == status
     captured = capsys.readouterr()
     assert captured.out == ""
     assert message in captured.err
@@ -290,7 +330,7 @@ def test_a_guest_that_cannot_be_loaded_is_126(
     source: str | bytes, message: str, write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(source)
-    assert cli.main(["run", path, "--memory", "1M"]) == 126
+    assert run_main([path, "--memory", "1M"]) == 126
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith(f"pykvm: {path}:")
@@ -299,7 +339,7 @@ def test_a_guest_that_cannot_be_loaded_is_126(
 
 
 def test_a_broken_elf_is_126(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["run", write(b"\x7fELF\x02\x01\x01" + bytes(9), "broken")]) == 126
+    assert run_main([write(b"\x7fELF\x02\x01\x01" + bytes(9), "broken")]) == 126
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -307,12 +347,14 @@ def test_a_broken_elf_is_126(write: Write, capsys: pytest.CaptureFixture[str]) -
 
 
 def run_json(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, object]:
-    cli.main(["run", *args, "--json"])
+    run_main([*args, "--json"])
     found: dict[str, object] = json.loads(capsys.readouterr().out)
     return found
 
 
-def test_json_has_these_keys(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_these_keys(
+    write: Write, capsys: pytest.CaptureFixture[str], backend: str
+) -> None:
     path = write(HELLO)
     found = run_json(capsys, path)
     assert list(found) == JSON_KEYS
@@ -325,7 +367,8 @@ def test_json_has_these_keys(write: Write, capsys: pytest.CaptureFixture[str]) -
     assert found == {
         "schema": 1,
         "guest": path,
-        "backend": "kvm",
+        "backend": backend,
+        "backend_why": "asked for",
         "host_kind": host.Host.read().kind,
         "outcome": "halt",
         "status": 0,

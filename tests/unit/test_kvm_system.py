@@ -14,7 +14,10 @@ from pykvm.backend.kvm.calls import call, failure
 from pykvm.errors import KvmError, MissingCapability, UsageError
 
 SYSENTER_CS = 0x174
-INTERNAL = ("call", "closed", "irqchip", "open_fd", "shared", "what")
+INTERNAL = (
+    "call", "close_natives", "closed", "detach", "irqchip", "natives", "open_fd",
+    "open_natives", "shared", "what",
+)  # fmt: skip
 
 
 def test_capabilities_have_their_names_and_values() -> None:

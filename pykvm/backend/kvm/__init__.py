@@ -20,15 +20,28 @@ __all__ = ["KvmBackend", "KvmVcpu", "KvmVm", "System", "as_kvm"]
 
 
 class KvmBackend:
-    """Machines on /dev/kvm."""
+    """Machines on /dev/kvm.
+
+    Attributes:
+        why: the reason that it was chosen, in words.
+    """
 
     name = "kvm"
 
-    def __init__(self) -> None:
+    def __init__(self, why: str = "asked for") -> None:
         self.system = System.shared()
+        self.why = why
 
-    def create_vm(self) -> KvmVm:
-        """A new, empty virtual machine."""
+    def create_vm(self, clock: str = "wall") -> KvmVm:
+        """A new, empty virtual machine.
+
+        Raises:
+            UsageError: another clock than "wall".
+        """
+        if clock != "wall":
+            raise UsageError(
+                f"KVM runs guests in real time; the clock {clock!r} needs backend 'emu'"
+            )
         return KvmVm(self.system)
 
 

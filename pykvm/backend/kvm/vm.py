@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any
 
 from pykvm import layout
 from pykvm._native import ffi, lib
@@ -17,17 +15,17 @@ from pykvm.backend.kvm.irq import InterruptControl
 from pykvm.backend.kvm.msr_exits import MsrExits
 from pykvm.backend.kvm.system import System
 from pykvm.backend.kvm.vcpu import KvmVcpu
-from pykvm.errors import ClosedError, LayoutError
+from pykvm.backend.natives import Natives
 
 
-class KvmVm(DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockAccess):
+class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockAccess):
     """A VM file descriptor and what hangs on it."""
 
     what = "machine"
 
     def __init__(self, system: System) -> None:
         super().__init__(system, _create(system))
-        self.natives: Any = lib.pykvm_natives_create()
+        self.open_natives()
         self._slots = {}
         self._vcpus = []
 
@@ -46,28 +44,8 @@ class KvmVm(DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockAccess):
             self._rings.add(vcpu.fd)
         return vcpu
 
-    def add_console(self, port: int, ident: int) -> Callable[[], bytes]:
-        """Collect bytes written to `port` in C; returns what takes them out."""
-        index = self._add_native(lib.PYKVM_NATIVE_CONSOLE, True, port, 1, ident)
-        buffer = ffi.new("uint8_t[]", lib.PYKVM_CONSOLE_SIZE_BYTES)
-
-        def take() -> bytes:
-            if not self.natives:
-                raise ClosedError("machine")
-            used = lib.pykvm_natives_take(self.natives, index, buffer, len(buffer))
-            return bytes(ffi.buffer(buffer, used))
-
-        return take
-
-    def add_scratch(self, gpa: int, size_bytes: int) -> None:
-        """Answer [gpa, gpa + size_bytes) in C."""
-        self._add_native(lib.PYKVM_NATIVE_SCRATCH, False, gpa, size_bytes, 0)
-
-    def _add_native(self, kind: int, is_port: bool, base: int, size_bytes: int, ident: int) -> int:
-        index = lib.pykvm_natives_add(self.natives, kind, is_port, base, size_bytes, ident)
-        if index < 0:
-            raise LayoutError("no room for another native device")
-        return int(index)
+    def detach(self) -> None:
+        """KVM minds the memory itself: what a guest finds unmapped is an exit."""
 
     def close(self) -> None:
         """Give everything back to the system."""
@@ -76,9 +54,8 @@ class KvmVm(DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockAccess):
         self._vcpus.clear()
         if self._rings is not None:
             self._rings.close()
-        if self.natives:
-            lib.pykvm_natives_destroy(self.natives)
-            self.natives = None
+        if not self.closed:
+            self.close_natives()
             os.close(self._take_fd())
 
 
