@@ -40,8 +40,6 @@ static inline void emu_mmx_set(struct emu_cpu *cpu, unsigned reg, uint64_t value
     EMU_VEC_TABLE(m##name)
 
 #define EMU_MMX_ROW(map, opcode, shape, name)                                                      \
-    {                                                                                              \
-        EMU_MAP_##map, opcode, EMU_NP, EMU_MODRM | EMU_MMX | (shape), &m##name, NULL               \
-    }
+    {EMU_MAP_##map, opcode, EMU_NP, EMU_MODRM | EMU_MMX | (shape), &m##name, NULL}
 
 #endif

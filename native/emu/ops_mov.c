@@ -188,20 +188,12 @@ static EMU_OP(op_nop)
 static const struct emu_forms xlat = EMU_FORMS_1(op_xlat);
 static const struct emu_forms nop = EMU_FORMS_1(op_nop);
 
-#define MOV_ROW(opcode, shape, forms)                                                              \
-    {                                                                                              \
-        EMU_MAP_1, opcode, 0, EMU_PURE | (shape), &forms, NULL                                     \
-    }
+#define MOV_ROW(opcode, shape, forms) {EMU_MAP_1, opcode, 0, EMU_PURE | (shape), &forms, NULL}
 #define WIDEN_ROW(opcode, shape, forms)                                                            \
-    {                                                                                              \
-        EMU_MAP_0F, opcode, 0, EMU_MODRM | EMU_SIZE_V | EMU_PURE | (shape), &forms, NULL           \
-    }
+    {EMU_MAP_0F, opcode, 0, EMU_MODRM | EMU_SIZE_V | EMU_PURE | (shape), &forms, NULL}
 #define CMOV_ROW(cc)                                                                               \
     {EMU_MAP_0F, 0x40 + cc, 0, EMU_MODRM | EMU_SIZE_V | EMU_PURE | EMU_READS_ALL, &cmov##cc, NULL},
-#define HINT_ROW(opcode)                                                                           \
-    {                                                                                              \
-        EMU_MAP_0F, opcode, 0, EMU_MODRM | EMU_SIZE_V | EMU_PURE, &nop, NULL                       \
-    }
+#define HINT_ROW(opcode) {EMU_MAP_0F, opcode, 0, EMU_MODRM | EMU_SIZE_V | EMU_PURE, &nop, NULL}
 
 static const struct emu_row rows[] = {
     MOV_ROW(0x88, EMU_MODRM | EMU_BYTE_E | EMU_BYTE_G, mov_e_g),

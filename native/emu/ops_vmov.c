@@ -29,8 +29,8 @@
     EMU_VEC_STORE_OP(op_##name##_m, 16, align, EMU_LANE(reg, 0))                                   \
     EMU_VEC_STORE_OP(op_y##name##_m, 32, align_256, EMU_LANE(reg, 0))                              \
     EMU_VEC_TABLE(name)                                                                            \
-    EMU_VEC_TABLE(y##name) static const struct emu_forms v##name =                                 \
-        EMU_FORMS_RM(op_v##name##_r, op_##name##_m);
+    EMU_VEC_TABLE(y##name)                                                                         \
+    static const struct emu_forms v##name = EMU_FORMS_RM(op_v##name##_r, op_##name##_m);
 
 LOADS(load, 0, 0)
 LOADS(load_aligned, 15, 31)
