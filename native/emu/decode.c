@@ -438,6 +438,8 @@ static void decode_row(struct cursor *cursor, uint32_t mode, const struct prefix
         swap_operands(insn);
     finish_memory(mode, prefixes, shape, asize, segment, out);
     insn->src = prefixes->vex ? prefixes->vvvv : insn->rm;
+    if ((shape & EMU_UNIT) == EMU_X87)
+        insn->imm = (opcode & 7u) << 8 | modrm; /* as the unit's opcode register keeps it */
     insn->prefix = prefix_bits(prefixes, asize, size);
     choose_handler(mode, prefixes, row, size, out);
 }

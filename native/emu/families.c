@@ -28,7 +28,12 @@
     X(emu_family_mxcsr)                                                                            \
     X(emu_family_vmov)                                                                             \
     X(emu_family_vgpr)                                                                             \
-    X(emu_family_vlogic)
+    X(emu_family_vlogic)                                                                           \
+    X(emu_family_x87_arith)                                                                        \
+    X(emu_family_x87_move)                                                                         \
+    X(emu_family_x87_function)                                                                     \
+    X(emu_family_x87_env)                                                                          \
+    X(emu_family_xsave)
 
 #define DECLARE(family) extern const struct emu_family family;
 #define POINTER(family) &family,

@@ -226,29 +226,6 @@ static EMU_OP(op_hypercall)
     EMU_LEAVE(emu_next_rip(cpu, insn));
 }
 
-static EMU_OP(op_xgetbv)
-{
-    if (!(cpu->cr4 & CR4_OSXSAVE))
-        emu_raise(cpu, insn, EXC_UD);
-    if ((uint32_t)cpu->gpr[RCX] != 0)
-        emu_raise_error(cpu, insn, EXC_GP, 0);
-    cpu->gpr[RAX] = (uint32_t)cpu->xcr0;
-    cpu->gpr[RDX] = cpu->xcr0 >> 32;
-    EMU_NEXT;
-}
-
-static EMU_OP(op_xsetbv)
-{
-    uint64_t value = cpu->gpr[RDX] << 32 | (uint32_t)cpu->gpr[RAX];
-    uint64_t behind = emu_next_rip(cpu, insn);
-    if (!(cpu->cr4 & CR4_OSXSAVE))
-        emu_raise(cpu, insn, EXC_UD);
-    emu_require_cpl0(cpu, insn);
-    if ((uint32_t)cpu->gpr[RCX] != 0 || !emu_write_xcr0(cpu, value))
-        emu_raise_error(cpu, insn, EXC_GP, 0);
-    EMU_LEAVE(behind);
-}
-
 /* MONITOR and MWAIT wait for nothing. */
 static EMU_OP(op_monitor)
 {
@@ -275,8 +252,6 @@ ONE(rdpmc)
 ONE(rdrand)
 ONE(hlt)
 ONE(hypercall)
-ONE(xgetbv)
-ONE(xsetbv)
 ONE(monitor)
 static const struct emu_forms ud = EMU_FORMS_1(emu_op_undefined);
 
@@ -296,8 +271,6 @@ static const struct emu_row rows[] = {
     GROUP7(7, 1, 0, 0, rdtscp),
     GROUP7(0, 1, 0, EMU_END, hypercall),
     GROUP7(3, 1, 0, EMU_END, hypercall),
-    GROUP7(2, 0, EMU_NP, 0, xgetbv),
-    GROUP7(2, 1, EMU_NP, EMU_END, xsetbv),
     GROUP7(1, 0, EMU_NP, 0, monitor),
     GROUP7(1, 1, EMU_NP, 0, monitor),
     BASE_ROW(0, rdfsbase),

@@ -296,6 +296,9 @@ def image(cases: list[Case]) -> list[tuple[int, bytes]]:
 class Oracle:
     """A machine on KVM and an emulated one, started alike for each batch."""
 
+    image = staticmethod(image)
+    results = staticmethod(lambda *args: _results(*args))
+
     def __init__(self) -> None:
         self.kvm = KvmMachine(RAM_BYTES, backend="kvm", devices=())
         self.kvm.vcpu.set_xcrs({0: XCR0_ALL})
@@ -309,7 +312,7 @@ class Oracle:
     def run(self, cases: list[Case]) -> None:
         """Run a batch on both and leave the results in the cases."""
         memory, vcpu = self.kvm.memory, self.kvm.vcpu
-        for gpa, data in image(cases):
+        for gpa, data in self.image(cases):
             memory.write(gpa, data)
         entry.enter(memory, vcpu, Mode.USER, CODE)
         special = vcpu.get_special()
@@ -324,7 +327,7 @@ class Oracle:
         assert kind == "PORT_OUT", f"the emulator stopped for {kind} at {self.emu.reg('rip'):#x}"
         for name, read in (("kvm", memory.read), ("emu", self.emu.read)):
             for number, case in enumerate(cases):
-                case.results[name] = _results(case, number, read)
+                case.results[name] = self.results(case, number, read)
 
     def _state(self) -> object:
         """KVM's registers as the emulator takes them."""
