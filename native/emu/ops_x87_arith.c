@@ -140,18 +140,20 @@ COMPARE(fucom, compare_unordered, 0)
 COMPARE(fucomp, compare_unordered, 1)
 COMPARE(fucompp, compare_unordered, 2)
 
-/* FCOMI, FUCOMI: ZF, PF and CF instead of C3, C2 and C0, which stay. */
+/* FCOMI, FUCOMI: ZF, PF and CF instead of C3, C2 and C0, which stay; unmasked exceptions keep
+ * only the popping from happening. C1 stays too, unless a register was empty. */
 static bool compare_flags(struct emu_cpu *cpu, const struct emu_insn *insn,
                           bool (*how)(struct emu_cpu *, const struct emu_insn *))
 {
-    uint16_t kept = cpu->fpu.status & UNORDERED;
+    struct emu_fpu *fpu = &cpu->fpu;
+    bool empty = emu_x87_empty(fpu, 0) || emu_x87_empty(fpu, insn->rm & 7);
+    unsigned keep = empty ? UNORDERED : FP80_CONDITION;
+    uint16_t kept = fpu->status & keep;
     bool done = how(cpu, insn);
-    uint16_t status = cpu->fpu.status;
-    cpu->fpu.status = (uint16_t)((status & ~UNORDERED) | kept);
-    if (done)
-        emu_set_status_flags(cpu, (status & FP80_C0 ? FLAG_CF : 0) |
-                                      (status & FP80_C2 ? FLAG_PF : 0) |
-                                      (status & FP80_C3 ? FLAG_ZF : 0));
+    uint16_t status = fpu->status;
+    fpu->status = (uint16_t)((status & ~keep) | kept);
+    emu_set_status_flags(cpu, (status & FP80_C0 ? FLAG_CF : 0) | (status & FP80_C2 ? FLAG_PF : 0) |
+                                  (status & FP80_C3 ? FLAG_ZF : 0));
     return done;
 }
 

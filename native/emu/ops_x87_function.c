@@ -14,13 +14,18 @@ static enum fp80_function function(const struct emu_insn *insn)
     return (enum fp80_function)(insn->imm & 15);
 }
 
-/* Condition bits that a function sets. */
-static unsigned condition_of(enum fp80_function f)
+/* Take over what a function left in the status word, its result being `result`. A remainder
+ * sets C0 and C3, its quotient's bits, only where there is one. */
+static bool report(struct emu_fpu *fpu, enum fp80_function f, uint16_t status,
+                   const struct emu_st *result)
 {
-    if (f == FP80_FPREM || f == FP80_FPREM1)
-        return FP80_CONDITION;
+    bool remainder = f == FP80_FPREM || f == FP80_FPREM1;
     bool reduces = f == FP80_FSIN || f == FP80_FCOS || f == FP80_FSINCOS || f == FP80_FPTAN;
-    return reduces ? FP80_C1 | FP80_C2 : FP80_C1;
+    bool quotient = !fp80_is_nan(result) && !(status & ~fpu->control & FP80_BEFORE);
+    unsigned condition = remainder && quotient  ? FP80_CONDITION
+                         : remainder || reduces ? FP80_C1 | FP80_C2
+                                                : FP80_C1;
+    return emu_x87_report(fpu, status, condition, FP80_BEFORE);
 }
 
 /* ST(0) = f(ST(0)) */
@@ -30,13 +35,11 @@ static EMU_OP(op_unary)
     begin(cpu, insn);
     struct emu_st st[2] = {FP80_INDEFINITE, {0, 0}};
     uint16_t status = X87_UNDERFLOW;
-    unsigned condition = FP80_C1;
     if (!emu_x87_empty(fpu, 0)) {
         st[0] = *emu_x87_st(fpu, 0);
         status = fp80_function(fpu->control, function(insn), st);
-        condition = condition_of(function(insn));
     }
-    if (!emu_x87_report(fpu, status, condition, FP80_BEFORE))
+    if (!report(fpu, function(insn), status, &st[0]))
         emu_x87_set(fpu, 0, st[0]);
     DONE;
 }
@@ -45,16 +48,14 @@ static bool two_operands(struct emu_cpu *cpu, const struct emu_insn *insn, struc
 {
     struct emu_fpu *fpu = &cpu->fpu;
     uint16_t status = X87_UNDERFLOW;
-    unsigned condition = FP80_C1;
     begin(cpu, insn);
     st[0] = FP80_INDEFINITE;
     if (!emu_x87_empty(fpu, 0) && !emu_x87_empty(fpu, 1)) {
         st[0] = *emu_x87_st(fpu, 0);
         st[1] = *emu_x87_st(fpu, 1);
         status = fp80_function(fpu->control, function(insn), st);
-        condition = condition_of(function(insn));
     }
-    return !emu_x87_report(fpu, status, condition, FP80_BEFORE);
+    return !report(fpu, function(insn), status, &st[0]);
 }
 
 /* ST(0) = f(ST(0), ST(1)) */
@@ -84,7 +85,6 @@ static EMU_OP(op_unary_push)
     begin(cpu, insn);
     struct emu_st st[2] = {FP80_INDEFINITE, FP80_INDEFINITE};
     uint16_t status = 0;
-    unsigned condition = FP80_C1;
     if (emu_x87_empty(fpu, 0)) {
         status = X87_UNDERFLOW;
     } else if (!emu_x87_empty(fpu, 7)) {
@@ -92,12 +92,10 @@ static EMU_OP(op_unary_push)
     } else {
         st[0] = *emu_x87_st(fpu, 0);
         status = fp80_function(fpu->control, function(insn), st);
-        condition = condition_of(function(insn));
     }
-    if (emu_x87_report(fpu, status, condition, FP80_BEFORE))
+    bool out_of_range = (status & FP80_C2) && function(insn) != FP80_FXTRACT;
+    if (report(fpu, function(insn), status, &st[0]) || out_of_range)
         DONE;
-    if (status & condition & FP80_C2)
-        DONE; /* out of range: nothing changes */
     emu_x87_set(fpu, 0, st[1]);
     emu_x87_push(fpu, st[0]);
     DONE;

@@ -5,13 +5,14 @@
 
 static const uint8_t sizes[] = {10, 4, 8, 2, 4, 8, 10};
 
+/* Denormals are reported, but even unmasked do not keep a load from happening. */
 static void push(struct emu_fpu *fpu, uint16_t status, struct emu_st value)
 {
-    if (!emu_x87_empty(fpu, 7)) {
+    if (status != X87_UNDERFLOW && !emu_x87_empty(fpu, 7)) {
         status = X87_OVERFLOW;
         value = FP80_INDEFINITE;
     }
-    if (!emu_x87_report(fpu, status, FP80_C1, FP80_BEFORE))
+    if (!emu_x87_report(fpu, status, FP80_C1, FP80_IE))
         emu_x87_push(fpu, value);
 }
 
@@ -152,6 +153,18 @@ static EMU_OP(op_fstp_sti)
     DONE;
 }
 
+/* D9 D8: like FSTP, but where there is nothing to store only the pop happens. */
+static EMU_OP(op_fstp1)
+{
+    struct emu_fpu *fpu = &cpu->fpu;
+    begin(cpu, insn);
+    if (!emu_x87_empty(fpu, 0))
+        emu_x87_set(fpu, insn->rm & 7, *emu_x87_st(fpu, 0));
+    fpu->status &= (uint16_t)~FP80_C1;
+    emu_x87_pop(fpu);
+    DONE;
+}
+
 static EMU_OP(op_fxch)
 {
     struct emu_fpu *fpu = &cpu->fpu;
@@ -170,6 +183,7 @@ static EMU_OP(op_ffree)
 {
     begin(cpu, insn);
     emu_x87_free(&cpu->fpu, insn->rm & 7);
+    cpu->fpu.status &= (uint16_t)~FP80_C1;
     DONE;
 }
 
@@ -178,7 +192,8 @@ static EMU_OP(op_ffreep)
 {
     begin(cpu, insn);
     emu_x87_free(&cpu->fpu, insn->rm & 7);
-    cpu->fpu.top = (cpu->fpu.top + 1) & 7;
+    emu_x87_pop(&cpu->fpu);
+    cpu->fpu.status &= (uint16_t)~FP80_C1;
     DONE;
 }
 
@@ -212,7 +227,7 @@ static EMU_OP(op_fcmov)
     unsigned i = insn->rm & 7, opposite = insn->imm >> 8 & 1;
     begin(cpu, insn);
     bool empty = emu_x87_empty(fpu, 0) || emu_x87_empty(fpu, i);
-    if (emu_x87_report(fpu, empty ? X87_UNDERFLOW : 0, FP80_C1, FP80_BEFORE))
+    if (empty && emu_x87_report(fpu, X87_UNDERFLOW, FP80_C1, FP80_BEFORE))
         DONE;
     if (empty)
         emu_x87_set(fpu, 0, FP80_INDEFINITE);
@@ -226,6 +241,7 @@ R(fld_sti)
 R(constant)
 R(fst_sti)
 R(fstp_sti)
+R(fstp1)
 R(fxch)
 R(ffree)
 R(ffreep)
@@ -258,7 +274,7 @@ static const struct emu_row rows[] = {
     MEMORY(0xdb, 3, fistp_m32),   MEMORY(0xdf, 7, fistp_m64),   MEMORY(0xdf, 1, fisttp_m16),
     MEMORY(0xdb, 1, fisttp_m32),  MEMORY(0xdd, 1, fisttp_m64),  MEMORY(0xdf, 6, fbstp),
     REGISTERS(0xd9, 0, fld_sti),  REGISTERS(0xd9, 1, fxch),     ONE(0xd9, 2, 0, fnop),
-    REGISTERS(0xd9, 3, fstp_sti), ONE(0xd9, 5, 0, constant),    ONE(0xd9, 5, 1, constant),
+    REGISTERS(0xd9, 3, fstp1),    ONE(0xd9, 5, 0, constant),    ONE(0xd9, 5, 1, constant),
     ONE(0xd9, 5, 2, constant),    ONE(0xd9, 5, 3, constant),    ONE(0xd9, 5, 4, constant),
     ONE(0xd9, 5, 5, constant),    ONE(0xd9, 5, 6, constant),    ONE(0xd9, 6, 6, fdecstp),
     ONE(0xd9, 6, 7, fincstp),     REGISTERS(0xda, 0, fcmov),    REGISTERS(0xda, 1, fcmov),

@@ -45,6 +45,7 @@ class Case:
     image: bytes
     scratch: bytes
     operand: int
+    environment: bool = False  # stored by it
     start: int = 0
     results: dict[str, tuple[object, ...]] = field(default_factory=dict)
 
@@ -188,7 +189,10 @@ def make_case(rng: random.Random, number: int) -> Case:
     if rng.random() < 0.02:
         code = b"\x9b"
     flags = rng.getrandbits(12) & STATUS_FLAGS | 2
-    return Case(prefix + code, flags, image_before(rng), bytes(scratch), offset)
+    stores_environment = code[0] in (0xD9, 0xDD) and code[1] == 0x34
+    return Case(
+        prefix + code, flags, image_before(rng), bytes(scratch), offset, stores_environment
+    )
 
 
 def stub(case: Case, number: int, at: int) -> bytes:
@@ -238,8 +242,18 @@ def results(case: Case, number: int, read) -> tuple[object, ...]:  # type: ignor
 
 
 def compared(case: Case, result: tuple[object, ...]) -> tuple[object, ...]:
-    """A result without what the emulator deliberately does in another way."""
+    """A result without the pointers to the last instruction and its operand.
+
+    AMD's processors save them only where an exception is pending, and drop them otherwise;
+    Intel's, which the emulator follows, save them always. MXCSR_MASK has a bit of AMD's own.
+    """
     fault, rax, flags, after, scratch = result
+    assert isinstance(after, bytes) and isinstance(scratch, bytes)
+    after = after[:6] + bytes(18) + after[24:28] + bytes(4) + after[32:]
+    if case.environment:
+        size = 2 if case.code[0] == 0x66 else 4
+        start, end = case.operand + 3 * size, case.operand + 7 * size
+        scratch = scratch[:start] + bytes(4 * size) + scratch[end:]
     return fault, rax, flags, after, scratch
 
 
@@ -265,7 +279,8 @@ def describe(case: Case) -> str:
     cpu, emulator = (compared(case, case.results[name]) for name in ("kvm", "emu"))
     for name, a, b in zip(("fault", "rax", "flags", "state", "memory"), cpu, emulator, strict=True):
         if a != b and name == "state":
-            lines += [f"  cpu      {show(a)}", f"  emulator {show(b)}"]
+            pairs = zip(show(a).split(" st"), show(b).split(" st"), strict=True)
+            lines += [f"  cpu {x}, emulator {y}" for x, y in pairs if x != y]
         elif a != b:
             a, b = (x.hex() if isinstance(x, bytes) else x for x in (a, b))
             lines.append(f"  {name}: cpu {a}\n  {name}: emulator {b}")
@@ -282,7 +297,7 @@ def main() -> None:
         if bad:
             codes = sorted({case.code[:2].hex() for case in bad})
             print(f"seed {number}: {len(bad)} of {BATCH} differ: {' '.join(codes)}")
-            for case in bad[:8]:
+            for case in {case.code[:2]: case for case in reversed(bad)}.values():
                 print(describe(case))
             sys.exit(1)
     print(f"{total} cases agree")
