@@ -4,30 +4,36 @@
 #include <string.h>
 
 #include "control.h"
+#include "xstate.h"
 
 #define BIT(n) (1u << (n))
 
 /* Leaf 1. Family 6, model 3C, stepping 1. */
 #define SIGNATURE 0x000306c1u
 #define LEAF1_APIC_ECX (BIT(21) /* x2APIC */ | BIT(24) /* TSC deadline */)
-#define LEAF1_APIC_EDX BIT(9) /* APIC */
+#define LEAF1_APIC_EDX BIT(9)   /* APIC */
+#define LEAF1_STATE_ECX BIT(26) /* XSAVE */
+#define LEAF1_STATE_EDX (BIT(0) /* FPU */ | BIT(24) /* FXSR */)
 #define LEAF1_ECX                                                                                  \
     (BIT(13) /* CMPXCHG16B */ | BIT(17) /* PCID */ | BIT(22) /* MOVBE */ | BIT(23) /* POPCNT */ |  \
-     BIT(30) /* RDRAND */ | BIT(31) /* hypervisor */ | LEAF1_APIC_ECX)
+     BIT(30) /* RDRAND */ | BIT(31) /* hypervisor */ | LEAF1_APIC_ECX | LEAF1_STATE_ECX)
 #define LEAF1_EDX                                                                                  \
     (BIT(2) /* DE */ | BIT(3) /* PSE */ | BIT(4) /* TSC */ | BIT(5) /* MSR */ | BIT(6) /* PAE */ | \
      BIT(8) /* CX8 */ | BIT(11) /* SEP */ | BIT(12) /* MTRR */ | BIT(13) /* PGE */ |               \
      BIT(15) /* CMOV */ | BIT(16) /* PAT */ | BIT(17) /* PSE36 */ | BIT(19) /* CLFSH */ |          \
-     LEAF1_APIC_EDX)
+     LEAF1_APIC_EDX | LEAF1_STATE_EDX)
 /* Leaf 15: the local APIC's timer counts this. */
 #define APIC_BUS_HZ 1000000000u
 #define APIC_BUS_KHZ (APIC_BUS_HZ / 1000)
 /* Leaf 7. */
 #define LEAF7_EBX                                                                                  \
     (BIT(0) /* FSGSBASE */ | BIT(1) /* TSC_ADJUST */ | BIT(7) /* SMEP */ | BIT(9) /* ERMS */ |     \
-     BIT(10) /* INVPCID */ | BIT(18) /* RDSEED */ | BIT(20) /* SMAP */ |                           \
-     BIT(23) /* CLFLUSHOPT */ | BIT(24) /* CLWB */)
+     BIT(10) /* INVPCID */ | BIT(13) /* FCS and FDS are 0 */ | BIT(18) /* RDSEED */ |              \
+     BIT(20) /* SMAP */ | BIT(23) /* CLFLUSHOPT */ | BIT(24) /* CLWB */)
 #define LEAF7_ECX (BIT(2) /* UMIP */ | BIT(22) /* RDPID */)
+/* Leaf D, subleaf 1. */
+#define LEAFD_EAX                                                                                  \
+    (BIT(0) /* XSAVEOPT */ | BIT(1) /* XSAVEC */ | BIT(2) /* XGETBV 1 */ | BIT(3) /* XSAVES */)
 /* Leaf 80000001. */
 #define EXTENDED_ECX                                                                               \
     (BIT(0) /* LAHF in 64-bit mode */ | BIT(5) /* LZCNT */ | BIT(8) /* PREFETCHW */)
@@ -41,6 +47,9 @@ static const struct emu_cpuid supported[] = {
     {2, EMU_CPUID_ANY, 0x00000001, 0, 0, 0},
     {6, EMU_CPUID_ANY, BIT(2), 0, 0, 0}, /* the local APIC's timer never stops */
     {7, 0, 0, LEAF7_EBX, LEAF7_ECX, 0},
+    {0xd, 0, XSTATE_ALL, XSTATE_BYTES, XSTATE_BYTES, 0},
+    {0xd, 1, LEAFD_EAX, XSTATE_BYTES, 0, 0},
+    {0xd, 2, XSTATE_BYTES - XSTATE_YMM, XSTATE_YMM, 0, 0},
     {0x15, EMU_CPUID_ANY, 1, 1, APIC_BUS_HZ, 0}, /* see `frequencies` */
     {0x16, EMU_CPUID_ANY, 0, 0, 0, 0},
     {0x80000000, EMU_CPUID_ANY, 0x80000008, 0, 0, 0},
@@ -115,6 +124,8 @@ void emu_cpuid(struct emu_cpu *cpu, uint32_t leaf, uint32_t subleaf, struct emu_
     *out = entry ? *entry : (struct emu_cpuid){0};
     if (!entry)
         return;
+    if (leaf == 0xd && subleaf < 2) /* as XCR0 is now */
+        out->ebx = cpu->xcr0 & XCR0_AVX ? XSTATE_BYTES : XSTATE_YMM;
     if (leaf == 1) {
         out->ebx = (out->ebx & 0x00ffffff) | cpu->index << 24;
         out->ecx = (out->ecx & ~BIT(27)) | (cpu->cr4 & CR4_OSXSAVE ? BIT(27) : 0);

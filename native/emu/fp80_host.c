@@ -54,7 +54,7 @@ static inline void leave(const struct host *host)
         [b] "m"(*(const struct emu_st *)operand))
 #define BINARY_MEMORY(operation)                                                                   \
     RUN("fldt %[a]\n\t", operation " %[b]",                                                        \
-        "fstpt %[a]\n\tfnclex", [a] "+m"(*a), [b] "m"(*(const char(*)[8])operand))
+        "fstpt %[a]\n\tfnclex", [a] "+m"(*a), [b] "m"(*(const char (*)[8])operand))
 
 #define BINARY(name)                                                                               \
     static uint16_t run_##name(uint16_t control, enum fp80_format format, struct emu_st *a,        \
@@ -112,7 +112,7 @@ uint16_t fp80_arith(uint16_t control, enum fp80_operation op, enum fp80_format f
         [b] "m"(*(const struct emu_st *)operand))
 #define COMPARE_MEMORY(operation)                                                                  \
     RUN("fldt %[a]\n\t", operation " %[b]",                                                        \
-        "fstp %%st(0)\n\tfnclex", [a] "+m"(copy), [b] "m"(*(const char(*)[8])operand))
+        "fstp %%st(0)\n\tfnclex", [a] "+m"(copy), [b] "m"(*(const char (*)[8])operand))
 
 uint16_t fp80_compare(uint16_t control, enum fp80_format format, const struct emu_st *a,
                       const void *operand)
@@ -207,10 +207,10 @@ struct emu_st fp80_constant(uint16_t control, unsigned number)
 
 #define STORE(operation)                                                                           \
     RUN("fldt %[a]\n\tfldt %[a]\n\t", operation " %[to]",                                          \
-        "fninit", [to] "+m"(*(char(*)[10])to), [a] "m"(*a))
+        "fninit", [to] "+m"(*(char (*)[10])to), [a] "m"(*a))
 #define STORE_FAST(operation)                                                                      \
     RUN("fldt %[a]\n\t", operation " %[to]",                                                       \
-        "fstp %%st(0)\n\tfnclex", [to] "+m"(*(char(*)[10])to), [a] "m"(*a))
+        "fstp %%st(0)\n\tfnclex", [to] "+m"(*(char (*)[10])to), [a] "m"(*a))
 
 static uint16_t store_chopped(uint16_t control, enum fp80_format format, const struct emu_st *a,
                               void *to)

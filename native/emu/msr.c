@@ -18,6 +18,7 @@ struct msr_field {
 #define MSR_TSC_DEADLINE 0x6e0u
 #define MSR_X2APIC 0x800u
 #define MSR_X2APIC_LAST 0x8ffu
+#define MSR_XSS 0xda0u
 #define MSR_EFER 0xc0000080u
 
 /* Intel SDM vol. 4, table 2-2. */
@@ -52,6 +53,7 @@ static const struct {
     {0x17, 0},     /* IA32_PLATFORM_ID */
     {0xfe, 0x508}, /* IA32_MTRRCAP: eight variable ranges, fixed ranges, write combining */
     {0x179, 0},    /* IA32_MCG_CAP: no banks */
+    {MSR_XSS, 0},  /* no supervisor states */
 };
 
 static uint64_t *field_of(struct emu_cpu *cpu, uint32_t index, enum msr_rule *rule)
@@ -145,6 +147,8 @@ static int write_msr(struct emu_cpu *cpu, uint32_t index, uint64_t value, bool b
         return emu_lapic_set_msr(cpu, index, value);
     } else if (index == MSR_EFER) {
         return emu_write_efer(cpu, value) ? 0 : -EINVAL;
+    } else if (index == MSR_XSS) {
+        return value ? -EINVAL : 0;
     } else if (!read_constant(index, &constant)) {
         return -ENOENT;
     }

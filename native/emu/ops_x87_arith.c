@@ -205,13 +205,9 @@ M(compare_m32i)
 
 #define X87 (EMU_MODRM | EMU_X87)
 #define REGISTERS(opcode, digit, forms)                                                            \
-    {                                                                                              \
-        EMU_MAP_1, opcode, EMU_MOD_R | EMU_REG(digit), X87, &forms, NULL                           \
-    }
+    {EMU_MAP_1, opcode, EMU_MOD_R | EMU_REG(digit), X87, &forms, NULL}
 #define MEMORY_ROW(opcode, digit, forms)                                                           \
-    {                                                                                              \
-        EMU_MAP_1, opcode, EMU_MOD_M | EMU_REG(digit), X87, &forms, NULL                           \
-    }
+    {EMU_MAP_1, opcode, EMU_MOD_M | EMU_REG(digit), X87, &forms, NULL}
 #define ARITH_R(opcode, forms)                                                                     \
     REGISTERS(opcode, 0, forms), REGISTERS(opcode, 1, forms), REGISTERS(opcode, 4, forms),         \
         REGISTERS(opcode, 5, forms), REGISTERS(opcode, 6, forms), REGISTERS(opcode, 7, forms)

@@ -199,17 +199,11 @@ static const struct emu_forms fwait = EMU_FORMS_1(op_fwait), emms = EMU_FORMS_1(
 
 #define X87 (EMU_MODRM | EMU_X87)
 #define MEMORY(opcode, digit, forms)                                                               \
-    {                                                                                              \
-        EMU_MAP_1, opcode, EMU_MOD_M | EMU_REG(digit), X87, &forms, NULL                           \
-    }
+    {EMU_MAP_1, opcode, EMU_MOD_M | EMU_REG(digit), X87, &forms, NULL}
 #define SIZED(opcode, digit, forms)                                                                \
-    {                                                                                              \
-        EMU_MAP_1, opcode, EMU_MOD_M | EMU_REG(digit), X87 | EMU_SIZE_V, &forms, NULL              \
-    }
+    {EMU_MAP_1, opcode, EMU_MOD_M | EMU_REG(digit), X87 | EMU_SIZE_V, &forms, NULL}
 #define ONE(opcode, digit, rm, forms)                                                              \
-    {                                                                                              \
-        EMU_MAP_1, opcode, EMU_MOD_R | EMU_REG(digit) | EMU_RM(rm), X87, &forms, NULL              \
-    }
+    {EMU_MAP_1, opcode, EMU_MOD_R | EMU_REG(digit) | EMU_RM(rm), X87, &forms, NULL}
 
 static const struct emu_row rows[] = {
     SIZED(0xd9, 4, fldenv),

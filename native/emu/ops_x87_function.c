@@ -147,7 +147,7 @@ static EMU_OP(op_fxam)
     const struct emu_st *a = emu_x87_st(fpu, 0);
     unsigned class = emu_x87_empty(fpu, 0) ? FP80_C3 | FP80_C0 : class_of(a);
     class |= a->exponent & FP80_SIGN ? FP80_C1 : 0;
-    emu_x87_report(fpu, (uint16_t) class, FP80_CONDITION, 0);
+    emu_x87_report(fpu, (uint16_t)class, FP80_CONDITION, 0);
     DONE;
 }
 
@@ -161,10 +161,7 @@ R(fabs)
 R(fxam)
 
 #define ONE(digit, rm, forms)                                                                      \
-    {                                                                                              \
-        EMU_MAP_1, 0xd9, EMU_MOD_R | EMU_REG(digit) | EMU_RM(rm), EMU_MODRM | EMU_X87, &forms,     \
-            NULL                                                                                   \
-    }
+    {EMU_MAP_1, 0xd9, EMU_MOD_R | EMU_REG(digit) | EMU_RM(rm), EMU_MODRM | EMU_X87, &forms, NULL}
 #define FUNCTION(f, forms) ONE(6 + (f) / 8, (f) % 8, forms)
 
 static const struct emu_row rows[] = {

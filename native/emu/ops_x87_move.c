@@ -252,17 +252,11 @@ R(fcmov)
 
 #define X87 (EMU_MODRM | EMU_X87)
 #define MEMORY(opcode, digit, forms)                                                               \
-    {                                                                                              \
-        EMU_MAP_1, opcode, EMU_MOD_M | EMU_REG(digit), X87, &forms, NULL                           \
-    }
+    {EMU_MAP_1, opcode, EMU_MOD_M | EMU_REG(digit), X87, &forms, NULL}
 #define REGISTERS(opcode, digit, forms)                                                            \
-    {                                                                                              \
-        EMU_MAP_1, opcode, EMU_MOD_R | EMU_REG(digit), X87, &forms, NULL                           \
-    }
+    {EMU_MAP_1, opcode, EMU_MOD_R | EMU_REG(digit), X87, &forms, NULL}
 #define ONE(opcode, digit, rm, forms)                                                              \
-    {                                                                                              \
-        EMU_MAP_1, opcode, EMU_MOD_R | EMU_REG(digit) | EMU_RM(rm), X87, &forms, NULL              \
-    }
+    {EMU_MAP_1, opcode, EMU_MOD_R | EMU_REG(digit) | EMU_RM(rm), X87, &forms, NULL}
 
 /* D9 D8, DD C8, DF C8, DF D0 and DF D8 are in no manual, but processors take them. */
 static const struct emu_row rows[] = {

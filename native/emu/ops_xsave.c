@@ -278,15 +278,11 @@ M(xrstors)
 static const struct emu_forms xgetbv = EMU_FORMS_1(op_xgetbv), xsetbv = EMU_FORMS_1(op_xsetbv);
 
 #define ROW(opcode, digit, unit, forms)                                                            \
-    {                                                                                              \
-        EMU_MAP_0F, opcode, EMU_MOD_M | EMU_REG(digit) | EMU_NP, EMU_MODRM | EMU_SIZE_Y | (unit),  \
-            &forms, NULL                                                                           \
-    }
+    {EMU_MAP_0F, opcode, EMU_MOD_M | EMU_REG(digit) | EMU_NP, EMU_MODRM | EMU_SIZE_Y | (unit),     \
+     &forms,     NULL}
 #define GROUP7(rm, end, forms)                                                                     \
-    {                                                                                              \
-        EMU_MAP_0F, 0x01, EMU_MOD_R | EMU_REG(2) | EMU_RM(rm) | EMU_NP, EMU_MODRM | (end), &forms, \
-            NULL                                                                                   \
-    }
+    {EMU_MAP_0F,        0x01,   EMU_MOD_R | EMU_REG(2) | EMU_RM(rm) | EMU_NP,                      \
+     EMU_MODRM | (end), &forms, NULL}
 
 static const struct emu_row rows[] = {
     ROW(0xae, 0, EMU_X87, fxsave), ROW(0xae, 1, EMU_X87 | EMU_END, fxrstor),

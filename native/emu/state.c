@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "fp.h"
+#include "x87.h"
 
 #define FLAGS_WRITABLE 0x3f7fd5u
 
@@ -223,7 +224,7 @@ static void fpu_out(const struct emu_cpu *cpu, struct emu_state *state)
         state->st[i][1] = st->exponent;
     }
     state->fcw = fpu->control;
-    state->fsw = (uint16_t)(fpu->status | fpu->top << 11);
+    state->fsw = emu_x87_status(fpu);
     state->fop = fpu->opcode;
     state->ftw = fpu->used;
     state->fip = fpu->ip;
@@ -235,10 +236,9 @@ static void fpu_out(const struct emu_cpu *cpu, struct emu_state *state)
 static void fpu_in(struct emu_cpu *cpu, const struct emu_state *state)
 {
     struct emu_fpu *fpu = &cpu->fpu;
-    fpu->control = state->fcw;
-    fpu->top = (state->fsw >> 11) & 7;
-    fpu->status = (uint16_t)(state->fsw & ~0x3800);
-    fpu->opcode = state->fop;
+    fpu->control = (state->fcw & X87_CONTROL_MASK) | X87_CONTROL_FIXED;
+    emu_x87_set_status(fpu, state->fsw);
+    fpu->opcode = state->fop & 0x7ff;
     fpu->used = state->ftw;
     fpu->ip = state->fip;
     fpu->dp = state->fdp;

@@ -32,7 +32,7 @@ static inline void emu_x87_set(struct emu_fpu *fpu, unsigned i, struct emu_st va
 
 static inline void emu_x87_free(struct emu_fpu *fpu, unsigned i)
 {
-    fpu->used &= (uint8_t) ~(1u << ((fpu->top + i) & 7));
+    fpu->used &= (uint8_t)~(1u << ((fpu->top + i) & 7));
 }
 
 static inline void emu_x87_pop(struct emu_fpu *fpu)
@@ -51,7 +51,7 @@ static inline void emu_x87_push(struct emu_fpu *fpu, struct emu_st value)
 static inline void emu_x87_summarise(struct emu_fpu *fpu)
 {
     bool pending = fpu->status & ~fpu->control & FP80_EXCEPTIONS;
-    fpu->status &= (uint16_t) ~(FP80_ES | FP80_BUSY);
+    fpu->status &= (uint16_t)~(FP80_ES | FP80_BUSY);
     fpu->status |= pending ? FP80_ES | FP80_BUSY : 0;
 }
 

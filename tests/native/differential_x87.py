@@ -143,7 +143,9 @@ def _float(rng: random.Random, exponent_bits: int, fraction_bits: int) -> int:
         [0, (1 << exponent_bits) - 1, rng.getrandbits(exponent_bits), (1 << exponent_bits - 1) - 1]
     )
     fraction = rng.choice([0, 1, 1 << fraction_bits - 1, rng.getrandbits(fraction_bits)])
-    return rng.getrandbits(1) << exponent_bits + fraction_bits | exponent << fraction_bits | fraction
+    return (
+        rng.getrandbits(1) << exponent_bits + fraction_bits | exponent << fraction_bits | fraction
+    )
 
 
 def _operand(rng: random.Random, kind: int) -> bytes:
@@ -190,9 +192,7 @@ def make_case(rng: random.Random, number: int) -> Case:
         code = b"\x9b"
     flags = rng.getrandbits(12) & STATUS_FLAGS | 2
     stores_environment = code[0] in (0xD9, 0xDD) and code[1] == 0x34
-    return Case(
-        prefix + code, flags, image_before(rng), bytes(scratch), offset, stores_environment
-    )
+    return Case(prefix + code, flags, image_before(rng), bytes(scratch), offset, stores_environment)
 
 
 def stub(case: Case, number: int, at: int) -> bytes:

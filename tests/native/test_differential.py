@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import differential
 import differential_simd
+import differential_x87
 import encodings_simd
 import pytest
 
@@ -20,5 +21,15 @@ def test_instructions_do_what_the_processor_does(family: str, full: bool) -> Non
         for seed in range(2000 if full else 20):
             bad = differential.failures(oracle, seed, MAKERS[family])
             assert not bad, f"seed {seed}\n" + "\n".join(map(differential.describe, bad[:3]))
+    finally:
+        oracle.close()
+
+
+def test_x87_instructions_do_what_the_processor_does(full: bool) -> None:
+    oracle = differential_x87.X87Oracle()
+    try:
+        for seed in range(2000 if full else 20):
+            bad = differential_x87.failures(oracle, seed)
+            assert not bad, f"seed {seed}\n" + "\n".join(map(differential_x87.describe, bad[:3]))
     finally:
         oracle.close()
