@@ -76,6 +76,19 @@ class Machine:
         KvmUnavailable, MissingCapability, KvmError: the host cannot do it.
     """
 
+    image: Image | None = None
+    serial: serial.Serial | None = None
+    cmos: cmos.Cmos | None = None
+    observer: Observer | None = None
+    _take_console: Callable[[], bytes] | None = None
+    _pending: Exit | None = None
+    _answered = False
+    _status: int | None = None
+    _result: Result | None = None
+    _failure: BaseException | None = None
+    _started_ns = 0
+    _closed = True
+
     def __init__(
         self,
         memory: int | str = "16M",
@@ -95,7 +108,6 @@ class Machine:
     ) -> None:
         size_bytes = _check(memory, cpus, devices)
         self._native = native
-        self._closed = True
         self.memory = GuestMemory()
         self.ports = Bus("port", 0x1_0000)
         self.mmio = Bus("mmio", 1 << 52)
@@ -103,24 +115,17 @@ class Machine:
         self._dispatch = Dispatch(self.ports, self.mmio)
         self.output = Output(output)
         self.append = append
-        self.image: Image | None = None
-        self.serial: serial.Serial | None = None
-        self.cmos: cmos.Cmos | None = None
-        self.observer: Observer | None = None
-        self._take_console: Callable[[], bytes] | None = None
-        self._pending: Exit | None = None
-        self._answered = False
-        self._status: int | None = None
-        self._result: Result | None = None
-        self._failure: BaseException | None = None
-        self._started_ns = 0
         self._lock = threading.RLock()
 
         self.backend = open_backend(backend, clock)
-        self.vm = self.backend.create_vm(clock)
+        try:
+            self._add_memory(size_bytes, _backing(backing))
+            self.vm = self.backend.create_vm(clock, self.memory.regions)
+        except BaseException:
+            self.memory.close()
+            raise
         self._closed = False
         try:
-            self._map(size_bytes, _backing(backing))
             if irqchip != "none" or pit or cpus > 1:
                 self.vm.create_irqchip("full" if irqchip == "none" else irqchip)
             if pit:
@@ -134,11 +139,11 @@ class Machine:
 
     # Wiring.
 
-    def _map(self, size_bytes: int, backing: Backing) -> None:
+    def _add_memory(self, size_bytes: int, backing: Backing) -> None:
         low_bytes = min(size_bytes, layout.RAM_HOLE_BASE)
-        self.vm.map(self.memory.add(0, low_bytes, backing))
+        self.memory.add(0, low_bytes, backing)
         if size_bytes > low_bytes:
-            self.vm.map(self.memory.add(layout.RAM_HIGH_BASE, size_bytes - low_bytes, backing))
+            self.memory.add(layout.RAM_HIGH_BASE, size_bytes - low_bytes, backing)
 
     def _wire(self, name: str) -> None:
         match name:

@@ -47,7 +47,7 @@ class Region:
     """One contiguous piece of guest memory, mapped into this process.
 
     Attributes:
-        gpa, size_bytes: where the guest sees it.
+        gpa, size_bytes: where the guest sees it; `end` is the first address behind it.
         hva: its address in this process.
         readonly: guest writes exit as MMIO instead.
         backing: what it really rests on; `note` says why where that is not what was asked.
@@ -56,8 +56,8 @@ class Region:
     """
 
     def __init__(self, gpa: int, size_bytes: int, backing: Backing, readonly: bool) -> None:
-        self.gpa = gpa
         self.size_bytes = size_bytes
+        self.place(gpa)
         self.readonly = readonly
         self.backing = backing
         self.note = ""
@@ -68,10 +68,10 @@ class Region:
         self.hva = int(ffi.cast("uintptr_t", self._buffer))
         self.view = memoryview(self._map)
 
-    @property
-    def end(self) -> int:
-        """First guest-physical address behind the region."""
-        return self.gpa + self.size_bytes
+    def place(self, gpa: int) -> None:
+        """Note where the guest sees it from now on."""
+        self.gpa = gpa
+        self.end = gpa + self.size_bytes
 
     def _open(self) -> mmap.mmap:
         try:
@@ -178,7 +178,7 @@ class GuestMemory:
         """
         self._check_place(gpa, region.size_bytes, region)
         self._take_out(region)
-        region.gpa = gpa
+        region.place(gpa)
         self._insert(region)
 
     def remove(self, region: Region) -> None:
@@ -247,6 +247,8 @@ class GuestMemory:
 
     def contains(self, gpa: int, size_bytes: int) -> bool:
         """Whether all of these bytes are guest memory."""
+        if size_bytes > 0 and self._find(gpa, size_bytes):
+            return True
         try:
             self._spans(gpa, size_bytes)
         except MemoryAccessError:

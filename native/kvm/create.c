@@ -15,8 +15,18 @@ static void note(struct pykvm_failure *failure, const char *call)
     failure->error = errno;
 }
 
-/* A VM with its private pages placed (KVM api.rst §4.2, §4.36, §4.40): a descriptor or -1. */
+static bool set_slots(int vm_fd, const struct kvm_userspace_memory_region *slots, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &slots[i]) < 0)
+            return false;
+    return true;
+}
+
+/* A VM with its private pages placed and memory in its first slots (KVM api.rst §4.2, §4.36,
+ * §4.40, §4.35): a descriptor or -1. */
 int pykvm_vm_create(int kvm_fd, uint64_t tss_gpa, uint64_t identity_map_gpa,
+                    const struct kvm_userspace_memory_region *slots, uint32_t count,
                     struct pykvm_failure *failure)
 {
     int fd = ioctl(kvm_fd, KVM_CREATE_VM, 0UL);
@@ -28,6 +38,8 @@ int pykvm_vm_create(int kvm_fd, uint64_t tss_gpa, uint64_t identity_map_gpa,
         note(failure, "KVM_SET_TSS_ADDR");
     else if (ioctl(fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map_gpa) < 0)
         note(failure, "KVM_SET_IDENTITY_MAP_ADDR");
+    else if (!set_slots(fd, slots, count))
+        note(failure, "KVM_SET_USER_MEMORY_REGION");
     else
         return fd;
     close(fd);

@@ -13,6 +13,7 @@ struct pykvm_failure {
 };
 
 int pykvm_vm_create(int kvm_fd, uint64_t tss_gpa, uint64_t identity_map_gpa,
+                    const struct kvm_userspace_memory_region *slots, uint32_t count,
                     struct pykvm_failure *failure);
 int pykvm_slot_set(int vm_fd, uint32_t slot, uint32_t flags, uint64_t gpa, uint64_t size_bytes,
                    uint64_t hva);

@@ -6,7 +6,7 @@ what they mean. Everything else in pykvm knows these Protocols and no backend.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pykvm import host
@@ -99,8 +99,8 @@ class Vcpu(Protocol):
         """Segment, table and control registers."""
         ...
 
-    def set_special(self, special: SpecialRegisters) -> None:
-        """Set segment, table and control registers."""
+    def set_special(self, special: SpecialRegisters, *, constant: bool = False) -> None:
+        """Set segment, table and control registers; `constant`: they are the same next time."""
         ...
 
     def get_msrs(self, indices: list[int]) -> dict[int, int]:
@@ -171,8 +171,8 @@ class Backend(Protocol):
     name: str
     why: str
 
-    def create_vm(self, clock: str = "wall") -> Vm:
-        """A new, empty virtual machine; its time is one of CLOCKS."""
+    def create_vm(self, clock: str = "wall", regions: Sequence[Region] = ()) -> Vm:
+        """A new virtual machine that sees these regions; its time is one of CLOCKS."""
         ...
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
+from functools import cache
 
 from pykvm import layout
 from pykvm.backend import Vcpu
@@ -154,6 +155,7 @@ _TABLES = {
 }
 
 
+@cache
 def built_ranges(mode: Mode, multiboot: bool) -> tuple[layout.Range, ...]:
     """What pykvm writes into memory besides the image itself."""
     information = ("BOOT_INFO",) if multiboot else ()
@@ -172,6 +174,6 @@ def enter(memory: GuestMemory, vcpu: Vcpu, mode: Mode, entry: int) -> None:
     if mode in (Mode.LONG, Mode.USER):
         memory.write(layout.PML4_BASE, _PAGE_TABLES)
     special, stack_top = _MODES[mode]
-    vcpu.set_special(special)
+    vcpu.set_special(special, constant=True)
     flags = RFLAGS_FIXED | (RFLAGS_IOPL3 if mode is Mode.USER else 0)
     vcpu.set_registers(Registers(rip=entry, rsp=stack_top, rflags=flags))

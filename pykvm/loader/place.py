@@ -38,11 +38,11 @@ def _check_extent(image: Image, memory: GuestMemory, gpa: int, size_bytes: int) 
         raise LoadError(
             image.name, f"{gpa:#x}..{end:#x} is not all RAM; {_remedy(image, memory, end)}"
         )
-    for table in entry.built_ranges(image.mode, image.multiboot):
-        if gpa < table.base + table.size_bytes and table.base < end:
+    for name, base, size_bytes, _ in entry.built_ranges(image.mode, image.multiboot):
+        if gpa < base + size_bytes and base < end:
             raise LoadError(
                 image.name,
-                f"{gpa:#x}..{end:#x} overlaps {table.name} at {table.base:#x}, which pykvm "
+                f"{gpa:#x}..{end:#x} overlaps {name} at {base:#x}, which pykvm "
                 f"builds; load or link it to {layout.LOAD_BASE:#x} or {layout.HIGH_BASE:#x}",
             )
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pykvm.backend.emu.vcpu import EmuVcpu
 from pykvm.backend.emu.vm import EmuVm
+from pykvm.memory import Region
 
 __all__ = ["EmuBackend", "EmuVcpu", "EmuVm"]
 
@@ -20,10 +23,18 @@ class EmuBackend:
     def __init__(self, why: str = "asked for") -> None:
         self.why = why
 
-    def create_vm(self, clock: str = "wall") -> EmuVm:
-        """A new, empty virtual machine.
+    def create_vm(self, clock: str = "wall", regions: Sequence[Region] = ()) -> EmuVm:
+        """A new virtual machine.
 
         Args:
             clock: "wall", or "instructions": time is the count of instructions.
+            regions: the memory that it sees at first.
         """
-        return EmuVm(clock)
+        vm = EmuVm(clock)
+        try:
+            for region in regions:
+                vm.map(region)
+        except BaseException:
+            vm.close()
+            raise
+        return vm

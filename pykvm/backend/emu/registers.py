@@ -107,7 +107,7 @@ class RegisterAccess:
             parts.append(Table(table.base, table.limit))
         return SpecialRegisters(*parts, *(getattr(state, name) for name in CONTROL))
 
-    def set_special(self, special: SpecialRegisters) -> None:
+    def set_special(self, special: SpecialRegisters, *, constant: bool = False) -> None:
         """Set segment, table and control registers.
 
         Raises:

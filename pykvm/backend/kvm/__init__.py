@@ -8,6 +8,7 @@ What only KVM can do is reached through `as_kvm`:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import overload
 
 from pykvm.backend import Vcpu, Vm
@@ -15,6 +16,7 @@ from pykvm.backend.kvm.system import System
 from pykvm.backend.kvm.vcpu import KvmVcpu
 from pykvm.backend.kvm.vm import KvmVm
 from pykvm.errors import UsageError
+from pykvm.memory import Region
 
 __all__ = ["KvmBackend", "KvmVcpu", "KvmVm", "System", "as_kvm"]
 
@@ -32,8 +34,8 @@ class KvmBackend:
         self.system = System.shared()
         self.why = why
 
-    def create_vm(self, clock: str = "wall") -> KvmVm:
-        """A new, empty virtual machine.
+    def create_vm(self, clock: str = "wall", regions: Sequence[Region] = ()) -> KvmVm:
+        """A new virtual machine that sees these regions of memory.
 
         Raises:
             UsageError: another clock than "wall".
@@ -42,7 +44,7 @@ class KvmBackend:
             raise UsageError(
                 f"KVM runs guests in real time; the clock {clock!r} needs backend 'emu'"
             )
-        return KvmVm(self.system)
+        return KvmVm(self.system, regions)
 
 
 @overload

@@ -34,6 +34,7 @@ class Packed:
         self._struct = struct.Struct(_format(fields[: len(names)]))
         self._values = attrgetter(*names)
         self._bits = {name: 8 * size for _, name, size in fields[: len(names)]}
+        self._constants: dict[int, tuple[object, Any]] = {}
 
     def new(self) -> Any:
         """A zeroed struct for a call to fill."""
@@ -56,6 +57,13 @@ class Packed:
         except struct.error:
             raise self._misfit(values) from None
         return raw
+
+    def pack_constant(self, source: object) -> Any:
+        """The same for an object that lives and stays as it is until the process ends."""
+        known = self._constants.get(id(source))
+        if known is None:
+            known = self._constants[id(source)] = (source, self.pack(source))
+        return known[1]
 
     def _misfit(self, values: Sequence[object]) -> RegisterError:
         pairs = zip(self._bits.items(), values, strict=True)

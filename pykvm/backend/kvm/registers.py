@@ -92,13 +92,17 @@ class RegisterAccess(Handle):
         self.call("KVM_GET_SREGS", raw)
         return _special(_SPECIAL.unpack(raw))
 
-    def set_special(self, special: SpecialRegisters) -> None:
+    def set_special(self, special: SpecialRegisters, *, constant: bool = False) -> None:
         """Set segment, table and control registers. Source: api.rst §4.14.
 
         The interrupt bitmap is left empty: KVM only adds what is in it, so that an
         interrupt which is pending stays.
+
+        Args:
+            constant: the caller never changes the object, so that packing it once will do.
         """
-        self.call("KVM_SET_SREGS", _SPECIAL.pack(special))
+        pack = _SPECIAL.pack_constant if constant else _SPECIAL.pack
+        self.call("KVM_SET_SREGS", pack(special))
 
     def get_cpuid(self) -> tuple[CpuidEntry, ...]:
         """What CPUID tells the guest, whatever was asked for. Source: api.rst, KVM_GET_CPUID2."""

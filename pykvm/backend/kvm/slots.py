@@ -5,6 +5,7 @@ from __future__ import annotations
 from pykvm._native import ffi, lib
 from pykvm.backend.kvm.calls import failure
 from pykvm.backend.kvm.handle import Handle
+from pykvm.backend.kvm.system import System
 from pykvm.errors import LayoutError
 from pykvm.memory import GuestMemory, Region
 
@@ -26,8 +27,6 @@ class MemorySlots(Handle):
             MissingCapability: the region is read-only, and this KVM lacks KVM_CAP_READONLY_MEM.
             KvmError: it overlaps another slot.
         """
-        if region.readonly:
-            self.system.require("KVM_CAP_READONLY_MEM")
         slot = self._free_slot()
         self._set(slot, region, region.size_bytes, log_dirty)
         self._slots[slot] = region
@@ -82,7 +81,7 @@ class MemorySlots(Handle):
         return slot
 
     def _set(self, slot: int, region: Region, size_bytes: int, log_dirty: bool) -> None:
-        flags = lib.KVM_MEM_READONLY if region.readonly else 0
+        flags = slot_flags(self.system, region)
         if log_dirty:
             flags |= lib.KVM_MEM_LOG_DIRTY_PAGES
         fd = self.open_fd()
@@ -92,3 +91,15 @@ class MemorySlots(Handle):
     def _note_logging(self, slot: int, on: bool) -> None:
         if on != (slot in self._logged):
             self._logged ^= {slot}
+
+
+def slot_flags(system: System, region: Region) -> int:
+    """The flags of a region's slot.
+
+    Raises:
+        MissingCapability: it is read-only, and this KVM lacks KVM_CAP_READONLY_MEM.
+    """
+    if not region.readonly:
+        return 0
+    system.require("KVM_CAP_READONLY_MEM")
+    return int(lib.KVM_MEM_READONLY)

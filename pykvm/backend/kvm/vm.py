@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from pykvm import layout
 from pykvm._native import ffi, lib
@@ -13,9 +14,11 @@ from pykvm.backend.kvm.dirty import DirtyTracking
 from pykvm.backend.kvm.ioevents import IoEvents
 from pykvm.backend.kvm.irq import InterruptControl
 from pykvm.backend.kvm.msr_exits import MsrExits
+from pykvm.backend.kvm.slots import slot_flags
 from pykvm.backend.kvm.system import System
 from pykvm.backend.kvm.vcpu import KvmVcpu
 from pykvm.backend.natives import Natives
+from pykvm.memory import Region
 
 
 class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockAccess):
@@ -23,10 +26,10 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
 
     what = "machine"
 
-    def __init__(self, system: System) -> None:
-        super().__init__(system, _create(system))
+    def __init__(self, system: System, regions: Sequence[Region] = ()) -> None:
+        self._slots = dict(enumerate(regions))
+        super().__init__(system, _create(system, regions))
         self.open_natives()
-        self._slots = {}
         self._vcpus = []
 
     def create_vcpu(self, index: int, cpu: str, count: int = 1) -> KvmVcpu:
@@ -59,11 +62,21 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
             os.close(self._take_fd())
 
 
-def _create(system: System) -> int:
-    """A new VM, told where to keep the pages that real mode needs on older Intel processors."""
+def _create(system: System, regions: Sequence[Region]) -> int:
+    """A new VM, told where to keep the pages that real mode needs on older Intel processors.
+
+    Its first slots are filled at once: what comes after a long system call starts cold.
+    """
     failed = ffi.new("struct pykvm_failure *")
+    slots = ffi.new(
+        "struct kvm_userspace_memory_region[]",
+        [
+            (slot, slot_flags(system, region), region.gpa, region.size_bytes, region.hva)
+            for slot, region in enumerate(regions)
+        ],
+    )
     fd: int = lib.pykvm_vm_create(
-        system.fd, layout.KVM_TSS_BASE, layout.KVM_IDENTITY_MAP_BASE, failed
+        system.fd, layout.KVM_TSS_BASE, layout.KVM_IDENTITY_MAP_BASE, slots, len(slots), failed
     )
     if fd < 0:
         raise failure_of(failed)
