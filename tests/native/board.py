@@ -11,11 +11,11 @@ from asm import assemble
 from emulib import Machine
 
 START, HANDLER_BASE, HANDLER_BYTES = 0x8000, 0x2_0000, 0x100
-IDT = 0x4_0000
+IDT, CHIPS_PD = 0x4_0000, 0x5_0000
 END_PORT = 0xF4  # a word written to it ends the program
 LAPIC, IOAPIC = 0xFEE0_0000, 0xFEC0_0000
 FULL, SPLIT = 1, 2
-TIMEOUT_NS = 30_000_000_000
+TIMEOUT_NS = 10_000_000_000
 END = f"mov dx, {END_PORT}; out dx, eax"
 # The 8259s as guests set them up: vectors 20h and 28h, everything masked.
 START_PIC = """
@@ -66,13 +66,20 @@ class Board(Machine):
         """Put a program at START in long mode, and handlers that end by IRETQ."""
         self.write(START, assemble(text, START))
         kernel.long_mode(self, START, **registers)
+        self._map_chips()
         state = self.state()
         state.idt.limit = 256 * 16 - 1
         state.idt.base = IDT
         self.write(IDT, kernel.gates(64, 32))
         self.set_state(state)
         for vector, body in (handlers or {}).items():
-            self.handle(vector, f"push rax; push rdx; {body} pop rdx; pop rax; iretq")
+            self.handle(vector, f"push rax; push rdx; {body}\n pop rdx; pop rax; iretq")
+
+    def _map_chips(self) -> None:
+        """The last GiB below 4: where the APICs are."""
+        entries = (3 << 30 | i << 21 | 0x83 for i in range(512))
+        self.write(CHIPS_PD, b"".join(entry.to_bytes(8, "little") for entry in entries))
+        self.write(kernel.PDPT + 3 * 8, (CHIPS_PD | 7).to_bytes(8, "little"))
 
     def handle(self, vector: int, text: str) -> None:
         """Point a gate at code of its own."""
