@@ -33,7 +33,13 @@
     X(emu_family_x87_move)                                                                         \
     X(emu_family_x87_function)                                                                     \
     X(emu_family_x87_env)                                                                          \
-    X(emu_family_xsave)
+    X(emu_family_xsave)                                                                            \
+    X(emu_family_vint)                                                                             \
+    X(emu_family_vmul)                                                                             \
+    X(emu_family_vshift)                                                                           \
+    X(emu_family_vpack)                                                                            \
+    X(emu_family_vshuffle)                                                                         \
+    X(emu_family_vinsert)
 
 #define DECLARE(family) extern const struct emu_family family;
 #define POINTER(family) &family,

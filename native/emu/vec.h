@@ -37,6 +37,21 @@ typedef double emu_f64x2 __attribute__((vector_size(16)));
     ((emu_lane)__builtin_shuffle((type)(a), (type)(b), (type){__VA_ARGS__}))
 #endif
 
+/* A lane's elements, for loops over them. */
+union emu_elements {
+    emu_lane lane;
+    uint8_t u8[16];
+    int8_t i8[16];
+    uint16_t u16[8];
+    int16_t i16[8];
+    uint32_t u32[4];
+    int32_t i32[4];
+    uint64_t u64[2];
+    int64_t i64[2];
+    float f32[4];
+    double f64[2];
+};
+
 #define EMU_KERNEL(name)                                                                           \
     static inline __attribute__((always_inline)) emu_lane name(                                    \
         struct emu_cpu *cpu __attribute__((unused)),                                               \
@@ -163,30 +178,32 @@ static inline void emu_set_256(struct emu_cpu *cpu, unsigned reg, emu_lane low, 
                     emu_lane x = kernel(cpu, insn, EMU_LANE(src, 0), b);                           \
                     done; emu_set_128(cpu, insn->reg, x))
 
-/* op_yNAME_r, _m: VEX.256. */
-#define EMU_VEC_256(name, kernel, done)                                                            \
+/* op_yNAME_r, _m: VEX.256; a kernel for each lane, where they differ in their immediates. */
+#define EMU_VEC_256_PAIR(name, low, high, done)                                                    \
     static EMU_OP(op_y##name##_r)                                                                  \
     {                                                                                              \
-        emu_lane x = kernel(cpu, insn, EMU_LANE(src, 0), EMU_LANE(rm, 0));                         \
-        emu_lane y = kernel(cpu, insn, EMU_LANE(src, 1), EMU_LANE(rm, 1));                         \
+        emu_lane x = low(cpu, insn, EMU_LANE(src, 0), EMU_LANE(rm, 0));                            \
+        emu_lane y = high(cpu, insn, EMU_LANE(src, 1), EMU_LANE(rm, 1));                           \
         done;                                                                                      \
         emu_set_256(cpu, insn->reg, x, y);                                                         \
         EMU_NEXT;                                                                                  \
     }                                                                                              \
-    EMU_VEC_LOAD_OP(op_y##name##_m, 32, 0, emu_lane x = kernel(cpu, insn, EMU_LANE(src, 0), b);    \
-                    emu_lane y = kernel(cpu, insn, EMU_LANE(src, 1), b1); done;                    \
+    EMU_VEC_LOAD_OP(op_y##name##_m, 32, 0, emu_lane x = low(cpu, insn, EMU_LANE(src, 0), b);       \
+                    emu_lane y = high(cpu, insn, EMU_LANE(src, 1), b1); done;                      \
                     emu_set_256(cpu, insn->reg, x, y))
+#define EMU_VEC_256(name, kernel, done) EMU_VEC_256_PAIR(name, kernel, kernel, done)
 
 /* Tables: NAME, vNAME, yNAME. */
 #define EMU_VEC_TABLE(name)                                                                        \
     static const struct emu_forms name = EMU_FORMS_RM(op_##name##_r, op_##name##_m);
 
 /* Packed: all three forms, 16 and 32 bytes, the legacy form aligned. */
-#define EMU_VEC_PACKED(name, kernel, done)                                                         \
-    EMU_VEC_LEGACY(name, kernel, 16, 15, done)                                                     \
-    EMU_VEC_128(name, kernel, 16, done)                                                            \
-    EMU_VEC_256(name, kernel, done)                                                                \
+#define EMU_VEC_PACKED_PAIR(name, low, high, done)                                                 \
+    EMU_VEC_LEGACY(name, low, 16, 15, done)                                                        \
+    EMU_VEC_128(name, low, 16, done)                                                               \
+    EMU_VEC_256_PAIR(name, low, high, done)                                                        \
     EMU_VEC_TABLE(name) EMU_VEC_TABLE(v##name) EMU_VEC_TABLE(y##name)
+#define EMU_VEC_PACKED(name, kernel, done) EMU_VEC_PACKED_PAIR(name, kernel, kernel, done)
 
 /* Scalar: legacy and VEX.128 with a memory operand of `size_bytes`. */
 #define EMU_VEC_SCALAR(name, kernel, size_bytes, done)                                             \
