@@ -148,7 +148,7 @@ static bool compare_flags(struct emu_cpu *cpu, const struct emu_insn *insn,
     struct emu_fpu *fpu = &cpu->fpu;
     bool empty = emu_x87_empty(fpu, 0) || emu_x87_empty(fpu, insn->rm & 7);
     unsigned keep = empty ? UNORDERED : FP80_CONDITION;
-    uint16_t kept = fpu->status & keep;
+    uint16_t kept = (uint16_t)(fpu->status & keep);
     bool done = how(cpu, insn);
     uint16_t status = fpu->status;
     fpu->status = (uint16_t)((status & ~keep) | kept);
