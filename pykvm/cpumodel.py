@@ -49,25 +49,37 @@ FEATURES: dict[str, FeatureBit] = {
         "clflush": 19, "mmx": 23, "fxsr": 24, "sse": 25, "sse2": 26,
     }),
     **_bits(1, "ecx", {
-        "sse3": 0, "ssse3": 9, "cx16": 13, "sse4_1": 19, "sse4_2": 20, "popcnt": 23,
+        "sse3": 0, "ssse3": 9, "fma": 12, "cx16": 13, "sse4_1": 19, "sse4_2": 20, "movbe": 22,
+        "popcnt": 23, "xsave": 26, "avx": 28, "f16c": 29,
     }),
+    **_bits(7, "ebx", {"bmi1": 3, "avx2": 5, "bmi2": 8}),
     **_bits(0x8000_0001, "edx", {"syscall": 11, "nx": 20, "lm": 29}),
-    **_bits(0x8000_0001, "ecx", {"lahf_lm": 0}),
+    **_bits(0x8000_0001, "ecx", {"lahf_lm": 0, "abm": 5}),
 }  # fmt: skip
 
 # The baseline of the ABI (level 1), and what every 64-bit operating system expects with it.
 V1 = frozenset(name for name, where in FEATURES.items() if where.register == "edx")
 V2 = V1 | {"sse3", "ssse3", "cx16", "sse4_1", "sse4_2", "popcnt", "lahf_lm"}
+V3 = V2 | {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"}
 
 _HYPERVISOR = FeatureBit(1, "ecx", 31)
 _HTT = FeatureBit(1, "edx", 28)
 
-MAX_BASIC, MAX_EXTENDED = 0xB, 0x8000_0008
+MAX_BASIC, MAX_EXTENDED = 0xD, 0x8000_0008
 MAX_HYPERVISOR = 0x4000_0000
 HYPERVISOR_SIGNATURE = b"pykvm\0\0\0\0\0\0\0"
 _CLFLUSH_BYTES = 64
 _PHYSICAL_BITS, _LINEAR_BITS = 40, 48
 _LEVEL_SMT, _LEVEL_CORE = 1, 2  # leaf 0xB, ECX 15:8
+
+
+# Leaf 0xD: x87, SSE and AVX state; 512 bytes, a header of 64, and 256 for the upper halves of
+# YMM registers. EBX of subleaf 0 follows XCR0 in a running guest. Intel SDM vol. 1 §13.2.
+_YMM_BYTES, _YMM_OFFSET = 256, 576
+XSAVE_LEAVES = (
+    CpuidEntry(0xD, 0, 7, _YMM_OFFSET, _YMM_OFFSET + _YMM_BYTES, 0),
+    CpuidEntry(0xD, 2, _YMM_BYTES, _YMM_OFFSET, 0, 0),
+)
 
 
 @dataclass(frozen=True)
@@ -100,7 +112,9 @@ class CpuModel:
         return (
             CpuidEntry(0, None, MAX_BASIC, *_vendor(self.vendor)),
             self._leaf_1(index, count),
+            *self._leaf_7(),
             *topology(0xB, index, count),
+            *(XSAVE_LEAVES if "xsave" in self.features else ()),
             CpuidEntry(MAX_HYPERVISOR, None, MAX_HYPERVISOR, *_words(HYPERVISOR_SIGNATURE)),
             CpuidEntry(0x8000_0000, None, MAX_EXTENDED),
             CpuidEntry(
@@ -137,6 +151,10 @@ class CpuModel:
             index,
             count,
         )
+
+    def _leaf_7(self) -> list[CpuidEntry]:
+        ebx = self._mask(7, "ebx")
+        return [CpuidEntry(7, 0, ebx=ebx)] if ebx else []
 
     def _mask(self, function: int, register: str) -> int:
         places = (FEATURES[name] for name in self.features)
@@ -186,7 +204,8 @@ def _model(name: str, features: frozenset[str]) -> CpuModel:
     return CpuModel(name, b"GenuineIntel", 6, 26, 3, f"pykvm {name}", features)
 
 
-MODELS = {model.name: model for model in (_model("x86-64-v1", V1), _model("x86-64-v2", V2))}
+_LEVELS = {"x86-64-v1": V1, "x86-64-v2": V2, "x86-64-v3": V3}
+MODELS = {name: _model(name, features) for name, features in _LEVELS.items()}
 HOST = "host"
 
 

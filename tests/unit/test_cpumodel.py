@@ -29,7 +29,18 @@ def test_v2_is_exactly_its_level() -> None:
 
 def test_levels_build_on_each_other() -> None:
     assert MODELS["x86-64-v1"].features < MODELS["x86-64-v2"].features
-    assert MODELS["x86-64-v2"].features == set(FEATURES)
+    assert MODELS["x86-64-v2"].features < MODELS["x86-64-v3"].features
+    assert MODELS["x86-64-v3"].features == set(FEATURES)
+
+
+def test_v3_is_exactly_its_level() -> None:
+    entries = MODELS["x86-64-v3"].entries(0, 1)
+    # FMA, MOVBE, XSAVE, AVX, F16C; BMI1, AVX2, BMI2; LAHF, LZCNT.
+    v3_ecx = 1 << 12 | 1 << 22 | XSAVE | AVX | 1 << 29
+    assert leaf(entries, 1).ecx == V2_ECX | v3_ecx | HYPERVISOR
+    assert leaf(entries, 7, 0).ebx == 1 << 3 | 1 << 5 | 1 << 8
+    assert leaf(entries, 0x8000_0001).ecx == 1 | 1 << 5
+    assert leaf(entries, 0xD, 0).ecx == 576 + 256
 
 
 def test_missing_features_are_named_in_order() -> None:
@@ -38,7 +49,7 @@ def test_missing_features_are_named_in_order() -> None:
     assert model.missing(MODELS["x86-64-v1"].entries(0, 1)) == [
         "sse3", "ssse3", "cx16", "sse4_1", "sse4_2", "popcnt", "lahf_lm",
     ]  # fmt: skip
-    assert model.missing([]) == list(FEATURES)
+    assert MODELS["x86-64-v3"].missing([]) == list(FEATURES)
 
 
 @pytest.mark.parametrize(("count", "shift"), [(1, 0), (2, 1), (3, 2), (4, 2), (64, 6)])
