@@ -27,8 +27,9 @@
 #define APIC_BUS_KHZ (APIC_BUS_HZ / 1000)
 /* Leaf 7. */
 #define LEAF7_EBX                                                                                  \
-    (BIT(0) /* FSGSBASE */ | BIT(1) /* TSC_ADJUST */ | BIT(7) /* SMEP */ | BIT(9) /* ERMS */ |     \
-     BIT(10) /* INVPCID */ | BIT(13) /* FCS and FDS are 0 */ | BIT(18) /* RDSEED */ |              \
+    (BIT(0) /* FSGSBASE */ | BIT(1) /* TSC_ADJUST */ | BIT(3) /* BMI1 */ | BIT(7) /* SMEP */ |     \
+     BIT(8) /* BMI2 */ | BIT(9) /* ERMS */ | BIT(10) /* INVPCID */ |                               \
+     BIT(13) /* FCS and FDS are 0 */ | BIT(18) /* RDSEED */ | BIT(19) /* ADX */ |                  \
      BIT(20) /* SMAP */ | BIT(23) /* CLFLUSHOPT */ | BIT(24) /* CLWB */)
 #define LEAF7_ECX (BIT(2) /* UMIP */ | BIT(22) /* RDPID */)
 /* Leaf D, subleaf 1. */

@@ -15,6 +15,7 @@
     X(emu_family_mov)                                                                              \
     X(emu_family_exchange)                                                                         \
     X(emu_family_bit)                                                                              \
+    X(emu_family_bmi)                                                                              \
     X(emu_family_flags)                                                                            \
     X(emu_family_stack)                                                                            \
     X(emu_family_branch)                                                                           \

@@ -187,7 +187,8 @@ static EMU_OP(op_fence)
 
 static EMU_OP(op_stac)
 {
-    emu_require_cpl0(cpu, insn);
+    if (cpu->cpl)
+        emu_raise(cpu, insn, EXC_UD);
     cpu->rflags |= FLAG_AC;
     emu_tlb_select(cpu);
     EMU_NEXT;
@@ -195,7 +196,8 @@ static EMU_OP(op_stac)
 
 static EMU_OP(op_clac)
 {
-    emu_require_cpl0(cpu, insn);
+    if (cpu->cpl)
+        emu_raise(cpu, insn, EXC_UD);
     cpu->rflags &= ~FLAG_AC;
     emu_tlb_select(cpu);
     EMU_NEXT;

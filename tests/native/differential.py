@@ -22,7 +22,7 @@ from typing import Any
 
 import keystone
 from emulib import GPRS, Machine
-from encodings_x86 import ROWS, SHIFTS, undefined_flags
+from encodings_x86 import ROWS, SHIFTS, Row, undefined_flags
 
 from pykvm import Machine as KvmMachine
 from pykvm.exits import PortOut
@@ -123,7 +123,8 @@ def make_case(rng: random.Random, number: int) -> Case:
     registers[4] = scratch_base + 128 + rng.choice([0, 0, 8, 2])
     registers[5] = registers[5] if row.name != "leave" else scratch_base + 64
     operands, rex, modrm, tail = row.operands, 0, b"", b""
-    size = 8 if operands[0] == "b" else rng.choice([16, 32, 64])
+    sizes = {"b": [8], "y": [32, 64]}
+    size = rng.choice(sizes.get(operands[0], [16, 32, 64]))
     if row.name in ("push", "pop", "pushf", "leave") and size == 32:
         size = 64
     if size == 64:
@@ -173,13 +174,26 @@ def make_case(rng: random.Random, number: int) -> Case:
         registers[7] = scratch_base + rng.randrange(96, 130)
     if row.name == "xlat":
         registers[3] = scratch_base
-    code = prefixes + row.prefix + (bytes([rex | 0x40]) if rex else b"") + bytes(opcode)
+    if row.vex_map:
+        code = vex(rng, row, rex) + bytes(opcode)
+    else:
+        code = prefixes + row.prefix + (bytes([rex | 0x40]) if rex else b"") + bytes(opcode)
     code += modrm + tail + immediate
     flags = rng.getrandbits(12) & STATUS_FLAGS | 2
     if operands.endswith("s") and rng.random() < 0.3:
         flags |= DF
     skip = row.name in ("shld", "shrd") and size == 16 and count > 16
     return Case(row, code, registers, flags, rng.randbytes(SCRATCH_BYTES), size, count, skip)
+
+
+def vex(rng: random.Random, row: Row, rex: int) -> bytes:
+    """A three-byte VEX prefix with a random source, now and then a wrong one."""
+    source = rng.randrange(16) if "V" in row.operands or rng.random() < 0.02 else 0
+    wide = rng.random() < 0.02
+    prefix = {b"": 0, b"\x66": 1, b"\xf3": 2, b"\xf2": 3}[row.prefix]
+    inverted = (rex & 4) << 5 | (rex & 2) << 5 | (rex & 1) << 5
+    last = (rex & 8) << 4 | (~source & 15) << 3 | wide << 2 | prefix
+    return bytes([0xC4, (inverted ^ 0xE0) | row.vex_map, last])
 
 
 def _bases(modrm: bytes, rex: int, tail: bytes) -> set[int]:

@@ -4,7 +4,8 @@ A row is a name, the opcode's bytes, its operands and the status flags it leaves
 Operands: "b" or "v" for the size, then letters: G register in ModRM.reg, E register or
 memory, a digit for an extension of the opcode, i and I for an immediate of 8 bits or of
 the operand size (at most 32 bits), c for a count in CL, + for a register in the opcode,
-m where there is no register form, r where there is no memory form.
+m where there is no register form, r where there is no memory form. Rows with a map have a
+VEX prefix; V among the operands: VEX.vvvv is one too.
 """
 
 from __future__ import annotations
@@ -24,10 +25,43 @@ class Row:
     operands: str
     undefined: int = 0
     prefix: bytes = b""  # mandatory
+    vex_map: int = 0
 
 
 def _row(name: str, opcode: str, operands: str, undefined: int = 0, prefix: str = "") -> Row:
     return Row(name, bytes.fromhex(opcode), operands, undefined, bytes.fromhex(prefix))
+
+
+def _vex(name: str, map_: int, opcode: str, operands: str, prefix: str, undefined: int) -> Row:
+    mandatory = bytes.fromhex(prefix)
+    return Row(name, bytes.fromhex(opcode), operands, undefined, mandatory, map_)
+
+
+def _bmi() -> list[Row]:
+    results = AF | PF  # Intel SDM vol. 2, ANDN, BLSI, BLSMSK, BLSR, BZHI
+    rows = [
+        _vex("andn", 2, "f2", "yVEG", "", results),
+        _vex("blsr", 2, "f3", "yVE1", "", results),
+        _vex("blsmsk", 2, "f3", "yVE2", "", results),
+        _vex("blsi", 2, "f3", "yVE3", "", results),
+        _vex("bzhi", 2, "f5", "yVEG", "", results),
+        _vex("bextr", 2, "f7", "yVEG", "", results | SF),
+        _vex("rorx", 3, "f0", "yEGi", "f2", 0),
+        _row("adcx", "0f38f6", "yEG", 0, "66"),
+        _row("adox", "0f38f6", "yEG", 0, "f3"),
+        _row("crc32", "0f38f0", "bEG", 0, "f2"),
+        _row("crc32", "0f38f1", "vEG", 0, "f2"),
+    ]
+    for opcode, prefix, name in (
+        ("f5", "f3", "pext"),
+        ("f5", "f2", "pdep"),
+        ("f6", "f2", "mulx"),
+        ("f7", "66", "shlx"),
+        ("f7", "f3", "sarx"),
+        ("f7", "f2", "shrx"),
+    ):
+        rows.append(_vex(name, 2, opcode, "yVEG", prefix, 0))
+    return rows
 
 
 def _alu() -> list[Row]:
@@ -197,7 +231,7 @@ def _others() -> list[Row]:
     return rows
 
 
-ROWS = (*_alu(), *_shifts(), *_bits(), *_moves(), *_arithmetic(), *_others())
+ROWS = (*_alu(), *_shifts(), *_bits(), *_bmi(), *_moves(), *_arithmetic(), *_others())
 
 
 def undefined_flags(row: Row, size_bits: int, count: int) -> int:
