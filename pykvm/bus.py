@@ -86,13 +86,12 @@ class Bus:
         read, offset = claim.read, address - claim.base
         return lambda: read(offset, size_bytes)
 
-    def writer(self, address: int, size_bytes: int) -> Callable[[int], None] | None:
-        """What `write` would do with the value, looked up once."""
+    def writer(
+        self, address: int, size_bytes: int
+    ) -> tuple[Callable[[int, int, int], None], int, int] | None:
+        """What `write` would call with the value as third argument, looked up once."""
         claim = self.find(address, size_bytes)
-        if claim is None:
-            return None
-        write, offset = claim.write, address - claim.base
-        return lambda value: write(offset, size_bytes, value)
+        return claim and (claim.write, address - claim.base, size_bytes)
 
     def read(self, address: int, size_bytes: int) -> int:
         """Ask the device at `address`.

@@ -18,6 +18,10 @@ from pykvm.exits import (
     PortOut,
 )
 
+# What answers an access, and what it is called with before the value of a port write: a
+# device's own `write` with offset and size, since each call between costs on every exit.
+Route = tuple[Callable[[int, int, int], None], int, int]
+
 
 class Dispatch:
     """The two buses of a machine, as exits see them."""
@@ -53,8 +57,8 @@ class Dispatch:
                 return False
         return True
 
-    def route(self, exit: Exit, raw: RawExit) -> Callable[[int], None] | None:
-        """What answers every exit with this one's key, given the value of a port write.
+    def route(self, exit: Exit, raw: RawExit) -> Route | None:
+        """What answers every exit with this one's key.
 
         None where each such exit has to be looked at.
         """
@@ -63,12 +67,16 @@ class Dispatch:
             case PortOut(port, size, _, 1):
                 return self.ports.writer(port, size)
             case PortIn(port, size, 1) if read := self.ports.reader(port, size):
-                return lambda _: setattr(raw, "value", read())
+                return _route(lambda: setattr(raw, "value", read()))
             case MmioWrite():
-                return lambda _: mmio.write(raw.address, raw.size, raw.value)
+                return _route(lambda: mmio.write(raw.address, raw.size, raw.value))
             case MmioRead():
-                return lambda _: setattr(raw, "value", mmio.read(raw.address, raw.size))
+                return _route(lambda: setattr(raw, "value", mmio.read(raw.address, raw.size)))
         return None
+
+
+def _route(answer: Callable[[], None]) -> Route:
+    return lambda *_: answer(), 0, 0
 
 
 def _elements(data: bytes, size: int) -> list[int]:

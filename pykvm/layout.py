@@ -30,7 +30,6 @@ class Range(NamedTuple):
 
 
 # Guest-physical addresses.
-GDT_BASE = 0x0500
 PML4_BASE = 0x1000
 PDPT_BASE = 0x2000
 PD_BASE = 0x3000
@@ -44,7 +43,8 @@ COMMAND_LINE_SIZE = 0x1000
 BOOT_INFO_BASE = 0x8_1000
 BOOT_INFO_SIZE = 0x1000
 AP_TRAMPOLINE_BASE = 0x9_0000
-TSS_BASE = 0x9_1000
+GDT_BASE = 0x9_1000
+TSS_BASE = GDT_BASE + 0x80  # on the same page: each page of a new machine costs a fault
 EBDA_BASE = 0x9_FC00
 EBDA_SIZE = 0x400
 ACPI_BASE = 0xE_0000
@@ -61,7 +61,6 @@ RAM_HIGH_BASE = 0x1_0000_0000
 
 GPA_MAP = (
     Range("IVT", 0, 0x500, "real-mode interrupt vectors and BIOS data"),
-    Range("GDT", GDT_BASE, 0x80, "descriptor table that pykvm builds"),
     Range("PML4", PML4_BASE, PAGE_SIZE, "identity map, long mode"),
     Range("PDPT", PDPT_BASE, PAGE_SIZE, "identity map, long mode"),
     Range("PD", PD_BASE, PD_COUNT * PAGE_SIZE, "identity map: 4 GiB in 2 MiB pages"),
@@ -72,7 +71,8 @@ GPA_MAP = (
     Range("COMMAND_LINE", COMMAND_LINE_BASE, COMMAND_LINE_SIZE, "NUL-terminated command line"),
     Range("BOOT_INFO", BOOT_INFO_BASE, BOOT_INFO_SIZE, "multiboot information, memory map"),
     Range("AP_TRAMPOLINE", AP_TRAMPOLINE_BASE, 0x1000, "where guests start further CPUs"),
-    Range("TSS", TSS_BASE, 0x3000, "64-bit task state segment; its bitmap allows every port"),
+    Range("GDT", GDT_BASE, 0x80, "descriptor table that pykvm builds"),
+    Range("TSS", TSS_BASE, 0x2F80, "64-bit task state segment; its bitmap allows every port"),
     Range("EBDA", EBDA_BASE, EBDA_SIZE, "extended BIOS data; not usable RAM in the memory map"),
     Range("ACPI", ACPI_BASE, ACPI_SIZE, "tables that describe the machine to a kernel"),
     Range("HIGH", HIGH_BASE, RAM_HOLE_BASE - HIGH_BASE, "RAM above 1 MiB, as far as it goes"),

@@ -21,7 +21,7 @@ from pykvm.devices import cmos, power, serial
 from pykvm.devices.debugcon import IDENT, DebugConsole
 from pykvm.devices.exit import ExitPort, IsaDebugExit
 from pykvm.devices.scratch import Scratch
-from pykvm.dispatch import Dispatch
+from pykvm.dispatch import Dispatch, Route
 from pykvm.errors import ClosedError, LayoutError, PykvmError, UnclaimedAccess, UsageError
 from pykvm.exits import (
     Exit,
@@ -221,7 +221,8 @@ class Machine:
             image = read_image(image)
         command_line = _command_line(self.append)
         place(image, self.memory)
-        self.memory.write(layout.COMMAND_LINE_BASE, command_line)
+        if self.append or self.image:  # new memory is zeros: no command line
+            self.memory.write(layout.COMMAND_LINE_BASE, command_line)
         if image.multiboot:
             entries = memory_map(self.memory.regions)
             self.memory.write(layout.BOOT_INFO_BASE, multiboot.information(entries))
@@ -370,12 +371,13 @@ class Machine:
         """
         vcpu.share_registers(False)
         (enter, native), mask, shift = vcpu.entry, kinds.ROUTE_MASK, kinds.VALUE_SHIFT
-        routes: dict[int, Callable[[int], None]] = {}
+        routes: dict[int, Route] = {}
         while True:
             try:
                 while True:
                     key = enter(native)
-                    routes[key & mask](key >> shift)
+                    write, offset, size_bytes = routes[key & mask]
+                    write(offset, size_bytes, key >> shift)
             except KeyError:
                 if key & mask in routes:
                     raise  # it is a device's own
@@ -387,9 +389,7 @@ class Machine:
                     return end
                 self._remember(key, exit, vcpu, routes)
 
-    def _remember(
-        self, key: int, exit: Exit, vcpu: Vcpu, routes: dict[int, Callable[[int], None]]
-    ) -> None:
+    def _remember(self, key: int, exit: Exit, vcpu: Vcpu, routes: dict[int, Route]) -> None:
         """Note who answers a single access.
 
         Not while a console holds output: that comes before what the next device prints.
@@ -400,12 +400,14 @@ class Machine:
         if route is not None:
             routes[key & kinds.ROUTE_MASK] = route if len(self.vcpus) == 1 else self._locked(route)
 
-    def _locked(self, route: Callable[[int], None]) -> Callable[[int], None]:
-        def locked(value: int) -> None:
-            with self._lock:
-                route(value)
+    def _locked(self, route: Route) -> Route:
+        write, offset, size_bytes = route
 
-        return locked
+        def locked(offset: int, size_bytes: int, value: int) -> None:
+            with self._lock:
+                write(offset, size_bytes, value)
+
+        return locked, offset, size_bytes
 
     def _serve_observed(self, vcpu: Vcpu) -> Result:
         """The same, showing each exit to the observer."""

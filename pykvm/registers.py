@@ -182,7 +182,7 @@ class RegisterHolder(Protocol):
         """Segment, table and control registers."""
         ...
 
-    def set_special(self, special: SpecialRegisters, *, constant: bool = False) -> None:
+    def set_special(self, special: SpecialRegisters) -> None:
         """Set segment, table and control registers."""
         ...
 

@@ -84,3 +84,16 @@ bool pykvm_vcpu_init(struct pykvm_vcpu *vcpu, int vm_fd, uint32_t index, size_t 
     close(vcpu->fd);
     return false;
 }
+
+/* All registers at once (KVM api.rst §4.14, §4.12). */
+bool pykvm_vcpu_reset(int fd, const struct kvm_sregs *special, const struct kvm_regs *general,
+                      struct pykvm_failure *failure)
+{
+    if (ioctl(fd, KVM_SET_SREGS, special) < 0)
+        note(failure, "KVM_SET_SREGS");
+    else if (ioctl(fd, KVM_SET_REGS, general) < 0)
+        note(failure, "KVM_SET_REGS");
+    else
+        return true;
+    return false;
+}

@@ -20,5 +20,7 @@ int pykvm_slot_set(int vm_fd, uint32_t slot, uint32_t flags, uint64_t gpa, uint6
 bool pykvm_vcpu_init(struct pykvm_vcpu *vcpu, int vm_fd, uint32_t index, size_t run_bytes,
                      const struct kvm_cpuid2 *cpuid, struct pykvm_natives *natives,
                      struct pykvm_failure *failure);
+bool pykvm_vcpu_reset(int fd, const struct kvm_sregs *special, const struct kvm_regs *general,
+                      struct pykvm_failure *failure);
 
 #endif

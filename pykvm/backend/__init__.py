@@ -7,6 +7,7 @@ what they mean. Everything else in pykvm knows these Protocols and no backend.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pykvm import host
@@ -99,8 +100,12 @@ class Vcpu(Protocol):
         """Segment, table and control registers."""
         ...
 
-    def set_special(self, special: SpecialRegisters, *, constant: bool = False) -> None:
-        """Set segment, table and control registers; `constant`: they are the same next time."""
+    def set_special(self, special: SpecialRegisters) -> None:
+        """Set segment, table and control registers."""
+        ...
+
+    def reset(self, special: SpecialRegisters, registers: Registers) -> None:
+        """Set all of them; `special` is an object that never changes."""
         ...
 
     def get_msrs(self, indices: list[int]) -> dict[int, int]:
@@ -205,12 +210,14 @@ def open_backend(name: str = "auto", clock: str = "wall") -> Backend:
         return _emu(f"no KVM: {error}")
 
 
+@cache
 def _kvm(why: str) -> Backend:
     from pykvm.backend.kvm import KvmBackend
 
     return KvmBackend(why)
 
 
+@cache
 def _emu(why: str) -> Backend:
     from pykvm.backend.emu import EmuBackend
 

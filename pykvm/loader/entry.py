@@ -109,7 +109,8 @@ def page_tables() -> bytes:
     return pml4 + pdpt + struct.pack(f"<{len(pages)}Q", *pages)
 
 
-_GDT, _TSS, _PAGE_TABLES = gdt(), tss(), page_tables()
+_DESCRIPTORS = gdt().ljust(layout.TSS_BASE - layout.GDT_BASE, b"\0") + tss()
+_PAGE_TABLES = page_tables()
 
 
 # Whole states, so that nothing is left of what a machine ran before.
@@ -169,11 +170,9 @@ def enter(memory: GuestMemory, vcpu: Vcpu, mode: Mode, entry: int) -> None:
     Flags are clear but for IOPL 3 at CPL 3, so that IN and OUT work there.
     """
     if mode is not Mode.REAL:
-        memory.write(layout.GDT_BASE, _GDT)
-        memory.write(layout.TSS_BASE, _TSS)
+        memory.write(layout.GDT_BASE, _DESCRIPTORS)
     if mode in (Mode.LONG, Mode.USER):
         memory.write(layout.PML4_BASE, _PAGE_TABLES)
     special, stack_top = _MODES[mode]
-    vcpu.set_special(special, constant=True)
     flags = RFLAGS_FIXED | (RFLAGS_IOPL3 if mode is Mode.USER else 0)
-    vcpu.set_registers(Registers(rip=entry, rsp=stack_top, rflags=flags))
+    vcpu.reset(special, Registers(rip=entry, rsp=stack_top, rflags=flags))

@@ -95,6 +95,11 @@ class RegisterAccess:
             raise _misfit(dict(zip(_ENCODED, values, strict=True)), 64) from None
         lib.emu_cpu_set_registers(self.native, raw)
 
+    def reset(self, special: SpecialRegisters, registers: Registers) -> None:
+        """Set all of them."""
+        self.set_special(special)
+        self.set_registers(registers)
+
     def get_special(self) -> SpecialRegisters:
         """Segment, table and control registers."""
         state = self.get_state()
@@ -107,7 +112,7 @@ class RegisterAccess:
             parts.append(Table(table.base, table.limit))
         return SpecialRegisters(*parts, *(getattr(state, name) for name in CONTROL))
 
-    def set_special(self, special: SpecialRegisters, *, constant: bool = False) -> None:
+    def set_special(self, special: SpecialRegisters) -> None:
         """Set segment, table and control registers.
 
         Raises:

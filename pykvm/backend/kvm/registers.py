@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from pykvm._native import lib
+from pykvm._native import ffi, lib
 from pykvm.backend.kvm import cpuid, msrs
+from pykvm.backend.kvm.calls import failure_of
 from pykvm.backend.kvm.handle import Handle
 from pykvm.backend.kvm.packed import Packed
 from pykvm.cpumodel import CpuidEntry
@@ -92,17 +93,24 @@ class RegisterAccess(Handle):
         self.call("KVM_GET_SREGS", raw)
         return _special(_SPECIAL.unpack(raw))
 
-    def set_special(self, special: SpecialRegisters, *, constant: bool = False) -> None:
+    def set_special(self, special: SpecialRegisters) -> None:
         """Set segment, table and control registers. Source: api.rst §4.14.
 
         The interrupt bitmap is left empty: KVM only adds what is in it, so that an
         interrupt which is pending stays.
-
-        Args:
-            constant: the caller never changes the object, so that packing it once will do.
         """
-        pack = _SPECIAL.pack_constant if constant else _SPECIAL.pack
-        self.call("KVM_SET_SREGS", pack(special))
+        self.call("KVM_SET_SREGS", _SPECIAL.pack(special))
+
+    def reset(self, special: SpecialRegisters, registers: Registers) -> None:
+        """Set all of them in one crossing; `special` never changes, and is packed once.
+
+        Source: api.rst §4.14, §4.12.
+        """
+        self._changed_at = self._native.runs
+        failed = ffi.new("struct pykvm_failure *")
+        sregs, regs = _SPECIAL.pack_constant(special), _GENERAL.pack(registers)
+        if not lib.pykvm_vcpu_reset(self.open_fd(), sregs, regs, failed):
+            raise failure_of(failed)
 
     def get_cpuid(self) -> tuple[CpuidEntry, ...]:
         """What CPUID tells the guest, whatever was asked for. Source: api.rst, KVM_GET_CPUID2."""
