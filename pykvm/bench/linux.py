@@ -1,0 +1,137 @@
+"""How long a stock kernel takes to its first process: pykvm's emulator against QEMU's.
+
+Both boot the same kernel with the same RAM disk and command line, in turns, each as a process
+of its own: time runs from its start to the line that the first process prints.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from pykvm.bench import stock
+from pykvm.errors import PykvmError
+
+QEMU = "qemu-system-x86_64"
+TIME_BAR, MEMORY_BAR = 4.0, 1.0
+APPEND = "console=ttyS0"
+MEMORY_MIB = 256
+BOOT_TIMEOUT_S = 300
+
+
+@dataclass(frozen=True)
+class Boot:
+    """One boot: seconds to the first process, and the most memory that was resident, in MiB."""
+
+    seconds: float
+    resident_mib: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: medians over the rounds, their ratio's median, and its bar."""
+
+    name: str
+    unit: str
+    qemu: float
+    ours: float
+    ratio: float
+    bar: float
+
+    @property
+    def met(self) -> bool:
+        """Whether the ratio is within its bar."""
+        return self.ratio <= self.bar
+
+
+def qemu_command(kernel: Path, initrd: Path, cpus: int = 1) -> list[str]:
+    """QEMU's smallest PC on its own emulator, with a serial port on stdin and stdout."""
+    return [
+        QEMU, "-machine", "microvm,rtc=on", "-accel", "tcg", "-m", f"{MEMORY_MIB}M",
+        "-smp", str(cpus), "-nodefaults", "-no-user-config", "-display", "none",
+        "-monitor", "none", "-serial", "stdio", "-no-reboot",
+        "-kernel", str(kernel), "-initrd", str(initrd), "-append", APPEND,
+    ]  # fmt: skip
+
+
+def pykvm_command(
+    kernel: Path, initrd: Path, cpus: int = 1, backend: str = "emu"
+) -> list[str]:
+    """The same machine of pykvm's."""
+    return [
+        sys.executable, "-c", "import sys, pykvm.cli; sys.exit(pykvm.cli.main())", "run",
+        "--backend", backend, "--memory", f"{MEMORY_MIB}M", "--cpus", str(cpus),
+        "--kernel", str(kernel), "--initrd", str(initrd), "--append", APPEND,
+    ]  # fmt: skip
+
+
+def boot(command: list[str]) -> Boot:
+    """Start one, wait for the first process's line and for its end.
+
+    Raises:
+        PykvmError: it ended, or the time was over, without that line.
+    """
+    start = time.monotonic()
+    with tempfile.TemporaryFile() as log, subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
+    ) as process:
+        try:
+            seconds = _wait_for_marker(process, start)
+        finally:
+            process.kill()
+            _, _, usage = os.wait4(process.pid, 0)
+            process.returncode = 0  # it is waited for
+        if seconds is None:
+            log.seek(0)
+            said = log.read().decode(errors="replace").strip()[-400:]
+            raise PykvmError(f"{command[0]} reached no first process: {said}")
+    return Boot(seconds, usage.ru_maxrss / 1024)
+
+
+def _wait_for_marker(process: subprocess.Popen[bytes], start: float) -> float | None:
+    said = b""
+    if process.stdout is None:
+        return None
+    while time.monotonic() - start < BOOT_TIMEOUT_S:
+        if not (data := os.read(process.stdout.fileno(), 4096)):
+            return None
+        said = said[-200:] + data
+        if stock.MARKER.encode() in said:
+            return time.monotonic() - start
+    return None
+
+
+def measure(rounds: int = 3) -> list[Row]:
+    """Boot in turns.
+
+    Raises:
+        StockError: there is no kernel to boot.
+        PykvmError: there is no QEMU, or a boot failed.
+    """
+    if shutil.which(QEMU) is None:
+        raise PykvmError(f"{QEMU} is missing; apt-get install qemu-system-x86")
+    found = stock.fetch()
+    with tempfile.TemporaryDirectory() as directory:
+        initrd = Path(directory) / "initrd"
+        initrd.write_bytes(stock.initramfs(found.busybox, {}, stock.TO_POWER_OFF))
+        commands = (qemu_command(found.kernel, initrd), pykvm_command(found.kernel, initrd))
+        pairs = [tuple(boot(command) for command in commands) for _ in range(rounds)]
+    return [
+        _row("start to first process", "s", TIME_BAR, [(q.seconds, o.seconds) for q, o in pairs]),
+        _row(
+            "most memory resident", "MiB", MEMORY_BAR,
+            [(q.resident_mib, o.resident_mib) for q, o in pairs],
+        ),
+    ]  # fmt: skip
+
+
+def _row(name: str, unit: str, bar: float, pairs: list[tuple[float, float]]) -> Row:
+    qemu, ours = (median(side) for side in zip(*pairs, strict=True))
+    return Row(name, unit, qemu, ours, median(mine / theirs for theirs, mine in pairs), bar)
