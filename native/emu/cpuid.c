@@ -8,8 +8,8 @@
 
 #define BIT(n) (1u << (n))
 
-/* Leaf 1. Family 6, model 3C, stepping 1. */
-#define SIGNATURE 0x000306c1u
+/* Leaf 1. Family 6, model 3F, stepping 2. */
+#define SIGNATURE 0x000306f2u
 #define LEAF1_APIC_ECX (BIT(21) /* x2APIC */ | BIT(24) /* TSC deadline */)
 #define LEAF1_APIC_EDX BIT(9)   /* APIC */
 #define LEAF1_STATE_ECX BIT(26) /* XSAVE */
@@ -32,6 +32,7 @@
      BIT(13) /* FCS and FDS are 0 */ | BIT(18) /* RDSEED */ | BIT(19) /* ADX */ |                  \
      BIT(20) /* SMAP */ | BIT(23) /* CLFLUSHOPT */ | BIT(24) /* CLWB */)
 #define LEAF7_ECX (BIT(2) /* UMIP */ | BIT(22) /* RDPID */)
+#define LEAF7_EDX (BIT(26) /* IBRS, IBPB */ | BIT(29) /* ARCH_CAPABILITIES */)
 /* Leaf D, subleaf 1. */
 #define LEAFD_EAX                                                                                  \
     (BIT(0) /* XSAVEOPT */ | BIT(1) /* XSAVEC */ | BIT(2) /* XGETBV 1 */ | BIT(3) /* XSAVES */)
@@ -47,7 +48,7 @@ static const struct emu_cpuid supported[] = {
     {1, EMU_CPUID_ANY, SIGNATURE, 0x00010800, LEAF1_ECX, LEAF1_EDX},
     {2, EMU_CPUID_ANY, 0x00000001, 0, 0, 0},
     {6, EMU_CPUID_ANY, BIT(2), 0, 0, 0}, /* the local APIC's timer never stops */
-    {7, 0, 0, LEAF7_EBX, LEAF7_ECX, 0},
+    {7, 0, 0, LEAF7_EBX, LEAF7_ECX, LEAF7_EDX},
     {0xd, 0, XSTATE_ALL, XSTATE_BYTES, XSTATE_BYTES, 0},
     {0xd, 1, LEAFD_EAX, XSTATE_BYTES, 0, 0},
     {0xd, 2, XSTATE_BYTES - XSTATE_YMM, XSTATE_YMM, 0, 0},

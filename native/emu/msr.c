@@ -16,10 +16,17 @@ struct msr_field {
 #define MSR_APIC_BASE 0x1bu
 #define MSR_TSC_ADJUST 0x3bu
 #define MSR_TSC_DEADLINE 0x6e0u
+#define MSR_PRED_CMD 0x49u
+#define MSR_ARCH_CAPABILITIES 0x10au
 #define MSR_X2APIC 0x800u
 #define MSR_X2APIC_LAST 0x8ffu
 #define MSR_XSS 0xda0u
 #define MSR_EFER 0xc0000080u
+
+/* IA32_ARCH_CAPABILITIES: nothing is executed speculatively, so that no data leaks by it and
+ * no system needs to do anything against that: RDCL, enhanced IBRS, L1D flush, SSB, MDS,
+ * PSCHANGE_MC, TAA, SBDR_SSDP, FBSDP, PSDP, BHI, PBRSB, GDS, RFDS, ITS. */
+#define ARCH_CAPABILITIES UINT64_C(0x400000000d10e17b)
 
 /* Intel SDM vol. 4, table 2-2. */
 static const struct msr_field fields[] = {
@@ -50,6 +57,7 @@ static const struct {
     uint32_t index;
     uint64_t value;
 } constants[] = {
+    {MSR_ARCH_CAPABILITIES, ARCH_CAPABILITIES},
     {0x17, 0},     /* IA32_PLATFORM_ID */
     {0xfe, 0x508}, /* IA32_MTRRCAP: eight variable ranges, fixed ranges, write combining */
     {0x179, 0},    /* IA32_MCG_CAP: no banks */
@@ -149,6 +157,8 @@ static int write_msr(struct emu_cpu *cpu, uint32_t index, uint64_t value, bool b
         return emu_write_efer(cpu, value) ? 0 : -EINVAL;
     } else if (index == MSR_XSS) {
         return value ? -EINVAL : 0;
+    } else if (index == MSR_PRED_CMD) {
+        return value & ~UINT64_C(1) ? -EINVAL : 0; /* no predictor holds anything */
     } else if (!read_constant(index, &constant)) {
         return -ENOENT;
     }
