@@ -6,17 +6,21 @@ import argparse
 import json
 from dataclasses import asdict
 
-from pykvm.bench import floor
+from pykvm.bench import floor, linux
 
 SCHEMA = 1
-BENCHES = {"floor": "what pykvm adds to the same system calls made from C"}
+BENCHES = {
+    "floor": "what pykvm adds to the same system calls made from C",
+    "linux": "a stock kernel's way to its first process, against QEMU's emulator",
+}
+ROUNDS = {"floor": 15, "linux": 3}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the subcommand."""
     parser = subparsers.add_parser("bench", help="measure", description=__doc__)
     parser.add_argument("name", nargs="?", choices=sorted(BENCHES), metavar="NAME")
-    parser.add_argument("--rounds", type=int, default=15, help="turns of C and Python (15)")
+    parser.add_argument("--rounds", type=int, help="turns of both sides (floor: 15, linux: 3)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.set_defaults(main=main)
 
@@ -27,19 +31,27 @@ def main(args: argparse.Namespace) -> int:
         for name, meaning in BENCHES.items():
             print(f"{name:10} {meaning}")
         return 0
-    rows = floor.measure(rounds=max(1, args.rounds))
+    rounds = max(1, args.rounds or ROUNDS[args.name])
+    rows = floor.measure(rounds) if args.name == "floor" else linux.measure(rounds)
     if args.json:
-        print(json.dumps({"schema": SCHEMA, "bench": "floor", "rows": [_row(row) for row in rows]}))
+        print(json.dumps({"schema": SCHEMA, "bench": args.name, "rows": [_row(r) for r in rows]}))
         return 0
-    print(f"{'':28} {'C floor':>10} {'pykvm':>10} {'figure':>15}   bar")
+    print(
+        f"{'':28} {'C floor' if args.name == 'floor' else 'QEMU':>10} {'pykvm':>10} "
+        f"{'figure':>15}   bar"
+    )
     for row in rows:
-        verdict = "met" if row.met else "missed"
-        print(
-            f"{row.name:28} {row.floor_ns / 1000:7.2f} us {row.ours_ns / 1000:7.2f} us "
-            f"{row.figure:7.3f} {row.unit:7}   {row.bar} {verdict}"
-        )
+        print(f"{row.name:28} {_cells(row)}   {row.bar} {'met' if row.met else 'missed'}")
     return 0
 
 
-def _row(row: floor.Row) -> dict[str, object]:
+def _cells(row: floor.Row | linux.Row) -> str:
+    if isinstance(row, linux.Row):
+        return f"{row.qemu:7.2f} {row.unit:3} {row.ours:7.2f} {row.unit:3} {row.ratio:7.3f} x      "
+    return (
+        f"{row.floor_ns / 1000:7.2f} us {row.ours_ns / 1000:7.2f} us {row.figure:7.3f} {row.unit:7}"
+    )
+
+
+def _row(row: floor.Row | linux.Row) -> dict[str, object]:
     return {**asdict(row), "met": row.met}
