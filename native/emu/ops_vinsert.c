@@ -6,7 +6,7 @@
     static inline emu_lane put_##name(emu_lane a, unsigned index, EMU_TYPE_##s value)              \
     {                                                                                              \
         union emu_elements p = {a};                                                                \
-        p.field[index & ((count)-1)] = value;                                                      \
+        p.field[index & ((count) - 1)] = value;                                                    \
         return p.lane;                                                                             \
     }                                                                                              \
     static EMU_OP(op_##name##_r)                                                                   \
@@ -61,10 +61,10 @@ EMU_VEC_TABLE(mpinsrw)
 #define EXTRACT(name, s, field, count)                                                             \
     static EMU_OP(op_##name##_r)                                                                   \
     {                                                                                              \
-        cpu->gpr[insn->rm] = cpu->vec[insn->reg].field[insn->imm & ((count)-1)];                   \
+        cpu->gpr[insn->rm] = cpu->vec[insn->reg].field[insn->imm & ((count) - 1)];                 \
         EMU_NEXT;                                                                                  \
     }                                                                                              \
-    EMU_STORE_OP(op_##name##_m, s, value = cpu->vec[insn->reg].field[insn->imm & ((count)-1)])
+    EMU_STORE_OP(op_##name##_m, s, value = cpu->vec[insn->reg].field[insn->imm & ((count) - 1)])
 EXTRACT(pextrb, b, u8, 16)
 EXTRACT(pextrw, w, u16, 8)
 EXTRACT(pextrd, d, u32, 4)

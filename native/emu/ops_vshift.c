@@ -10,7 +10,7 @@
 #define ARITHMETIC(name, type, bits, element)                                                      \
     static inline emu_lane name(emu_lane a, uint64_t count)                                        \
     {                                                                                              \
-        return (emu_lane)((type)a >> (element)(count < (bits) ? count : (bits)-1));                \
+        return (emu_lane)((type)a >> (element)(count < (bits) ? count : (bits) - 1));              \
     }
 LOGICAL(psllw, emu_u16x8, 16, <<, uint16_t)
 LOGICAL(pslld, emu_u32x4, 32, <<, uint32_t)
