@@ -28,7 +28,13 @@ wait:
     jne again
 """
 
-pytestmark = pytest.mark.skipif(host.problem() is not None, reason=str(host.problem()))
+BACKENDS = [
+    pytest.param(
+        "kvm", marks=pytest.mark.skipif(host.problem() is not None, reason=str(host.problem()))
+    ),
+    "emu",
+]
+each_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 
 def kernel(source: str, path: Path) -> str:
@@ -37,22 +43,24 @@ def kernel(source: str, path: Path) -> str:
     return str(path)
 
 
-def test_stdin_is_the_serial_port(tmp_path: Path) -> None:
+@each_backend
+def test_stdin_is_the_serial_port(backend: str, tmp_path: Path) -> None:
     path = kernel(ECHO + OFF, tmp_path / "k")
     done = subprocess.run(
-        [*PYKVM_RUN, "--kernel", path, "--timeout", "20s"],
+        [*PYKVM_RUN, "--backend", backend, "--kernel", path, "--timeout", "20s"],
         input=b"to and fro.", capture_output=True, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, b"to and fro.", b"")
 
 
+@each_backend
 def test_the_initrd_is_where_the_zero_page_says(
-    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+    backend: str, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     source = "mov ecx, [rsi + 0x21c]\nmov esi, [rsi + 0x218]\nmov dx, 0x3f8\nrep outsb\n"
     (tmp_path / "initrd").write_bytes(b"a RAM disk")
     args = ["--kernel", kernel(source + OFF, tmp_path / "k"), "--initrd", str(tmp_path / "initrd")]
-    assert cli.main(["run", *args, "--memory", "32M", "--cpus", "2"]) == 0
+    assert cli.main(["run", *args, "--memory", "32M", "--cpus", "2", "--backend", backend]) == 0
     assert capfdbinary.readouterr().out == b"a RAM disk"
 
 
@@ -74,7 +82,7 @@ def test_a_mistake_is_one_line(
 ) -> None:
     path = kernel(OFF, tmp_path / "k")
     given = [path if arg in ("KERNEL", "GUEST") else arg for arg in args]
-    assert cli.main(["run", *given]) == status
+    assert cli.main(["run", "--backend", "emu", *given]) == status
     captured = capsys.readouterr()
     assert captured.out == ""
     assert message in captured.err

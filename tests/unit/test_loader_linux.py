@@ -9,7 +9,7 @@ import pytest
 from support import kernels
 
 import pykvm
-from pykvm import layout
+from pykvm import host, layout
 from pykvm.errors import LoadError
 from pykvm.loader import linux
 from pykvm.loader.image import Mode
@@ -148,8 +148,18 @@ def test_other_files_are_refused(data: bytes, why: str) -> None:
 # On a machine.
 
 
-def machine(append: str = "") -> pykvm.VM:
+BACKENDS = [
+    pytest.param(
+        "kvm", marks=pytest.mark.skipif(host.problem() is not None, reason=str(host.problem()))
+    ),
+    "emu",
+]
+each_backend = pytest.mark.parametrize("backend", BACKENDS)
+
+
+def machine(backend: str, append: str = "") -> pykvm.VM:
     return pykvm.VM(
+        backend=backend,
         memory="32M", irqchip="full", pit=True, devices=KERNEL_DEVICES, float_unclaimed=True,
         append=append,
     )  # fmt: skip
@@ -163,18 +173,20 @@ def run(vm: pykvm.VM, data: bytes, path: Path) -> bytes:
     return result.output
 
 
-def test_a_bzimage_finds_its_command_line_and_switches_off(tmp_path: Path) -> None:
+@each_backend
+def test_a_bzimage_finds_its_command_line_and_switches_off(backend: str, tmp_path: Path) -> None:
     source = "mov esi, [rsi + 0x228]\n" + SEND_AND_OFF.format(count=5)
     code = b"".join(data for _, data in pykvm.assemble(source, origin=kernels.LOAD).pieces)
-    with machine("hello") as vm:
+    with machine(backend, "hello") as vm:
         assert run(vm, kernels.bzimage(code), tmp_path / "k") == b"hello"
 
 
-def test_a_pvh_kernel_finds_its_command_line_and_switches_off(tmp_path: Path) -> None:
+@each_backend
+def test_a_pvh_kernel_finds_its_command_line_and_switches_off(backend: str, tmp_path: Path) -> None:
     source = "mov esi, [ebx + 24]\n" + SEND_AND_OFF.format(count=5)
     program = pykvm.assemble(source, mode="protected", origin=0x10_0000)
     code = b"".join(data for _, data in program.pieces)
-    with machine("hello") as vm:
+    with machine(backend, "hello") as vm:
         assert run(vm, kernels.pvh(code), tmp_path / "k") == b"hello"
 
 
@@ -185,14 +197,16 @@ def test_a_pvh_kernel_finds_its_command_line_and_switches_off(tmp_path: Path) ->
         "mov al, 0xfe\nout 0x64, al",
     ],
 )
-def test_a_reset_ends_the_run(way: str, tmp_path: Path) -> None:
+@each_backend
+def test_a_reset_ends_the_run(backend: str, way: str, tmp_path: Path) -> None:
     program = pykvm.assemble(way + "\nhlt", origin=kernels.LOAD)
-    with machine() as vm:
+    with machine(backend) as vm:
         run(vm, kernels.bzimage(b"".join(data for _, data in program.pieces)), tmp_path / "k")
 
 
-def test_acpi_tables_lie_where_a_kernel_looks(tmp_path: Path) -> None:
-    with machine() as vm:
+@each_backend
+def test_acpi_tables_lie_where_a_kernel_looks(backend: str, tmp_path: Path) -> None:
+    with machine(backend) as vm:
         path = tmp_path / "k"
         path.write_bytes(kernels.bzimage())
         vm.load_kernel(path)
