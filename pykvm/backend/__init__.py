@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # the pytest plugin asks for BACKENDS in every run: keep that
 BACKENDS = ("kvm", "emu")  # best first
 CLOCKS = ("wall", "instructions")
 
+_OPENS = f"{host.DEVICE} opens"
+
 
 class RawExit(Protocol):
     """The numbers of the last exit, as the backend left them. Reads are answered in `value`."""
@@ -36,16 +38,18 @@ class Vcpu(Protocol):
     """One virtual processor.
 
     Attributes:
-        enter: run to the next exit; returns its key, see `backend.kinds`.
         entry: the same as `enter`, as a function and its argument: in a hot loop each
             detour counts.
-        raw: that exit's numbers.
+        raw: the last exit's numbers.
     """
 
     index: int
-    enter: Callable[[], int]
     entry: tuple[Callable[[Any], int], Any]
     raw: RawExit
+
+    def enter(self) -> int:
+        """Run to the next exit; returns its key, see `backend.kinds`."""
+        ...
 
     def exit(self, key: int) -> Exit:
         """The last exit as a value."""
@@ -192,7 +196,7 @@ def open_backend(name: str = "auto", clock: str = "wall") -> Backend:
         UsageError: no such backend or clock, or one that has not the other.
         KvmUnavailable: KVM is asked for by name, and does not open.
     """
-    if name not in ("auto", *BACKENDS):
+    if name != "auto" and name not in BACKENDS:
         raise UsageError(
             f"there is no backend {name!r}; choose auto or one of {', '.join(BACKENDS)}"
         )
@@ -205,7 +209,7 @@ def open_backend(name: str = "auto", clock: str = "wall") -> Backend:
     if clock != "wall":
         return _emu(f"only the emulator has the clock {clock!r}")
     try:
-        return _kvm(f"{host.DEVICE} opens")
+        return _kvm(_OPENS)
     except KvmUnavailable as error:
         return _emu(f"no KVM: {error}")
 

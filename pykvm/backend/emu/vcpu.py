@@ -6,7 +6,6 @@ import errno
 import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from pykvm._native import ffi, lib
@@ -39,7 +38,11 @@ class EmuVcpu(RegisterAccess):
         self._lock = threading.Lock()
         self.raw: Any = lib.emu_cpu_exit(native)
         self.entry: tuple[Callable[[Any], int], Any] = (lib.pykvm_emu_run, native)
-        self.enter: Callable[[], int] = partial(lib.pykvm_emu_run, native)
+
+    def enter(self) -> int:
+        """Run to the next exit; its key."""
+        run, native = self.entry
+        return run(native)
 
     def set_cpuid(self, entries: Any, count: int) -> None:
         """Make CPUID answer from a table of struct emu_cpuid."""

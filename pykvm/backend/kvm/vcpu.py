@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from pykvm._native import ffi, lib
@@ -38,8 +37,12 @@ class KvmVcpu(RegisterAccess, StateAccess, GuestDebug):
         self._native: Any = native
         self._lock = threading.Lock()
         self.raw: Any = ffi.addressof(native, "exit")
-        self.entry: tuple[Callable[[Any], int], Any] = (lib.pykvm_vcpu_run, self._native)
-        self.enter: Callable[[], int] = partial(lib.pykvm_vcpu_run, self._native)
+        self.entry: tuple[Callable[[Any], int], Any] = (lib.pykvm_vcpu_run, native)
+
+    def enter(self) -> int:
+        """Run to the next exit; its key."""
+        run, native = self.entry
+        return run(native)
 
     def exit(self, key: int) -> Exit:
         """The last exit as a value.
