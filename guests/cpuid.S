@@ -4,7 +4,7 @@
 # devices = ["debugcon", "exit"]
 #
 # [expect]
-# output = "GenuineIntel 0000000b 80000008\n"
+# output = "GenuineIntel 0000000d 80000008\n"
 # outcome = "exit"
 # exit_code = 0
 # exits = { PortOut = 32 }

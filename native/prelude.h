@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include "assist/assist.h"
 #include "emu/emu.h"
 #include "kvm/create.h"
 #include "kvm/rings.h"

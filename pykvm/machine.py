@@ -67,6 +67,7 @@ class Machine:
         append: the command line.
         clock: "wall", or "instructions": the guest's time is what it executes, so that two
             runs are the same. Only the emulator can do that.
+        assist: let the emulator execute what KVM refuses; None: where backend is "auto".
         float_unclaimed: accesses that nobody claims read all ones, as on a PC, instead
             of ending the run.
         native: let consoles be answered in C; without it Python sees each of their exits.
@@ -103,6 +104,7 @@ class Machine:
         output: BinaryIO | None = None,
         append: str = "",
         clock: str = "wall",
+        assist: bool | None = None,
         float_unclaimed: bool = False,
         native: bool = True,
     ) -> None:
@@ -117,7 +119,7 @@ class Machine:
         self.append = append
         self._lock = threading.RLock()
 
-        self.backend = open_backend(backend, clock)
+        self.backend = open_backend(backend, clock, assist)
         try:
             self._add_memory(size_bytes, _backing(backing))
             self.vm = self.backend.create_vm(clock, self.memory.regions)
@@ -479,6 +481,8 @@ class Machine:
             output=bytes(self.output.data),
             exits=dict(counts),
             native_exits=sum(each.native_count for each in self.vcpus),
+            assist_entries=sum(each.assisted[0] for each in self.vcpus),
+            assist_instructions=sum(each.assisted[1] for each in self.vcpus),
             wall_ns=time.monotonic_ns() - self._started_ns,
         )
 

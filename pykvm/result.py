@@ -39,6 +39,8 @@ class Result:
         output: all that the guest printed so far.
         exits: how often each kind came, over the machine's life.
         native_exits: how many of them were answered without Python.
+        assist_entries: how often the emulator took over from KVM, over the machine's life.
+        assist_instructions: how many instructions it executed then.
         wall_ns: duration of this run in nanoseconds.
     """
 
@@ -51,6 +53,8 @@ class Result:
     output: bytes
     exits: Mapping[str, int]
     native_exits: int
+    assist_entries: int
+    assist_instructions: int
     wall_ns: int
 
 

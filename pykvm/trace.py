@@ -31,6 +31,7 @@ class _Seen(NamedTuple):
     special: SpecialRegisters
     exit: Exit
     answer: int | bytes | None
+    assisted: int
 
 
 class Trace:
@@ -50,6 +51,7 @@ class Trace:
         self.stream = stream
         self._last_ns = time.monotonic_ns()
         self.count = 0
+        self._assisted = 0
         self._recent: deque[_Seen] = deque(maxlen=RECENT)
 
     def __call__(self, vcpu: Vcpu, exit: Exit, answer: int | bytes | None) -> None:
@@ -59,7 +61,12 @@ class Trace:
         since_ns = time.monotonic_ns() - self._last_ns
         self.count += 1
         registers, special = vcpu.get_registers(), vcpu.get_special()
-        seen = _Seen(self.count, since_ns, vcpu.index, registers, special, exit, answer)
+        assisted = sum(each.assisted[1] for each in self._machine.vcpus)
+        seen = _Seen(
+            self.count, since_ns, vcpu.index, registers, special, exit, answer,
+            assisted - self._assisted,
+        )  # fmt: skip
+        self._assisted = assisted
         self._recent.append(seen)
         if self.stream is not None:
             print(self._line(seen), file=self.stream)
@@ -77,7 +84,7 @@ class Trace:
         )
         return (
             f"{seen.number:>6} {_duration(seen.since_ns):>9}  vcpu {seen.vcpu}  {where}  "
-            f"{_what(seen.exit, seen.answer)}{self._who(seen.exit)}"
+            f"{_what(seen.exit, seen.answer)}{self._who(seen.exit)}{_help(seen)}"
         )
 
     def _who(self, exit: Exit) -> str:
@@ -90,6 +97,11 @@ class Trace:
             case _:
                 return ""
         return f"  {claim.name}" if claim else "  nobody"
+
+
+def _help(seen: _Seen) -> str:
+    """Instructions since the line before that KVM left to the emulator."""
+    return f"  ({seen.assisted} instructions assisted)" if seen.assisted else ""
 
 
 def _what(exit: Exit, answer: int | bytes | None) -> str:

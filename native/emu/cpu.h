@@ -192,8 +192,6 @@ struct emu_fpu {
 #define EMU_ATTEND_WRITES 0x8u /* emu_vm_note_write has left addresses */
 #define EMU_ATTEND_TURN 0x10u  /* another processor has something urgent to do */
 
-enum emu_event_type { EMU_EVENT_INTERRUPT, EMU_EVENT_NMI, EMU_EVENT_FAULT, EMU_EVENT_SOFTWARE };
-
 /* An exception or interrupt on its way to the guest. */
 struct emu_event {
     bool pending;
@@ -290,6 +288,10 @@ struct emu_cpu {
     uint64_t budget;  /* instructions that may follow this slice */
     uint64_t retired; /* instructions completed before this slice */
     uint64_t counts[PYKVM_KINDS], native_count;
+    bool visiting;         /* emu_cpu_visit: KVM has the processor otherwise */
+    bool visit_interrupts; /* and KVM has its interrupts and devices too */
+    bool visit_ended;      /* the last run ended because the visit is over */
+    uint64_t visit_start;  /* what was retired when it came */
 
     struct emu_vm *vm;
     struct emu_cpu *next; /* of the same machine */
@@ -415,6 +417,7 @@ void emu_software_interrupt(struct emu_cpu *cpu, const struct emu_insn *insn, ui
 /* leave.c: leaving the instruction at hand before its end. */
 _Noreturn void emu_exit(struct emu_cpu *cpu, const struct emu_insn *insn, int kind);
 _Noreturn void emu_retry_alone(struct emu_cpu *cpu, const struct emu_insn *insn);
+void emu_go_home(struct emu_cpu *cpu, const struct emu_insn *insn);
 void emu_unwind(struct emu_cpu *cpu, const struct emu_insn *insn);
 
 /* io.c: ports, and memory that is none. */

@@ -39,6 +39,9 @@ enum emu_segment_index {
     EMU_SEGMENTS
 };
 
+/* What is under way to the guest: emu_state.event_type. */
+enum emu_event_type { EMU_EVENT_INTERRUPT, EMU_EVENT_NMI, EMU_EVENT_FAULT, EMU_EVENT_SOFTWARE };
+
 /* Everything of a processor that software can see, but for MSRs. gpr, rip and rflags are
  * the general registers as emu_cpu_set_registers takes them. */
 struct emu_state {
@@ -115,6 +118,8 @@ struct pykvm_exit *emu_cpu_exit(struct emu_cpu *cpu);
 void emu_cpu_begin(struct emu_cpu *cpu, uint64_t deadline_ns);
 void emu_cpu_end(struct emu_cpu *cpu);
 int64_t emu_cpu_run(struct emu_cpu *cpu, uint64_t budget);
+void emu_cpu_begin_visit(struct emu_cpu *cpu, bool interrupts);
+bool emu_cpu_visit_ended(const struct emu_cpu *cpu);
 int64_t emu_cpu_complete(struct emu_cpu *cpu);
 void emu_cpu_stop(struct emu_cpu *cpu);
 uint64_t emu_cpu_retired(const struct emu_cpu *cpu);

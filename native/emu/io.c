@@ -29,6 +29,8 @@ uint64_t emu_bus_read(struct emu_cpu *cpu, const struct emu_insn *insn, bool is_
 {
     struct emu_replay *replay = &cpu->replay;
     uint8_t data[8] = {0};
+    if (insn && cpu->visit_interrupts)
+        emu_go_home(cpu, insn);
     if (insn && !cpu->stepping)
         emu_retry_alone(cpu, insn);
     if (replay->next < replay->answers)
@@ -60,6 +62,8 @@ void emu_bus_write(struct emu_cpu *cpu, const struct emu_insn *insn, bool is_por
                    uint32_t size_bytes, uint64_t value)
 {
     struct emu_replay *replay = &cpu->replay;
+    if (insn && cpu->visit_interrupts)
+        emu_go_home(cpu, insn);
     if (insn && !cpu->stepping)
         emu_retry_alone(cpu, insn);
     if (replay->writes < EMU_WRITES)
@@ -73,6 +77,8 @@ uint32_t emu_port_string(struct emu_cpu *cpu, const struct emu_insn *insn, uint1
                          uint32_t size_bytes, uint32_t count, uint64_t *value)
 {
     struct emu_replay *replay = &cpu->replay;
+    if (cpu->visit_interrupts)
+        emu_go_home(cpu, insn);
     if (count > EMU_STRING_BYTES / size_bytes)
         count = EMU_STRING_BYTES / size_bytes;
     if (replay->string_used == replay->string_have) {

@@ -18,6 +18,17 @@ void emu_exit(struct emu_cpu *cpu, const struct emu_insn *insn, int kind)
     longjmp(cpu->env, EMU_JUMP_EXIT);
 }
 
+/* A processor that is here for what KVM refuses goes back before this instruction, which KVM
+ * has to see. Not at once: it came for the first one. */
+void emu_go_home(struct emu_cpu *cpu, const struct emu_insn *insn)
+{
+    if (cpu->visiting && !cpu->replay.answers &&
+        emu_cpu_retired(cpu) > cpu->visit_start + insn->rest) {
+        cpu->visit_ended = true;
+        emu_exit(cpu, insn, PYKVM_AGAIN);
+    }
+}
+
 /* The instruction touches a device, its own code or a breakpoint: once more, alone. */
 void emu_retry_alone(struct emu_cpu *cpu, const struct emu_insn *insn)
 {

@@ -194,6 +194,7 @@ static EMU_OP(op_rdmsr)
 {
     uint64_t value;
     emu_require_cpl0(cpu, insn);
+    emu_go_home(cpu, insn);
     if (emu_cpu_get_msr(cpu, (uint32_t)cpu->gpr[RCX], &value))
         value = ask_owner(cpu, insn, PYKVM_MSR_READ, 0);
     cpu->gpr[RAX] = (uint32_t)value;
@@ -206,6 +207,7 @@ static EMU_OP(op_wrmsr)
     uint64_t value = cpu->gpr[RDX] << 32 | (uint32_t)cpu->gpr[RAX];
     uint64_t behind = emu_next_rip(cpu, insn);
     emu_require_cpl0(cpu, insn);
+    emu_go_home(cpu, insn);
     int result = write_msr(cpu, (uint32_t)cpu->gpr[RCX], value, true);
     if (result == -EINVAL)
         emu_raise_error(cpu, insn, EXC_GP, 0);

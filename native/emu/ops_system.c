@@ -201,6 +201,8 @@ static EMU_OP(op_rdrand)
 static EMU_OP(op_hlt)
 {
     emu_require_cpl0(cpu, insn);
+    if (cpu->visit_interrupts)
+        emu_go_home(cpu, insn);
     if (cpu->lapic)
         cpu->halted = true;
     else

@@ -226,6 +226,17 @@ static int attend_flags(struct emu_cpu *cpu)
                                                                          : EMU_STAY;
 }
 
+/* A visit is over where KVM does better (it runs CPL 3 on the processor) or where KVM may
+ * have an interrupt for the guest. */
+static bool visit_over(struct emu_cpu *cpu)
+{
+    if (cpu->alone || cpu->replay.answers || emu_cpu_retired(cpu) == cpu->visit_start)
+        return false;
+    cpu->visit_ended =
+        cpu->cpl == 3 || (cpu->visit_interrupts && (cpu->rflags & FLAG_IF) && !cpu->shadow);
+    return cpu->visit_ended;
+}
+
 /* Everything that can happen between two instructions. Returns the kind of the exit that
  * is due, or EMU_STAY. */
 static int attend(struct emu_cpu *cpu)
@@ -249,6 +260,8 @@ static int attend(struct emu_cpu *cpu)
         return debug_exit(cpu);
     }
     if (cpu->completing && !cpu->alone)
+        return PYKVM_AGAIN;
+    if (EMU_UNLIKELY(cpu->visiting) && visit_over(cpu))
         return PYKVM_AGAIN;
     if ((cpu->left <= 0 || cpu->resliced || cpu->yields) && (kind = slice_over(cpu)) != EMU_STAY)
         return kind;

@@ -389,6 +389,26 @@ static void forget_exit(struct emu_cpu *cpu)
     memset(&cpu->replay, 0, offsetof(struct emu_replay, string));
 }
 
+/* The processor comes from KVM, with the state set since, to return to it soon: runs end
+ * with PYKVM_AGAIN where KVM should go on. `interrupts`: KVM has interrupt chips, so that
+ * devices, HLT and a set IF are its business. Memory may have changed meanwhile. */
+void emu_cpu_begin_visit(struct emu_cpu *cpu, bool interrupts)
+{
+    forget_exit(cpu);
+    cpu->visiting = true;
+    cpu->visit_ended = false;
+    cpu->visit_interrupts = interrupts;
+    cpu->visit_start = emu_cpu_retired(cpu);
+    cpu->vm->cache.flush_wanted = true;
+    emu_code_changed(cpu);
+}
+
+/* Whether it should go now, rather than being run again. */
+bool emu_cpu_visit_ended(const struct emu_cpu *cpu)
+{
+    return cpu->visit_ended;
+}
+
 /* gpr[16] in encoding order, rip, rflags: as struct emu_state begins. */
 void emu_cpu_set_registers(struct emu_cpu *cpu, const uint64_t *values)
 {

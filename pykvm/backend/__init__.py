@@ -88,6 +88,11 @@ class Vcpu(Protocol):
         """How many of those exits were answered without Python."""
         ...
 
+    @property
+    def assisted(self) -> tuple[int, int]:
+        """How often another backend helped out, and with how many instructions in all."""
+        ...
+
     def share_registers(self, on: bool) -> None:
         """Make reading registers after each exit cheap, at a small cost to the exit."""
         ...
@@ -185,12 +190,13 @@ class Backend(Protocol):
         ...
 
 
-def open_backend(name: str = "auto", clock: str = "wall") -> Backend:
+def open_backend(name: str = "auto", clock: str = "wall", assist: bool | None = None) -> Backend:
     """The named backend, or the best that opens here and has the clock.
 
     Args:
         name: "auto" or one of BACKENDS.
         clock: one of CLOCKS.
+        assist: let the emulator execute what KVM refuses; None: where the name is "auto".
 
     Raises:
         UsageError: no such backend or clock, or one that has not the other.
@@ -203,22 +209,22 @@ def open_backend(name: str = "auto", clock: str = "wall") -> Backend:
     if clock not in CLOCKS:
         raise UsageError(f"there is no clock {clock!r}; choose one of {', '.join(CLOCKS)}")
     if name == "kvm":
-        return _kvm("asked for")
+        return _kvm("asked for", bool(assist))
     if name == "emu":
         return _emu("asked for")
     if clock != "wall":
         return _emu(f"only the emulator has the clock {clock!r}")
     try:
-        return _kvm(_OPENS)
+        return _kvm(_OPENS, assist is not False)
     except KvmUnavailable as error:
         return _emu(f"no KVM: {error}")
 
 
 @cache
-def _kvm(why: str) -> Backend:
+def _kvm(why: str, assist: bool) -> Backend:
     from pykvm.backend.kvm import KvmBackend
 
-    return KvmBackend(why)
+    return KvmBackend(why, assist)
 
 
 @cache

@@ -48,6 +48,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     option("--initrd", type=Path, metavar="FILE", help="the kernel's initial RAM disk")
     option("--backend", choices=("auto", *BACKENDS), default="auto", help="where it runs")
     option("--clock", choices=CLOCKS, default="wall", help="what the guest's time counts")
+    option(
+        "--no-assist", dest="assist", action="store_false", default=None,
+        help="do not let the emulator execute what KVM refuses",
+    )  # fmt: skip
     option("--memory", type=reads(parse_size), metavar="SIZE", help="RAM, such as 64M")
     option("--mode", type=reads(Mode.parse), metavar="MODE", help="real, protected, long or user")
     option("--load", type=reads(parse_address), metavar="ADDR", help="where a flat guest is put")
@@ -100,7 +104,8 @@ def _run_kernel(args: argparse.Namespace) -> int:
 
 def _machine(args: argparse.Namespace, settings: Guest) -> Machine:
     options = settings.options() | {
-        "backend": args.backend, "clock": args.clock, "native": not args.trace,
+        "backend": args.backend, "clock": args.clock, "assist": args.assist,
+        "native": not args.trace,
     }  # fmt: skip
     machine = Machine(**options, output=None if args.json else sys.stdout.buffer)
     if args.backend == "auto":
@@ -186,6 +191,10 @@ def as_dict(machine: Machine, result: Result) -> dict[str, Any]:
         "exits": dict(result.exits),
         "native_exits": result.native_exits,
         "wall_ns": result.wall_ns,
+        "assist": {
+            "entries": result.assist_entries,
+            "instructions": result.assist_instructions,
+        },
         "output": text,
         "output_base64": encoded,
         "output_dropped_bytes": machine.output.dropped_bytes,

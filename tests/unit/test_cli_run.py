@@ -25,7 +25,7 @@ SPIN = "here: jmp here"
 PYKVM_RUN = [sys.executable, "-c", "import pykvm.cli as c; exit(c.main())", "run"]
 JSON_KEYS = [
     "schema", "guest", "backend", "backend_why", "host_kind", "outcome", "status", "reason", "exit",
-    "vcpu", "instruction", "exits", "native_exits", "wall_ns", "output", "output_base64",
+    "vcpu", "instruction", "exits", "native_exits", "wall_ns", "assist", "output", "output_base64",
     "output_dropped_bytes", "registers",
 ]  # fmt: skip
 
@@ -149,7 +149,7 @@ def test_auto_says_what_it_chose_and_why(
     assert cli.main(["run", write(EXIT_7), "--clock", "instructions"]) == 7
     assert capsys.readouterr().err.startswith("pykvm: backend emu: only the emulator has the clock")
     missing = KvmUnavailable("missing", "/dev/kvm does not exist", "load kvm")
-    monkeypatch.setattr("pykvm.backend._kvm", lambda why: raises(missing))
+    monkeypatch.setattr("pykvm.backend._kvm", lambda why, assist: raises(missing))
     assert cli.main(["run", write(EXIT_7)]) == 7
     expected = "pykvm: backend emu: no KVM: /dev/kvm does not exist; load kvm\n"
     assert capsys.readouterr().err == expected
@@ -163,7 +163,7 @@ def test_kvm_by_name_never_falls_back(
     write: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     missing = KvmUnavailable("missing", "/dev/kvm does not exist", "load kvm")
-    monkeypatch.setattr("pykvm.backend._kvm", lambda why: raises(missing))
+    monkeypatch.setattr("pykvm.backend._kvm", lambda why, assist: raises(missing))
     assert cli.main(["run", write(EXIT_7), "--backend", "kvm"]) == 125
     assert capsys.readouterr().err == "pykvm: /dev/kvm does not exist; load kvm\n"
 
@@ -378,6 +378,7 @@ def test_json_has_these_keys(
         "instruction": {"address": 0x1_0004, "text": "hlt"},
         "exits": {"PortOut": 1, "Halt": 1},
         "native_exits": 1,
+        "assist": {"entries": 0, "instructions": 0},
         "output": "H",
         "output_base64": None,
         "output_dropped_bytes": 0,

@@ -105,6 +105,11 @@ class EmuVcpu(RegisterAccess):
         return int(lib.emu_cpu_native_count(self.native))
 
     @property
+    def assisted(self) -> tuple[int, int]:
+        """Nobody helps this one."""
+        return 0, 0
+
+    @property
     def retired(self) -> int:
         """Instructions executed so far."""
         return int(lib.emu_cpu_retired(self.native))

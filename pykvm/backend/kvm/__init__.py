@@ -26,13 +26,15 @@ class KvmBackend:
 
     Attributes:
         why: the reason that it was chosen, in words.
+        assist: let the emulator execute what KVM refuses.
     """
 
     name = "kvm"
 
-    def __init__(self, why: str = "asked for") -> None:
+    def __init__(self, why: str = "asked for", assist: bool = False) -> None:
         self.system = System.shared()
         self.why = why
+        self.assist = assist
 
     def create_vm(self, clock: str = "wall", regions: Sequence[Region] = ()) -> KvmVm:
         """A new virtual machine that sees these regions of memory.
@@ -44,7 +46,7 @@ class KvmBackend:
             raise UsageError(
                 f"KVM runs guests in real time; the clock {clock!r} needs backend 'emu'"
             )
-        return KvmVm(self.system, regions)
+        return KvmVm(self.system, regions, self.assist)
 
 
 @overload

@@ -101,6 +101,11 @@ class KvmVcpu(RegisterAccess, StateAccess, GuestDebug):
         """How many of those exits were answered without Python."""
         return int(self._open().native_count)
 
+    @property
+    def assisted(self) -> tuple[int, int]:
+        """Nobody helps this one."""
+        return 0, 0
+
     def interrupt(self, vector: int) -> None:
         """Inject an external interrupt, where no irqchip is in the kernel.
 

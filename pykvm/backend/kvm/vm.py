@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pykvm import layout
 from pykvm._native import ffi, lib
 from pykvm.backend.kvm import cpuid
+from pykvm.backend.kvm.assist import AssistedVcpu, AssistMemory
 from pykvm.backend.kvm.calls import failure_of
 from pykvm.backend.kvm.clock import ClockAccess
 from pykvm.backend.kvm.dirty import DirtyTracking
@@ -18,7 +19,7 @@ from pykvm.backend.kvm.slots import slot_flags
 from pykvm.backend.kvm.system import System
 from pykvm.backend.kvm.vcpu import KvmVcpu
 from pykvm.backend.natives import Natives
-from pykvm.memory import Region
+from pykvm.memory import GuestMemory, Region
 
 
 class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockAccess):
@@ -26,11 +27,15 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
 
     what = "machine"
 
-    def __init__(self, system: System, regions: Sequence[Region] = ()) -> None:
+    def __init__(
+        self, system: System, regions: Sequence[Region] = (), assist: bool = False
+    ) -> None:
         self._slots = dict(enumerate(regions))
         super().__init__(system, _create(system, regions))
         self.open_natives()
         self._vcpus = []
+        self._assist = AssistMemory() if assist else None
+        self._follow_memory()
 
     def create_vcpu(self, index: int, cpu: str, count: int = 1) -> KvmVcpu:
         """Add a processor; the machine's interrupt chips must exist before.
@@ -41,14 +46,42 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
             count: how many the machine has, for the topology that CPUID tells.
         """
         leaves = cpuid.prepared(self.system, cpu, index, count)
-        vcpu = KvmVcpu(self.system, self.open_fd(), self.natives, index, leaves)
+        parts = (self.system, self.open_fd(), self.natives, index, leaves)
+        vcpu = (
+            KvmVcpu(*parts)
+            if self._assist is None
+            else AssistedVcpu(*parts, self._assist, count, self.irqchip != "none")
+        )
         self._vcpus.append(vcpu)
         if self._rings is not None:
             self._rings.add(vcpu.fd)
+        self._follow_memory()
         return vcpu
 
+    def move(self, memory: GuestMemory, region: Region, gpa: int) -> None:
+        """Let host and guest see a mapped region of `memory` at another address."""
+        super().move(memory, region, gpa)
+        self._follow_memory()
+
+    def _note_logging(self, slot: int, on: bool) -> None:
+        super()._note_logging(slot, on)
+        self._follow_memory()
+
+    def _follow_memory(self) -> None:
+        """Tell the emulators of the regions. What they write is in no dirty log: where there
+        is one, they do not help.
+        """
+        if self._assist is None:
+            return
+        fits = self._assist.set(self._slots.values())
+        for vcpu in self._vcpus:
+            if isinstance(vcpu, AssistedVcpu):
+                vcpu.allow_assist(fits and not self._logged and self._rings is None)
+
     def detach(self) -> None:
-        """KVM minds the memory itself: what a guest finds unmapped is an exit."""
+        """KVM minds the memory itself, but an emulator that helps does not."""
+        for vcpu in self._vcpus if self._assist is not None else ():
+            vcpu.close()
 
     def close(self) -> None:
         """Give everything back to the system."""

@@ -1,0 +1,279 @@
+/* What KVM refuses (KVM_EXIT_INTERNAL_ERROR, KVM_INTERNAL_ERROR_EMULATION) is executed in
+ * the emulator, on the same memory, and what follows it as long as that pays.
+ *
+ * How long: nobody knows when the next refusal would come. A processor that stays as long
+ * as its move took costs at most twice what the best choice would have cost. Where the next
+ * refusal comes sooner than that again, patience is doubled; where KVM went on for long, it
+ * is halved. So a loop of refused instructions soon runs in the emulator altogether.
+ *
+ * Where KVM has an instruction emulator of its own for CPL 0 (host kind 3: 1.5 million
+ * instructions a second), this one is faster whatever the guest does there: it keeps the
+ * processor until that goes to CPL 3, or something comes that KVM has to see. */
+#define _GNU_SOURCE
+#include "assist.h"
+
+#include <errno.h>
+#include <time.h>
+
+enum { PYKVM_ASSIST_FREE, PYKVM_ASSIST_BUSY, PYKVM_ASSIST_CLOSED };
+
+#define EMULATION 1 /* KVM_INTERNAL_ERROR_EMULATION */
+#define TICK_NS UINT64_C(50000000)
+#define FIRST_MOVE_NS UINT64_C(40000)
+#define PATIENCE_MAX UINT64_C(1024)
+#define INSNS_PER_US UINT64_C(300) /* of the emulator, roughly */
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+static int64_t failure(int error)
+{
+    return (int64_t)error << PYKVM_PORT_SHIFT | PYKVM_ERROR;
+}
+
+/* In zeroed memory. `xsave_bytes`: what KVM_GET_XSAVE2 fills, 0 where it is not there. */
+void pykvm_assist_init(struct pykvm_assist *assist, struct pykvm_vcpu *vcpu,
+                       const struct pykvm_assist_memory *memory, uint32_t xsave_bytes)
+{
+    assist->vcpu = vcpu;
+    assist->memory = memory;
+    assist->transfer.xsave_bytes = xsave_bytes;
+    assist->enabled = xsave_bytes <= PYKVM_XSAVE_BYTES_MAX;
+    assist->move_ns = FIRST_MOVE_NS;
+    assist->patience = 1;
+}
+
+static void drop(struct pykvm_assist *assist)
+{
+    if (assist->cpu)
+        emu_cpu_destroy(assist->cpu);
+    if (assist->vm)
+        emu_vm_destroy(assist->vm);
+    assist->cpu = NULL;
+    assist->vm = NULL;
+}
+
+static int map_all(struct pykvm_assist *assist)
+{
+    const struct pykvm_assist_memory *memory = assist->memory;
+    for (uint32_t i = 0; i < assist->mapped_count; i++)
+        emu_vm_unmap(assist->vm, assist->mapped_gpa[i]);
+    assist->mapped_count = 0;
+    assist->layout = memory->layout;
+    for (uint32_t i = 0; i < memory->count; i++) {
+        int error = emu_vm_map(assist->vm, memory->region[i].gpa, memory->region[i].size_bytes,
+                               memory->region[i].hva, memory->region[i].flags);
+        if (error)
+            return error;
+        assist->mapped_gpa[assist->mapped_count++] = memory->region[i].gpa;
+    }
+    return 0;
+}
+
+/* An emulated machine of the same memory and devices, with one processor. */
+static int make(struct pykvm_assist *assist)
+{
+    assist->mapped_count = 0;
+    assist->vm = emu_vm_create(assist->vcpu->natives);
+    if (!assist->vm)
+        return -ENOMEM;
+    int error = map_all(assist);
+    if (error)
+        return error;
+    assist->cpu = emu_cpu_create(assist->vm, 0);
+    return assist->cpu ? pykvm_transfer_cpuid(assist->vcpu->fd, assist->vm, assist->cpu) : -ENOMEM;
+}
+
+static int bring(struct pykvm_assist *assist)
+{
+    int error = 0;
+    if (assist->layout != assist->memory->layout)
+        error = map_all(assist);
+    if (!error)
+        error = pykvm_transfer_in(&assist->transfer, assist->vcpu->fd, assist->cpu);
+    if (error)
+        return error;
+    assist->writes = assist->memory->writes;
+    emu_cpu_end(assist->cpu); /* a stop that KVM saw */
+    emu_cpu_begin(assist->cpu, assist->vcpu->deadline_ns);
+    emu_cpu_begin_visit(assist->cpu, assist->interrupts);
+    return 0;
+}
+
+/* The processor has been refused an instruction: take it in. */
+static int move_in(struct pykvm_assist *assist)
+{
+    int error = assist->cpu ? 0 : make(assist);
+    uint64_t begun_ns = now_ns();
+    if (begun_ns - assist->left_ns < assist->stay_ns)
+        assist->patience += assist->patience < PATIENCE_MAX ? assist->patience : 0;
+    else if (assist->patience > 1)
+        assist->patience /= 2;
+    error = error ? error : bring(assist);
+    if (error) {
+        drop(assist);
+        return error;
+    }
+    assist->inside = true;
+    assist->synced = assist->changed = false;
+    assist->entries++;
+    assist->vcpu->counts[PYKVM_INTERNAL_ERROR]--;
+    uint64_t took_ns = 2 * (now_ns() - begun_ns); /* there and back */
+    assist->move_ns = (7 * assist->move_ns + took_ns) / 8;
+    assist->stay_ns = assist->move_ns * assist->patience;
+    return 0;
+}
+
+/* Let KVM's copy be what the processor is. Returns 0 or -errno. */
+int pykvm_assist_sync(struct pykvm_assist *assist)
+{
+    if (!assist->inside || assist->synced)
+        return 0;
+    assist->synced = true;
+    return pykvm_transfer_out(&assist->transfer, assist->vcpu->fd, assist->cpu);
+}
+
+static int move_out(struct pykvm_assist *assist)
+{
+    int error = pykvm_assist_sync(assist);
+    assist->inside = false;
+    assist->left_ns = now_ns();
+    return error;
+}
+
+/* The last exit's answer, and what was changed since, go to the emulator. */
+static int resume(struct pykvm_assist *assist)
+{
+    struct pykvm_exit *exit = emu_cpu_exit(assist->cpu);
+    exit->value = assist->vcpu->exit.value;
+    exit->error = assist->vcpu->exit.error;
+    if (assist->writes != assist->memory->writes)
+        for (uint32_t i = 0; i < assist->memory->count; i++)
+            emu_vm_note_write(assist->vm, assist->memory->region[i].gpa,
+                              assist->memory->region[i].size_bytes);
+    assist->writes = assist->memory->writes;
+    int error = assist->layout != assist->memory->layout ? map_all(assist) : 0;
+    if (!error && assist->changed)
+        error = pykvm_transfer_in(&assist->transfer, assist->vcpu->fd, assist->cpu);
+    assist->synced = assist->changed = false;
+    return error;
+}
+
+static int64_t emulate(struct pykvm_assist *assist)
+{
+    uint64_t budget = assist->stays ? 0 : assist->stay_ns * INSNS_PER_US / 1000 + 1;
+    if (assist->one_only)
+        budget = 1;
+    uint64_t before = emu_cpu_retired(assist->cpu);
+    int64_t key = emu_cpu_run(assist->cpu, budget);
+    assist->instructions += emu_cpu_retired(assist->cpu) - before;
+    assist->vcpu->exit = *emu_cpu_exit(assist->cpu);
+    return key;
+}
+
+/* Are there signals for Python to see, or is the time over? KVM looks at its own tick. */
+static int tick(const struct pykvm_assist *assist, uint64_t entered_ns)
+{
+    uint64_t now = now_ns();
+    if (assist->vcpu->deadline_ns && now >= assist->vcpu->deadline_ns)
+        return PYKVM_TIMEOUT;
+    return now - entered_ns >= TICK_NS ? PYKVM_AGAIN : PYKVM_KINDS;
+}
+
+static int64_t serve(struct pykvm_assist *assist)
+{
+    uint64_t entered_ns = 0;
+    for (;;) {
+        int64_t key;
+        if (!assist->inside) {
+            key = pykvm_vcpu_run(assist->vcpu);
+            if ((key & PYKVM_KIND_MASK) != PYKVM_INTERNAL_ERROR || !assist->enabled ||
+                assist->vcpu->exit.address != EMULATION || move_in(assist))
+                return key;
+        }
+        if (!entered_ns)
+            entered_ns = now_ns();
+        key = emulate(assist);
+        int kind = key & PYKVM_KIND_MASK;
+        if (kind != PYKVM_AGAIN && kind != PYKVM_INTERRUPTED && kind != PYKVM_TIMEOUT)
+            return key;
+        if (kind == PYKVM_AGAIN && assist->stays && !assist->one_only &&
+            !emu_cpu_visit_ended(assist->cpu))
+            return key;
+        int error = move_out(assist);
+        if (error)
+            return failure(-error);
+        if (kind == PYKVM_INTERRUPTED) {
+            assist->vcpu->run->immediate_exit = 0;
+            atomic_store(&assist->vcpu->stop, false);
+        }
+        if (kind == PYKVM_AGAIN)
+            kind = tick(assist, entered_ns);
+        if (kind != PYKVM_KINDS)
+            return pykvm_key(kind, &assist->vcpu->exit) | (key & PYKVM_OUTPUT_PENDING);
+    }
+}
+
+static bool take(struct pykvm_assist *assist, int64_t *key)
+{
+    int free = PYKVM_ASSIST_FREE;
+    if (atomic_compare_exchange_strong(&assist->use, &free, PYKVM_ASSIST_BUSY))
+        return true;
+    *key = failure(free == PYKVM_ASSIST_CLOSED ? EBADF : EBUSY);
+    return false;
+}
+
+/* As pykvm_vcpu_run. Exits of the emulator are put where those of the vCPU are. */
+int64_t pykvm_assist_run(struct pykvm_assist *assist)
+{
+    int64_t key;
+    if (!take(assist, &key))
+        return key;
+    int error = assist->inside ? resume(assist) : 0;
+    key = error ? failure(-error) : serve(assist);
+    atomic_store(&assist->use, PYKVM_ASSIST_FREE);
+    return key;
+}
+
+/* As pykvm_vcpu_complete. */
+int64_t pykvm_assist_complete(struct pykvm_assist *assist)
+{
+    int64_t key;
+    if (!take(assist, &key))
+        return key;
+    if (assist->inside) {
+        int error = resume(assist);
+        key = error ? failure(-error) : emu_cpu_complete(assist->cpu);
+        assist->vcpu->exit = *emu_cpu_exit(assist->cpu);
+    } else {
+        key = pykvm_vcpu_complete(assist->vcpu);
+    }
+    atomic_store(&assist->use, PYKVM_ASSIST_FREE);
+    return key;
+}
+
+/* Shut the vCPU and its emulator for ever. False while a thread is inside. */
+bool pykvm_assist_close(struct pykvm_assist *assist)
+{
+    int free = PYKVM_ASSIST_FREE;
+    if (!atomic_compare_exchange_strong(&assist->use, &free, PYKVM_ASSIST_CLOSED))
+        return free == PYKVM_ASSIST_CLOSED;
+    drop(assist);
+    assist->inside = false;
+    return pykvm_vcpu_close(assist->vcpu);
+}
+
+/* Exits that came from the emulator, by kind; its own ticks are none. */
+uint64_t pykvm_assist_count(const struct pykvm_assist *assist, int kind)
+{
+    return assist->cpu && kind != PYKVM_AGAIN ? emu_cpu_count(assist->cpu, kind) : 0;
+}
+
+uint64_t pykvm_assist_native_count(const struct pykvm_assist *assist)
+{
+    return assist->cpu ? emu_cpu_native_count(assist->cpu) : 0;
+}

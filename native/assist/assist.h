@@ -1,0 +1,55 @@
+/* A KVM vCPU that executes in the emulator what KVM refuses: docs/kvm.md, "Assist". */
+#ifndef PYKVM_ASSIST_H
+#define PYKVM_ASSIST_H
+
+#include "../emu/emu.h"
+#include "../kvm/vcpu.h"
+#include "transfer.h"
+
+#define PYKVM_ASSIST_REGIONS 64
+
+/* The machine's memory, as Python keeps it: the emulator of each vCPU maps the same. */
+struct pykvm_assist_memory {
+    uint64_t layout; /* another number: regions have come, gone or moved */
+    uint64_t writes; /* another number: their bytes have changed from outside */
+    uint32_t count;
+    struct pykvm_assist_region {
+        uint64_t gpa, size_bytes;
+        void *hva;
+        uint32_t flags; /* EMU_MAP_READONLY */
+    } region[PYKVM_ASSIST_REGIONS];
+};
+
+struct pykvm_assist {
+    struct pykvm_vcpu *vcpu;
+    const struct pykvm_assist_memory *memory;
+    struct emu_vm *vm; /* made when it is first needed */
+    struct emu_cpu *cpu;
+    struct pykvm_transfer transfer;
+    bool enabled;
+    bool stays;      /* KVM is slower at CPL 0 than the emulator: no hurry to go back */
+    bool one_only;   /* no more than the instruction that was refused */
+    bool interrupts; /* KVM has interrupt chips */
+    bool inside;     /* the emulator has the processor; KVM's copy is stale unless `synced` */
+    bool synced;
+    bool changed;            /* KVM's copy was changed: the emulator goes on from it */
+    atomic_int use;          /* PYKVM_ASSIST_FREE and so on */
+    uint64_t layout, writes; /* of the memory, as last seen */
+    uint32_t mapped_count;
+    uint64_t mapped_gpa[PYKVM_ASSIST_REGIONS];
+    uint64_t entries, instructions;
+    uint64_t move_ns, stay_ns; /* measured; the time to stay that follows from it */
+    uint64_t patience;
+    uint64_t left_ns; /* when the processor went back to KVM */
+};
+
+void pykvm_assist_init(struct pykvm_assist *assist, struct pykvm_vcpu *vcpu,
+                       const struct pykvm_assist_memory *memory, uint32_t xsave_bytes);
+bool pykvm_assist_close(struct pykvm_assist *assist);
+int64_t pykvm_assist_run(struct pykvm_assist *assist);
+int64_t pykvm_assist_complete(struct pykvm_assist *assist);
+int pykvm_assist_sync(struct pykvm_assist *assist);
+uint64_t pykvm_assist_count(const struct pykvm_assist *assist, int kind);
+uint64_t pykvm_assist_native_count(const struct pykvm_assist *assist);
+
+#endif

@@ -1,0 +1,167 @@
+"""A vCPU that has instructions which KVM refuses executed in the emulator.
+
+docs/kvm.md, "Assist"; the work is done in native/assist/.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from pykvm import host
+from pykvm._native import ffi, lib
+from pykvm.backend import kinds
+from pykvm.backend.kvm.calls import failure
+from pykvm.backend.kvm.debug import HardwareBreakpoint
+from pykvm.backend.kvm.system import System
+from pykvm.backend.kvm.vcpu import KvmVcpu
+from pykvm.memory import Region
+from pykvm.registers import Registers, SpecialRegisters
+
+_STOP_POLL_S = 0.0002
+_KIND_WITHOUT_VIRTUALIZATION = 3  # docs/doctor.md, "Host kinds"
+
+
+@cache
+def _kernel_emulates_cpl0() -> bool:
+    return host.Host.read().kind == _KIND_WITHOUT_VIRTUALIZATION
+
+
+class AssistMemory:
+    """A machine's memory, as its vCPUs' emulators are told of it."""
+
+    def __init__(self) -> None:
+        self.native: Any = ffi.new("struct pykvm_assist_memory *")
+
+    def set(self, regions: Iterable[Region]) -> bool:
+        """Tell where memory is now; whether the emulator can have so many regions."""
+        regions = list(regions)
+        fits = len(regions) <= lib.PYKVM_ASSIST_REGIONS
+        self.native.count = len(regions) if fits else 0
+        self.native.layout += 1
+        for position, region in enumerate(regions if fits else ()):
+            each = self.native.region[position]
+            each.gpa, each.size_bytes = region.gpa, region.size_bytes
+            each.hva = ffi.cast("void *", region.hva)
+            each.flags = lib.EMU_MAP_READONLY if region.readonly else 0
+            region.on_write = self._written
+        return bool(fits)
+
+    def _written(self, gpa: int, size_bytes: int) -> None:
+        self.native.writes += 1
+
+
+class AssistedVcpu(KvmVcpu):
+    """The same vCPU, whose state is in the emulator at times.
+
+    Whatever asks KVM for it has it written back first; what changes it there is taken over.
+    """
+
+    def __init__(
+        self, system: System, vm_fd: int, natives: Any, index: int, leaves: Any,
+        memory: AssistMemory, count: int, interrupts: bool,
+    ) -> None:  # fmt: skip
+        self._assist: Any = ffi.new("struct pykvm_assist *")
+        super().__init__(system, vm_fd, natives, index, leaves)
+        self._memory = memory
+        xsave_bytes = system.capability("KVM_CAP_XSAVE2")
+        lib.pykvm_assist_init(self._assist, self._native, memory.native, xsave_bytes)
+        # Locked instructions of the emulator are not atomic to the other processors.
+        self._assist.one_only = count > 1
+        self._assist.interrupts = interrupts
+        self._assist.stays = _kernel_emulates_cpl0()
+        self.entry = (lib.pykvm_assist_run, self._assist)
+
+    def allow_assist(self, on: bool) -> None:
+        """Whether refused instructions are executed in the emulator from now on."""
+        self._assist.enabled = on
+
+    def call(self, request: str, argument: Any = None) -> int:
+        """One ioctl, on the state of now."""
+        if self._assist.inside:
+            self._sync(changes=not request.startswith("KVM_GET_"))
+        return super().call(request, argument)
+
+    def reset(self, special: SpecialRegisters, registers: Registers) -> None:
+        """Set special and general registers."""
+        if self._assist.inside:
+            self._sync(changes=True)
+        super().reset(special, registers)
+
+    def _sync(self, *, changes: bool) -> None:
+        self.open_fd()
+        if error := lib.pykvm_assist_sync(self._assist):
+            raise failure("moving state from the emulator", -error)
+        self._assist.changed |= changes
+
+    @property
+    def _has_copy(self) -> bool:
+        return not self._assist.inside and super()._has_copy
+
+    def complete(self) -> int:
+        """Finish the last exit's instruction."""
+        self._open()
+        return int(lib.pykvm_assist_complete(self._assist))
+
+    def begin(self, timeout_ns: int | None) -> None:
+        """Start the tick that bounds this thread's runs."""
+        super().begin(timeout_ns)
+        if self._assist.cpu:
+            lib.emu_cpu_begin(self._assist.cpu, self._native.deadline_ns)
+
+    def end(self) -> None:
+        """Stop the tick."""
+        super().end()
+        with self._lock:
+            if not self.closed and self._assist.cpu:
+                lib.emu_cpu_end(self._assist.cpu)
+
+    def stop(self) -> None:
+        """Interrupt from any thread."""
+        super().stop()
+        with self._lock:
+            if not self.closed and self._assist.cpu:
+                lib.emu_cpu_stop(self._assist.cpu)
+
+    def exit_counts(self) -> Mapping[str, int]:
+        """Exits by name, those from the emulator among them."""
+        counts = Counter(super().exit_counts())
+        for kind, name in kinds.NAMES.items():
+            counts[name] += lib.pykvm_assist_count(self._assist, kind)
+        return +counts
+
+    @property
+    def native_count(self) -> int:
+        """How many of those exits were answered without Python."""
+        return super().native_count + int(lib.pykvm_assist_native_count(self._assist))
+
+    @property
+    def assisted(self) -> tuple[int, int]:
+        """How often the emulator helped, and with how many instructions in all."""
+        return int(self._assist.entries), int(self._assist.instructions)
+
+    def set_guest_debug(
+        self,
+        *,
+        single_step: bool = False,
+        software: bool = False,
+        hardware: Sequence[HardwareBreakpoint] = (),
+    ) -> None:
+        """Choose what ends a run with a Debug exit; the emulator does not help meanwhile."""
+        super().set_guest_debug(single_step=single_step, software=software, hardware=hardware)
+        self.allow_assist(not (single_step or software or hardware))
+
+    def close(self) -> None:
+        """Give everything back; a run under way is stopped first."""
+        with self._lock:
+            if self.closed:
+                return
+            while not lib.pykvm_assist_close(self._assist):
+                lib.pykvm_vcpu_stop(self._native)
+                if self._assist.cpu:
+                    lib.emu_cpu_stop(self._assist.cpu)
+                time.sleep(_STOP_POLL_S)
+            self._take_fd()

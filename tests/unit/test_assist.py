@@ -1,0 +1,178 @@
+"""Assist: instructions that KVM refuses are executed in the emulator, and the guest goes on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pykvm import VM, assemble
+from pykvm.backend.kvm import as_kvm
+from pykvm.exits import InternalError, MmioRead, PortIn, PortOut
+from pykvm.guest import load_guest
+from pykvm.probe import probe
+from pykvm.result import Outcome
+
+GUESTS = Path(__file__).parents[2] / "guests"
+
+pytestmark = [
+    pytest.mark.pykvm_backends("kvm"),
+    pytest.mark.usefixtures("pykvm_backend"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _refused(pykvm_backend: str) -> None:
+    if probe("cpl0-sse", pykvm_backend).ok:
+        pytest.skip("this host's KVM refuses no instruction at CPL 0")
+
+
+def machine(source: str, **options: object) -> VM:
+    vm = VM(backend="auto", **options)  # type: ignore[arg-type]
+    vm.load(assemble(source))
+    return vm
+
+
+def test_a_guest_that_kvm_refuses_runs_with_auto() -> None:
+    guest = load_guest(GUESTS / "simd.S")
+    with guest.machine() as vm:
+        result = vm.run(10)
+    assert vm.backend.name == "kvm"
+    assert result.output.decode() == guest.expect.output
+    assert result.status == 0
+    assert "InternalError" not in result.exits
+    assert 1 <= result.assist_entries < 100
+    assert result.assist_instructions > 1000
+
+
+def test_without_assist_the_refusal_ends_the_run() -> None:
+    with load_guest(GUESTS / "simd.S").machine(assist=False) as vm:
+        result = vm.run(10)
+    assert (result.outcome, result.assist_entries) == (Outcome.DIED, 0)
+    assert isinstance(result.exit, InternalError)
+    assert result.exit.suberror == InternalError.EMULATION
+
+
+def test_the_state_goes_there_and_back() -> None:
+    """Flags, vector registers and a code change made in KVM, all across moves."""
+    source = """
+        mov rbx, 0x1122334455667788
+        movq xmm7, rbx
+        std
+        mov ecx, 2000
+    next:
+        popcnt rax, rbx
+        mov edx, 3000 # long enough for the processor to go back to KVM
+    wait:
+        dec edx
+        jnz wait
+        dec ecx
+        jnz next
+        movq r8, xmm7
+        pushfq
+        pop r9
+        hlt
+    """
+    with machine(source) as vm:
+        result = vm.run(20)
+        registers = vm.registers
+        assert result.outcome is Outcome.HALT
+        assert registers.r8 == registers.rbx == 0x1122334455667788
+        assert registers.rax == registers.rbx.bit_count()
+        assert registers.r9 & 0x400
+
+
+def test_exits_in_the_emulator_are_exits_of_the_machine() -> None:
+    source = "mov ebx, 7\npopcnt ecx, ebx\nmov edx, 0x99\nin al, dx\nmov edi, 0xd0000000\n"
+    source += "mov esi, [rdi]\nout 0x98, al\nhlt"
+    with machine(source) as vm:
+        seen = []
+        for exit in vm.exits(timeout=10):
+            seen.append(exit)
+            match exit:
+                case PortIn():
+                    assert vm.registers.ecx == 3
+                    assert as_kvm(vm.vcpu).get_registers().rbx == 7
+                    vm.answer(0x55)
+                    vm.registers.rbx = 0x1234  # the answer still comes
+                case MmioRead():
+                    assert vm.registers.al == 0x55
+                    vm.answer(0xAABBCCDD)
+                case PortOut():
+                    assert exit.data == b"\x55"
+                    break
+        assert [type(each) for each in seen] == [PortIn, MmioRead, PortOut]
+        assert vm.vcpu.complete() >= 0
+        assert (vm.registers.rbx, vm.registers.esi) == (0x1234, 0xAABBCCDD)
+        assert vm.vcpu.assisted[0] == 1
+
+
+def test_code_changed_from_outside_is_seen() -> None:
+    source = "popcnt ecx, ecx\nnext: in al, 0x99\npatch: mov ebx, 1\nhlt\n"
+    with machine(source) as vm:
+        patch = vm.image.symbols["patch"]
+        for exit in vm.exits(timeout=10):
+            if isinstance(exit, PortIn):
+                vm.memory.write(patch + 1, b"\x02")
+                vm.answer(0)
+        assert vm.registers.ebx == 2
+
+
+def test_a_loop_in_the_emulator_is_bounded_in_time_and_stoppable() -> None:
+    source = "next: popcnt eax, ebx\njmp next"
+    with machine(source) as vm:
+        assert vm.run(0.2).outcome is Outcome.TIMEOUT
+        timer = threading.Timer(0.1, vm.stop)
+        timer.start()
+        assert vm.run(10).outcome is Outcome.INTERRUPTED
+        timer.join()
+        assert vm.run(0.05).outcome is Outcome.TIMEOUT  # the stop was for one run
+        assert vm.result.assist_instructions > 100_000
+
+
+def test_closing_ends_a_run_in_the_emulator() -> None:
+    vm = machine("next: popcnt eax, ebx\njmp next")
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            vm.run(10)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    time.sleep(0.1)
+    vm.close()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_interrupts_of_kvms_chips_arrive() -> None:
+    """The 8254 ticks and the guest sleeps while it uses what KVM refuses."""
+    source = (GUESTS / "timer_ticks.S").read_text()
+    guest = load_guest(GUESTS / "timer_ticks.S")
+    changed = source.replace("hlt", "popcnt r15, r15\n hlt")
+    assert changed != source
+    image = assemble(changed, name=str(guest.path), include_dir=GUESTS)
+    with VM(backend="auto", **guest.options()) as vm:
+        vm.load(image)
+        result = vm.run(10)
+        assert (result.output.decode(), result.status) == (guest.expect.output, 0)
+        assert result.assist_entries > 1
+
+
+def test_several_processors_are_helped_with_single_instructions() -> None:
+    with machine("popcnt eax, ebx\nmov al, 9\nout 0xf8, al", cpus=2) as vm:
+        result = vm.run(10)
+    assert (result.status, result.assist_instructions) == (9, 1)
+
+
+def test_a_debugger_sees_the_refusal() -> None:
+    with machine("popcnt eax, ebx\nhlt") as vm:
+        as_kvm(vm.vcpu).set_guest_debug(single_step=True)
+        assert isinstance(vm.run(10).exit, InternalError)
+        as_kvm(vm.vcpu).set_guest_debug()
+        assert vm.run(10).outcome is Outcome.HALT
