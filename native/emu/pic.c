@@ -146,15 +146,13 @@ static void write_even(struct emu_vm *vm, struct emu_pic *pic, uint8_t value)
 {
     if (value & 0x10) {
         initialize(pic, value);
-        emu_pic_changed(vm);
     } else if (value & 0x08) { /* OCW3 */
         if (value & 0x04)
             pic->poll = 1;
         if (value & 0x02)
             pic->read_isr = value & 1;
-        if (value & 0x40)
+        if (value & 0x40) /* takes effect with the next change, as in KVM */
             pic->special_mask = (value >> 5) & 1;
-        emu_pic_changed(vm);
     } else {
         command(vm, pic, value);
     }
@@ -191,7 +189,8 @@ static void write_odd(struct emu_vm *vm, struct emu_pic *pic, uint8_t value)
     }
 }
 
-/* The poll command takes the request without putting it in service, as in KVM. */
+/* The poll command takes the request without putting it in service, as in KVM. Where it is
+ * the slave's, that has to be polled next. */
 static uint8_t poll(struct emu_vm *vm, unsigned which)
 {
     struct emu_chips *chips = vm->chips;
@@ -206,7 +205,8 @@ static uint8_t poll(struct emu_vm *vm, unsigned which)
         pic->irr &= (uint8_t)~bit(line);
         end(vm, pic, line);
     }
-    emu_pic_changed(vm);
+    if (which == SLAVE || line != CASCADE)
+        emu_pic_changed(vm);
     return line == NOBODY ? 7 : (uint8_t)(0x80 | line);
 }
 

@@ -111,7 +111,7 @@ def test_automatic_end_of_interrupt_and_rotation() -> None:
 
 
 def test_special_mask_mode_lets_lower_lines_through() -> None:
-    special = "mov al, 2; out 0x21, al; mov al, 0x68; out 0x20, al; sti; nop; nop; cli;"
+    special = "mov al, 0x68; out 0x20, al; mov al, 2; out 0x21, al; sti; nop; nop; cli;"
     with Board() as board:
         wait_for_lines(board, 0, {0x21: note(1, special), 0x23: note(3, "")})
         for gsi in (1, 3):
