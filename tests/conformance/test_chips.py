@@ -46,9 +46,9 @@ class Program:
         self.code += b"\xee"
         self.steps.append(f"out {port:#x}, {value:#x}")
 
-    def inp(self, port: int) -> None:
+    def inp(self, port: int, mask: int = 0xFF) -> None:
         self._set(port, 0)
-        self.code += b"\xec"
+        self.code += b"\xec\x25" + struct.pack("<I", mask)  # and eax, mask
         self._answer()
         self.steps.append(f"in {port:#x}")
 
@@ -155,6 +155,8 @@ def pit(pick: random.Random, program: Program) -> None:
     program.out(0x43, channel << 6 | 0x30 | mode << 1)
     program.out(0x40 + channel, 0xFF)
     program.out(0x40 + channel, 0xFF)
+    program.out(0x61, pick.randrange(4))
+    program.inp(0x61, 3)  # the other bits change with time
     program.out(0x43, 0xE0 | 2 << channel)  # status
     program.inp(0x40 + channel)
 

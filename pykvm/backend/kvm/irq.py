@@ -74,11 +74,12 @@ class InterruptControl(Handle):
         self.irqchip = kind
 
     def create_pit(self) -> None:
-        """Add the in-kernel 8254. Source: api.rst §4.71."""
+        """Add the in-kernel 8254, and channel 2's gate at port 61h. Source: api.rst §4.71."""
         if self.irqchip != "full":
             raise UsageError("the in-kernel PIT needs the full irqchip")
         self.system.require("KVM_CAP_PIT2")
-        self.call("KVM_CREATE_PIT2", ffi.new("struct kvm_pit_config *"))
+        config = {"flags": lib.KVM_PIT_SPEAKER_DUMMY}
+        self.call("KVM_CREATE_PIT2", ffi.new("struct kvm_pit_config *", config))
 
     def set_irq_line(self, line: int, level: bool) -> None:
         """Drive a line (GSI) of the irqchip; without one it leads nowhere. Source: api.rst §4.25.
