@@ -260,7 +260,7 @@ static unsigned take_ea_16(struct cursor *cursor, uint8_t modrm, struct emu_insn
 }
 
 static unsigned take_ea(struct cursor *cursor, uint32_t mode, uint8_t modrm, uint8_t rex,
-                        struct emu_insn *insn)
+                        uint32_t shape, struct emu_insn *insn)
 {
     unsigned rm = modrm & 7, mod = modrm >> 6, base = rm;
     bool no_base = mod == 0 && rm == 5;
@@ -270,7 +270,10 @@ static unsigned take_ea(struct cursor *cursor, uint32_t mode, uint8_t modrm, uin
         base = sib & 7;
         no_base = mod == 0 && base == 5;
         insn->scale = sib >> 6;
-        insn->index = (uint8_t)(index == 4 ? EMU_ZERO : index);
+        if (shape & EMU_VSIB)
+            insn->imm = index;
+        else
+            insn->index = (uint8_t)(index == 4 ? EMU_ZERO : index);
     } else if (no_base && (mode & EMU_MODE_CODE64)) {
         insn->base = EMU_RIP;
     }
@@ -420,13 +423,15 @@ static void decode_row(struct cursor *cursor, uint32_t mode, const struct prefix
     enum emu_size size = operand_size(mode, prefixes, shape);
 
     out->shape = shape;
+    if ((shape & EMU_VSIB) && asize == 0)
+        return; /* 16-bit addresses have no index vector: #UD */
     if (shape & EMU_MODRM) {
         insn->reg = (uint8_t)(((modrm >> 3) & 7u) | (prefixes->rex & REX_R ? 8u : 0u));
         insn->rm = (uint8_t)((modrm & 7u) | (prefixes->rex & REX_B ? 8u : 0u));
         out->is_memory = modrm < 0xc0 && !(shape & EMU_MOD_ANY);
         if (out->is_memory)
             segment = asize == 0 ? take_ea_16(cursor, modrm, insn)
-                                 : take_ea(cursor, mode, modrm, prefixes->rex, insn);
+                                 : take_ea(cursor, mode, modrm, prefixes->rex, shape, insn);
     } else if (shape & EMU_OPREG) {
         insn->rm = (uint8_t)((opcode & 7u) | (prefixes->rex & REX_B ? 8u : 0u));
     }

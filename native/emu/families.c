@@ -40,7 +40,12 @@
     X(emu_family_vshift)                                                                           \
     X(emu_family_vpack)                                                                            \
     X(emu_family_vshuffle)                                                                         \
-    X(emu_family_vinsert)
+    X(emu_family_vinsert)                                                                          \
+    X(emu_family_vlane)                                                                            \
+    X(emu_family_vmask)                                                                            \
+    X(emu_family_vstring)                                                                          \
+    X(emu_family_vaes)                                                                             \
+    X(emu_family_vsha)
 
 #define DECLARE(family) extern const struct emu_family family;
 #define POINTER(family) &family,

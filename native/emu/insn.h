@@ -122,6 +122,7 @@ enum emu_imm {
 #define EMU_BYTE_G (1u << 6) /* G is an 8-bit register */
 #define EMU_OPREG (1u << 7)  /* rm is in the opcode's low three bits */
 
+#define EMU_VSIB (1u << 8)     /* the index, in imm, is a vector register: with EMU_RM(4) */
 #define EMU_IMPLICIT (1u << 9) /* uses DS:[...] without ModRM: string operations, XLAT */
 #define EMU_SWAP (1u << 10)    /* G is the destination: register forms exchange reg and rm */
 

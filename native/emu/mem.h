@@ -46,17 +46,23 @@ static inline uint64_t emu_linear(struct emu_cpu *cpu, const struct emu_insn *in
     return emu_linear_checked(cpu, insn, seg, offset, size_bytes, write);
 }
 
-/* The linear address of the memory operand, checked. */
-static inline uint64_t emu_ea(struct emu_cpu *cpu, const struct emu_insn *insn, uint32_t size_bytes,
-                              bool write)
+/* The linear address of `sum` in the memory operand's segment, checked. */
+static inline uint64_t emu_ea_of(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t sum,
+                                 uint32_t size_bytes, bool write)
 {
-    uint64_t sum = emu_ea_sum(cpu, insn);
     if (EMU_LIKELY(insn->ea == 0))
         return sum;
     if (!(insn->ea & EMU_EA_CHECK))
         return emu_unchecked(cpu, insn->ea, sum);
     uint64_t offset = emu_cut_address(sum, (insn->ea & EMU_EA_SIZE) >> EMU_EA_SIZE_SHIFT);
     return emu_linear_checked(cpu, insn, insn->ea & EMU_EA_SEG, offset, size_bytes, write);
+}
+
+/* The linear address of the memory operand, checked. */
+static inline uint64_t emu_ea(struct emu_cpu *cpu, const struct emu_insn *insn, uint32_t size_bytes,
+                              bool write)
+{
+    return emu_ea_of(cpu, insn, emu_ea_sum(cpu, insn), size_bytes, write);
 }
 
 /* Host address of [linear, linear + size_bytes) where the TLB allows the access and it

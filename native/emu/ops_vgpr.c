@@ -147,9 +147,7 @@ static EMU_NOINLINE void store_bytes(struct emu_cpu *cpu, const struct emu_insn 
     if (!mask)
         return;
     unsigned first = (unsigned)__builtin_ctz(mask), last = 31 - (unsigned)__builtin_clz(mask);
-    struct emu_insn at_rdi = *insn;
-    at_rdi.base = RDI;
-    uint64_t linear = emu_ea(cpu, &at_rdi, last + 1, true);
+    uint64_t linear = emu_ea_of(cpu, insn, cpu->gpr[RDI], last + 1, true);
     emu_probe_write(cpu, insn, linear + first, last + 1 - first);
     for (unsigned i = first; i <= last; i++)
         if (mask >> i & 1)

@@ -14,18 +14,26 @@ static void empty(struct emu_tlb_entry *entry)
     *entry = (struct emu_tlb_entry){.read_tag = EMU_TLB_NO_TAG, .write_tag = EMU_TLB_NO_TAG};
 }
 
+/* Entries of zeroes stand for page 0, which only two can be asked for: its own, and the last one,
+ * by an access that begins below 2^64 and ends above. */
+static void empty_ends(struct emu_tlb *tlb)
+{
+    empty(&tlb->entry[0]);
+    empty(&tlb->entry[EMU_TLB_ENTRIES - 1]);
+}
+
 struct emu_tlb *emu_tlb_create(void)
 {
     struct emu_tlb *tlb = calloc(1, sizeof(*tlb));
     if (tlb)
-        empty(&tlb->entry[0]);
+        empty_ends(tlb);
     return tlb;
 }
 
 static void flush_all(struct emu_tlb *tlb)
 {
     memset(tlb->entry, 0, sizeof(tlb->entry));
-    empty(&tlb->entry[0]);
+    empty_ends(tlb);
     tlb->used = false;
 }
 

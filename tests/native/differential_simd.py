@@ -65,7 +65,7 @@ def make_case(rng: random.Random, number: int, rows: list[VectorRow], mxcsr: int
     registers = [differential.value(rng) for _ in range(16)]
     registers[4] = base + 128
     wide = 1 if "W" in letters else 0 if "w" in letters else rng.randrange(2)
-    if rng.random() < 0.02:
+    if rng.random() < 0.02 and "t" not in letters:
         wide ^= 1
     reg = rng.randrange(16) if row.extension is None else row.extension
     rex = (4 if reg & 8 else 0) | wide << 3
@@ -75,11 +75,11 @@ def make_case(rng: random.Random, number: int, rows: list[VectorRow], mxcsr: int
         memory = not memory
     area = bytearray(_area(rng, mxcsr))
     if memory and "g" not in letters:
-        align = 32 if form in "lvy" and rng.random() < 0.7 else 1
+        align = 32 if "b" in letters or (form != "x" and rng.random() < 0.7) else 1
         bits, modrm, tail = differential.memory_operand(rng, base, registers, reg, align)
         rex |= bits
         fault = rng.random()
-        if fault < 0.03:
+        if fault < 0.03 and "b" not in letters:
             number_ = modrm[0] & 7 if len(modrm) == 1 else modrm[1] & 7
             registers[number_ | (rex & 1) << 3] = UNMAPPED if fault < 0.015 else NOT_CANONICAL
     elif memory:
@@ -89,6 +89,8 @@ def make_case(rng: random.Random, number: int, rows: list[VectorRow], mxcsr: int
         rm = rng.randrange(16)
         rex |= 1 if rm & 8 else 0
         modrm, tail = bytes([0xC0 | (reg & 7) << 3 | (rm & 7)]), b""
+    if "z" in letters:
+        modrm, tail = b"", b""
     if "d" in letters:
         registers[7] = base + rng.randrange(64, 128)
     if "p" in letters:  # explicit lengths
@@ -103,7 +105,7 @@ def make_case(rng: random.Random, number: int, rows: list[VectorRow], mxcsr: int
         if rng.random() < 0.01:
             vvvv = rng.randrange(16)
         long = rng.randrange(2) if "s" in letters else int(form == "y")
-        if rng.random() < 0.01:
+        if rng.random() < 0.01 and "o" not in letters:
             long ^= 1
         if not rex & 8 and rng.random() < 0.5:
             rex |= 0x40
@@ -136,8 +138,9 @@ def _gather(
     registers[pointer] = base + 96
     width = 4 if row.opcode & 1 == 0 else 8
     for at in range(0, 32, width):
-        wild = rng.random() < 0.03
-        number = rng.getrandbits(8 * width) if wild else rng.randrange(-64, 64) >> scale
+        number = rng.randrange(-64, 64) >> scale
+        if rng.random() < 0.04 and (width == 8 or scale == 3):  # beyond what the tables map
+            number = UNMAPPED if width == 8 else 0x7F000000 + rng.getrandbits(20)
         number &= (1 << 8 * width) - 1
         area[32 * index + at : 32 * index + at + width] = number.to_bytes(width, "little")
     disp = rng.randrange(-16, 16)

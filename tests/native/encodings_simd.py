@@ -5,7 +5,9 @@ y: VEX.256, x: MMX (no prefix); n: VEX.vvvv is an operand; m: no register form, 
 form; i: immediate byte; 0 to 7 after a slash: extension of the opcode; w, W: VEX.W (legacy
 forms: REX.W) is 0, 1, otherwise it is either; s: scalar, VEX.L is either; a: the legacy form's
 memory need not be aligned; g: gathers, with a vector index; d: stores at DS:RDI; k: VEX forms'
-memory is aligned; p: explicit lengths in RAX and RDX.
+memory is aligned; p: explicit lengths in RAX and RDX; z: no ModRM;
+o: VEX.256 belongs to a set that is not emulated; b: memory is aligned (AMD's processors take
+other SHA operands, where Intel's manual demands #GP); t: likewise, VEX.W is not varied.
 """
 
 from __future__ import annotations
@@ -215,4 +217,36 @@ extractps 66.3a.17.lvia
 insertps 66.3a.21.lvnia
 """
 
-ROWS = parse(MOVES + LOGIC + INTEGER + SHIFTS + PACKS + SHUFFLES)
+LANES = """
+vbroadcastss 66.38.18.vywa
+vbroadcastsd 66.38.19.yw
+vbroadcast128 66.38.1a.ymw 66.38.5a.ymw
+vpbroadcastb 66.38.78.vyw
+vpbroadcastw 66.38.79.vyw
+vpbroadcastd 66.38.58.vyw
+vpbroadcastq 66.38.59.vyw
+vpermq 66.3a.00.yiWt 66.3a.01.yiWt
+vpermd 66.38.36.ynw 66.38.16.ynw
+vperm2 66.3a.06.yniw 66.3a.46.yniw
+vinsert 66.3a.18.yniw 66.3a.38.yniw
+vextract 66.3a.19.yiw 66.3a.39.yiw
+vmaskmov 66.38.2c.vynmw 66.38.2d.vynmw 66.38.2e.vynmw 66.38.2f.vynmw
+vpmaskmov 66.38.8c.vynmw 66.38.8c.vynmW 66.38.8e.vynmw 66.38.8e.vynmW
+vpgather 66.38.90.vynmgw 66.38.90.vynmgW 66.38.91.vynmgw 66.38.91.vynmgW
+vgather 66.38.92.vynmgw 66.38.92.vynmgW 66.38.93.vynmgw 66.38.93.vynmgW
+vzero np.0f.77.vyz
+"""
+
+SPECIAL = """
+pcmpestrm 66.3a.60.lvipa
+pcmpestri 66.3a.61.lvipa
+pcmpistrm 66.3a.62.lvia
+pcmpistri 66.3a.63.lvia
+aes 66.38.dc.lvno 66.38.dd.lvno 66.38.de.lvno 66.38.df.lvno 66.38.db.lv
+aeskeygenassist 66.3a.df.lvi
+pclmulqdq 66.3a.44.lvnio
+sha1 np.38.c8.lb np.38.c9.lb np.38.ca.lb np.3a.cc.lib
+sha256 np.38.cb.lb np.38.cc.lb np.38.cd.lb
+"""
+
+ROWS = parse(MOVES + LOGIC + INTEGER + SHIFTS + PACKS + SHUFFLES + LANES + SPECIAL)

@@ -309,3 +309,8 @@ def test_hypercalls_are_answered_in_rax(machine: Machine) -> None:
     machine.exit.value = 99
     assert machine.run() == "HALT"
     assert machine.reg("rax") == 99
+
+
+@pytest.mark.parametrize("text", ["mov rax, [rbx]", "mov [rbx], rax", "movups xmm0, [rbx]"])
+def test_an_access_around_the_end_of_the_address_space(machine: Machine, text: str) -> None:
+    assert start(machine, "long", f"mov rbx, -4; {text}") == "SHUTDOWN"

@@ -1,0 +1,146 @@
+/* Loads and stores of chosen elements: VMASKMOV, VPMASKMOV, gathers. */
+#include "vec.h"
+
+static inline bool chosen(const union emu_vec *mask, unsigned i, unsigned size_bytes)
+{
+    return size_bytes == 4 ? mask->u32[i] >> 31 : mask->u64[i] >> 63;
+}
+
+static inline void put(union emu_vec *vec, unsigned i, unsigned size_bytes, uint64_t value)
+{
+    memcpy(vec->u8 + size_bytes * i, &value, size_bytes);
+}
+
+/* What is not chosen is zero and cannot fault. */
+static EMU_NOINLINE void load_chosen(struct emu_cpu *cpu, const struct emu_insn *insn,
+                                     unsigned size_bytes, unsigned count)
+{
+    union emu_vec result = {.lane = {{0}, {0}}};
+    uint64_t sum = emu_ea_sum(cpu, insn);
+    for (unsigned i = 0; i < count; i++)
+        if (chosen(&cpu->vec[insn->src], i, size_bytes)) {
+            uint64_t linear = emu_ea_of(cpu, insn, sum + size_bytes * i, size_bytes, false);
+            put(&result, i, size_bytes, emu_load(cpu, insn, linear, size_bytes));
+        }
+    cpu->vec[insn->reg] = result;
+}
+
+/* All are probed before the first is stored. */
+static EMU_NOINLINE void store_chosen(struct emu_cpu *cpu, const struct emu_insn *insn,
+                                      unsigned size_bytes, unsigned count)
+{
+    const union emu_vec *mask = &cpu->vec[insn->src];
+    uint64_t sum = emu_ea_sum(cpu, insn);
+    for (unsigned i = 0; i < count; i++)
+        if (chosen(mask, i, size_bytes))
+            emu_probe_write(cpu, insn, emu_ea_of(cpu, insn, sum + size_bytes * i, size_bytes, true),
+                            size_bytes);
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t value = 0;
+        if (!chosen(mask, i, size_bytes))
+            continue;
+        memcpy(&value, cpu->vec[insn->reg].u8 + size_bytes * i, size_bytes);
+        emu_store(cpu, insn, emu_ea_of(cpu, insn, sum + size_bytes * i, size_bytes, true),
+                  size_bytes, value);
+    }
+}
+
+/* A gather under way: what it has so far. */
+struct gather {
+    union emu_vec result, mask;
+    unsigned index_bytes, size_bytes, count;
+};
+
+/* What has been loaded counts, should the next element fault: the mask says what remains
+ * (Intel SDM vol. 2C, VGATHERDPS). An answer of a device is given to the element that asked
+ * in every repetition, so that from then on nothing may be taken off the mask. */
+static void keep_progress(struct emu_cpu *cpu, const struct emu_insn *insn,
+                          const struct gather *gather)
+{
+    if (cpu->replay.next)
+        return;
+    cpu->vec[insn->reg] = gather->result;
+    cpu->vec[insn->src] = gather->mask;
+}
+
+static uint64_t gather_element(struct emu_cpu *cpu, const struct emu_insn *insn,
+                               const struct gather *gather, unsigned i)
+{
+    const union emu_vec *indexes = &cpu->vec[insn->imm];
+    uint64_t index =
+        gather->index_bytes == 4 ? (uint64_t)(int64_t)(int32_t)indexes->u32[i] : indexes->u64[i];
+    uint64_t sum = emu_ea_sum(cpu, insn) + (index << insn->scale), value = 0;
+    if (insn->ea & EMU_EA_CHECK)
+        keep_progress(cpu, insn, gather);
+    uint64_t linear = emu_ea_of(cpu, insn, sum, gather->size_bytes, false);
+    const uint8_t *host = emu_tlb_read(cpu, linear, gather->size_bytes);
+    if (!host) {
+        keep_progress(cpu, insn, gather);
+        return emu_read_slow(cpu, insn, linear, gather->size_bytes);
+    }
+    memcpy(&value, host, gather->size_bytes);
+    return value;
+}
+
+static EMU_NOINLINE void gather(struct emu_cpu *cpu, const struct emu_insn *insn,
+                                unsigned index_bytes, unsigned size_bytes, unsigned count)
+{
+    struct gather at = {cpu->vec[insn->reg], cpu->vec[insn->src], index_bytes, size_bytes, count};
+    if (insn->reg == insn->src || insn->reg == insn->imm || insn->src == insn->imm)
+        emu_raise(cpu, insn, EXC_UD);
+    for (unsigned i = 0; i < count; i++) {
+        if (chosen(&at.mask, i, size_bytes))
+            put(&at.result, i, size_bytes, gather_element(cpu, insn, &at, i));
+        put(&at.mask, i, size_bytes, 0);
+    }
+    memset(at.result.u8 + size_bytes * count, 0, sizeof(at.result) - size_bytes * count);
+    cpu->vec[insn->reg] = at.result;
+    cpu->vec[insn->src] = (union emu_vec){.lane = {{0}, {0}}};
+}
+
+#define HANDLER(name, ...)                                                                         \
+    static EMU_OP(op_##name)                                                                       \
+    {                                                                                              \
+        __VA_ARGS__;                                                                               \
+        EMU_NEXT;                                                                                  \
+    }                                                                                              \
+    static const struct emu_forms name = EMU_FORMS_RM(NULL, op_##name);
+HANDLER(load_4x4, load_chosen(cpu, insn, 4, 4))
+HANDLER(load_4x8, load_chosen(cpu, insn, 4, 8))
+HANDLER(load_8x2, load_chosen(cpu, insn, 8, 2))
+HANDLER(load_8x4, load_chosen(cpu, insn, 8, 4))
+HANDLER(store_4x4, store_chosen(cpu, insn, 4, 4))
+HANDLER(store_4x8, store_chosen(cpu, insn, 4, 8))
+HANDLER(store_8x2, store_chosen(cpu, insn, 8, 2))
+HANDLER(store_8x4, store_chosen(cpu, insn, 8, 4))
+HANDLER(gather_dd_128, gather(cpu, insn, 4, 4, 4))
+HANDLER(gather_dd_256, gather(cpu, insn, 4, 4, 8))
+HANDLER(gather_dq_128, gather(cpu, insn, 4, 8, 2))
+HANDLER(gather_dq_256, gather(cpu, insn, 4, 8, 4))
+HANDLER(gather_qd_128, gather(cpu, insn, 8, 4, 2))
+HANDLER(gather_qd_256, gather(cpu, insn, 8, 4, 4))
+HANDLER(gather_qq_128, gather(cpu, insn, 8, 8, 2))
+HANDLER(gather_qq_256, gather(cpu, insn, 8, 8, 4))
+
+#define ROWS(opcode, w, shape, name_128, name_256)                                                 \
+    EMU_VEC_ROW_VEX(38, opcode, EMU_P66 | EMU_MOD_M | EMU_L0 | (w), shape, name_128),              \
+        EMU_VEC_ROW_VEX(38, opcode, EMU_P66 | EMU_MOD_M | EMU_L1 | (w), shape, name_256)
+#define GATHER_ROWS(opcode, index)                                                                 \
+    ROWS(opcode, EMU_W0 | EMU_RM(4), EMU_VSIB, gather_##index##d_128, gather_##index##d_256),      \
+        ROWS(opcode, EMU_W1 | EMU_RM(4), EMU_VSIB, gather_##index##q_128, gather_##index##q_256)
+
+static const struct emu_row rows[] = {
+    ROWS(0x2c, EMU_W0, 0, load_4x4, load_4x8),
+    ROWS(0x2d, EMU_W0, 0, load_8x2, load_8x4),
+    ROWS(0x2e, EMU_W0, 0, store_4x4, store_4x8),
+    ROWS(0x2f, EMU_W0, 0, store_8x2, store_8x4),
+    ROWS(0x8c, EMU_W0, 0, load_4x4, load_4x8),
+    ROWS(0x8c, EMU_W1, 0, load_8x2, load_8x4),
+    ROWS(0x8e, EMU_W0, 0, store_4x4, store_4x8),
+    ROWS(0x8e, EMU_W1, 0, store_8x2, store_8x4),
+    GATHER_ROWS(0x90, d),
+    GATHER_ROWS(0x91, q),
+    GATHER_ROWS(0x92, d),
+    GATHER_ROWS(0x93, q),
+};
+EMU_FAMILY(emu_family_vmask, rows);
