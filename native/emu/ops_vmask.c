@@ -3,12 +3,15 @@
 
 static inline bool chosen(const union emu_vec *mask, unsigned i, unsigned size_bytes)
 {
-    return size_bytes == 4 ? mask->u32[i] >> 31 : mask->u64[i] >> 63;
+    return size_bytes == 4 ? mask->u32[i & 7] >> 31 : mask->u64[i & 3] >> 63;
 }
 
 static inline void put(union emu_vec *vec, unsigned i, unsigned size_bytes, uint64_t value)
 {
-    memcpy(vec->u8 + size_bytes * i, &value, size_bytes);
+    if (size_bytes == 4)
+        vec->u32[i & 7] = (uint32_t)value;
+    else
+        vec->u64[i & 3] = value;
 }
 
 /* What is not chosen is zero and cannot fault. */
@@ -36,10 +39,10 @@ static EMU_NOINLINE void store_chosen(struct emu_cpu *cpu, const struct emu_insn
             emu_probe_write(cpu, insn, emu_ea_of(cpu, insn, sum + size_bytes * i, size_bytes, true),
                             size_bytes);
     for (unsigned i = 0; i < count; i++) {
-        uint64_t value = 0;
+        const union emu_vec *source = &cpu->vec[insn->reg];
         if (!chosen(mask, i, size_bytes))
             continue;
-        memcpy(&value, cpu->vec[insn->reg].u8 + size_bytes * i, size_bytes);
+        uint64_t value = size_bytes == 4 ? source->u32[i & 7] : source->u64[i & 3];
         emu_store(cpu, insn, emu_ea_of(cpu, insn, sum + size_bytes * i, size_bytes, true),
                   size_bytes, value);
     }
