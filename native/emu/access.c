@@ -244,7 +244,8 @@ uint64_t emu_fetch_gpa(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_
 {
     if (emu_code64(cpu) && !canonical(linear))
         emu_raise_error(cpu, insn, EXC_GP, 0);
-    return translate(cpu, insn, EMU_TLB_CODE, linear & address_mask(emu_code64(cpu)), EMU_EXECUTE);
+    enum emu_tlb_index index = cpu->cpl == 3 ? EMU_TLB_USER_CODE : EMU_TLB_CODE;
+    return translate(cpu, insn, index, linear & address_mask(emu_code64(cpu)), EMU_EXECUTE);
 }
 
 /* For debuggers: translate without rights, faults or marks in the tables. */

@@ -3,6 +3,7 @@
 
 #include "cache.h"
 #include "ops.h"
+#include "tlb.h"
 
 /* The end of a block that stops before a branch: one link leads on. */
 static EMU_OP(op_block_end)
@@ -175,7 +176,7 @@ static bool crosses_as_before(struct emu_cpu *cpu, const struct emu_block *block
  * fetch are raised, with rip in gpr[EMU_RIP]. */
 struct emu_block *emu_block_find(struct emu_cpu *cpu, uint64_t rip)
 {
-    struct emu_jump_entry *entry = &cpu->jumps[rip % EMU_JUMPS];
+    struct emu_jump_entry *entry = &cpu->jumps[EMU_JUMP_SLOT(rip)];
     if (entry->rip == rip && entry->gen == cpu->code_gen)
         return entry->block;
     if (cpu->vm->cache.flush_wanted)
@@ -203,16 +204,36 @@ const struct emu_insn *emu_block_enter(struct emu_cpu *cpu, struct emu_block *bl
     return block->insn;
 }
 
-/* The way to a block that no link leads to yet. Only a block that the jump cache knows
- * is linked here: finding others may fault, which is the run loop's business. */
+/* The block at rip if one has been decoded and is to be had without a fault; both are the
+ * run loop's business. Links whose generation is over mostly lead to where they led. */
+static struct emu_block *find_decoded(struct emu_cpu *cpu, const struct emu_link *link,
+                                      uint64_t rip)
+{
+    uint64_t gpa;
+    uint32_t error;
+    enum emu_tlb_index index = cpu->cpl == 3 ? EMU_TLB_USER_CODE : EMU_TLB_CODE;
+    if (!emu_code64(cpu) || cpu->vm->cache.flush_wanted || emu_canonical(rip) != rip ||
+        !emu_tlb_translate(cpu, index, rip, EMU_EXECUTE, &gpa, &error))
+        return NULL;
+    struct emu_block *block = link && link->rip == rip ? link->block : NULL;
+    if (!block || block->gpa != gpa || block->mode != cpu->mode)
+        block = emu_cache_find(cpu->vm, gpa, cpu->mode);
+    return block && block->gpa2 == EMU_NO_PAGE ? block : NULL;
+}
+
+/* The way to a block that no link leads to yet, or no longer. */
 const struct emu_insn *emu_chain_slow(struct emu_cpu *cpu, struct emu_link *link, uint64_t rip)
 {
     cpu->gpr[EMU_RIP] = rip;
     if (atomic_load_explicit(&cpu->attention, memory_order_relaxed))
         return NULL;
-    struct emu_jump_entry *entry = &cpu->jumps[rip % EMU_JUMPS];
-    if (entry->rip != rip || entry->gen != cpu->code_gen)
-        return NULL;
+    struct emu_jump_entry *entry = &cpu->jumps[EMU_JUMP_SLOT(rip)];
+    if (entry->rip != rip || entry->gen != cpu->code_gen) {
+        struct emu_block *block = find_decoded(cpu, link, rip);
+        if (!block)
+            return NULL;
+        *entry = (struct emu_jump_entry){.rip = rip, .gen = cpu->code_gen, .block = block};
+    }
     if (link)
         *link = (struct emu_link){.rip = rip, .gen = entry->gen, .block = entry->block};
     return emu_block_enter(cpu, entry->block);

@@ -8,7 +8,7 @@
 #define EMU_NO_PAGE UINT64_MAX
 
 struct emu_block {
-    uint64_t gpa;
+    uint64_t gpa;  /* or EMU_NO_PAGE: dropped */
     uint64_t gpa2; /* of the second page where the block's one instruction crosses, or none */
     uint32_t mode;
     uint16_t size_bytes;
@@ -29,13 +29,16 @@ struct emu_link {
 _Static_assert(sizeof(struct emu_link) == sizeof(struct emu_insn), "links fill insn slots");
 
 /* Where indirect branches look first: by rip. */
-#define EMU_JUMPS 4096
+#define EMU_JUMPS 16384
 struct emu_jump_entry {
     uint64_t rip;
     uint64_t gen;
     struct emu_block *block;
     uint64_t unused;
 };
+
+/* The entry that rip has to be in. Functions begin at even addresses: the page counts too. */
+#define EMU_JUMP_SLOT(rip) (((rip) ^ (rip) >> 12) % EMU_JUMPS)
 
 /* A physical page that blocks were decoded from. */
 struct emu_code_page {

@@ -31,8 +31,10 @@ void emu_cache_flush(struct emu_vm *vm)
     cache->flush_wanted = false;
     memset(cache->blocks, 0, EMU_BLOCK_BUCKETS * sizeof(*cache->blocks));
     memset(cache->pages, 0, EMU_PAGE_BUCKETS * sizeof(*cache->pages));
-    for (struct emu_cpu *cpu = vm->cpus; cpu; cpu = cpu->next)
+    for (struct emu_cpu *cpu = vm->cpus; cpu; cpu = cpu->next) {
+        memset(cpu->jumps, 0, EMU_JUMPS * sizeof(*cpu->jumps));
         emu_code_changed(cpu);
+    }
 }
 
 /* Memory for a block or a page record; NULL where the arena is full. */
@@ -139,6 +141,7 @@ static void forget(struct emu_vm *vm, struct emu_block *block)
         at = &(*at)->hash_next;
     if (*at)
         *at = block->hash_next;
+    block->gpa = EMU_NO_PAGE;
 }
 
 static void page_drop(struct emu_vm *vm, struct emu_code_page *page)

@@ -52,14 +52,18 @@ void emu_write_cr0(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t va
 
 void emu_write_cr3(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t value)
 {
-    if (cpu->cr4 & CR4_PCIDE)
-        value &= ~CR3_NO_FLUSH; /* TLBs know no PCID: every switch flushes */
+    bool keep = false; /* the TLBs hold translations of the current PCID alone */
+    if (cpu->cr4 & CR4_PCIDE) {
+        keep = (value & CR3_NO_FLUSH) && !((value ^ cpu->cr3) & 0xfff);
+        value &= ~CR3_NO_FLUSH;
+    }
     if (emu_long_mode(cpu) && (value & CR3_RESERVED))
         refuse(cpu, insn);
     if (pae_paging(cpu, cpu->cr0, cpu->cr4) && !emu_pdptes_load(cpu, value))
         refuse(cpu, insn);
     cpu->cr3 = value;
-    emu_tlb_flush(cpu, false);
+    if (!keep)
+        emu_tlb_flush(cpu, false);
 }
 
 void emu_write_cr4(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t value)

@@ -238,6 +238,10 @@ struct emu_msrs {
     uint64_t spec_ctrl, mcg_status, smi_count, bios_signature;
 };
 
+/* Filters of the TLBs, in 64-bit words. */
+#define EMU_LARGE_WORDS 8
+#define EMU_CODE_WORDS 128
+
 struct emu_cpu {
     uint64_t gpr[EMU_GPRS]; /* first: handlers address it by number */
     struct emu_flags flags;
@@ -273,8 +277,10 @@ struct emu_cpu {
     struct emu_msrs msr;
 
     struct emu_tlb *tlbs[EMU_TLBS];
-    uint64_t large_base, large_mask; /* covers every large page in the TLBs */
-    uint64_t code_epoch;
+    uint64_t large[2][EMU_LARGE_WORDS]; /* where larger pages are: tlb.c */
+    uint64_t code_epoch[2]; /* of CPL 0..2, and of CPL 3 */
+    bool local_code;        /* code of CPL 0..2 came from pages that are not global */
+    uint64_t code_seen[EMU_CODE_WORDS]; /* hashed pages that code came from: tlb.c */
 
     struct emu_event fault; /* raised, not yet looked at */
     struct emu_event event; /* under way to the guest's handler */
@@ -399,6 +405,7 @@ void emu_cpu_reset(struct emu_cpu *cpu);
 void emu_cpu_take_startup(struct emu_cpu *cpu);
 void emu_mode_changed(struct emu_cpu *cpu);
 void emu_code_changed(struct emu_cpu *cpu);
+void emu_code_switched(struct emu_cpu *cpu);
 
 /* leave.c: faults. They do not return; rip stays at the instruction. */
 _Noreturn void emu_raise(struct emu_cpu *cpu, const struct emu_insn *insn, uint8_t vector);

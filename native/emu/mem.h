@@ -6,6 +6,12 @@
 
 #include "cpu.h"
 
+/* The canonical address with these low 48 bits. */
+static inline uint64_t emu_canonical(uint64_t linear)
+{
+    return (uint64_t)((int64_t)(linear << 16) >> 16);
+}
+
 /* The sum of base, index and displacement, not yet cut to the address size. */
 static inline uint64_t emu_ea_sum(const struct emu_cpu *cpu, const struct emu_insn *insn)
 {

@@ -12,6 +12,7 @@ struct emu_vm;
 #define EMU_PAGE_BYTES 4096u
 #define EMU_PAGE_MASK (~(uint64_t)(EMU_PAGE_BYTES - 1))
 #define EMU_TLB_ENTRIES 1024u
+#define EMU_TLB_LOCALS 256u
 
 /* A tag is the page's linear address; page 0 can only be in entry 0, so that zeroed
  * memory with an impossible tag in entry 0 is an empty TLB. */
@@ -21,11 +22,14 @@ struct emu_tlb_entry {
     uint64_t page;   /* physical page, with EMU_TLB_* in the low bits */
 };
 #define EMU_TLB_GLOBAL 1u
+#define EMU_TLB_LARGE 2u  /* a piece of a larger page */
 #define EMU_TLB_NO_TAG 1u /* matches no page */
 
 struct emu_tlb {
     struct emu_tlb_entry entry[EMU_TLB_ENTRIES];
     bool used;
+    uint32_t locals; /* filled with local translations since the last flush: a count, and where */
+    uint16_t local[EMU_TLB_LOCALS];
 };
 
 /* One TLB for each set of rights that data accesses have. */
@@ -34,7 +38,8 @@ enum emu_tlb_index {
     EMU_TLB_KERNEL_AC,    /* the same under SMAP with EFLAGS.AC set */
     EMU_TLB_USER,         /* CPL 3 */
     EMU_TLB_USER_ALIGNED, /* CPL 3 with alignment checks: never filled */
-    EMU_TLB_CODE,         /* instruction fetch: read_tag is "executable" */
+    EMU_TLB_CODE,         /* instruction fetch at CPL 0..2: read_tag is "executable" */
+    EMU_TLB_USER_CODE,    /* instruction fetch at CPL 3 */
     EMU_TLBS
 };
 

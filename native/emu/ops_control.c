@@ -153,7 +153,8 @@ static EMU_OP(op_invlpg)
     EMU_LEAVE(behind);
 }
 
-/* Types 0 to 3 flush one address, one PCID, all, all but globals. TLBs know no PCID. */
+/* Types 0 to 3 flush one address, one PCID, all, all but globals. TLBs hold nothing of any
+ * PCID but the current one. */
 static EMU_OP(op_invpcid)
 {
     uint64_t behind = emu_next_rip(cpu, insn), type = cpu->gpr[insn->reg], descriptor[2];
@@ -161,9 +162,12 @@ static EMU_OP(op_invpcid)
     uint64_t linear = emu_ea(cpu, insn, 16, false);
     emu_load_vec(cpu, insn, linear, descriptor, 16);
     bool has_pcid = type < 2 && (descriptor[0] & 0xfff) && !(cpu->cr4 & CR4_PCIDE);
-    if (type > 3 || descriptor[0] >> 12 || has_pcid)
+    bool stray = type == 0 && emu_canonical(descriptor[1]) != descriptor[1];
+    if (type > 3 || descriptor[0] >> 12 || has_pcid || stray)
         emu_raise_error(cpu, insn, EXC_GP, 0);
-    emu_tlb_flush(cpu, type == 2);
+    uint64_t current = cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0;
+    if (type > 1 || descriptor[0] == current)
+        emu_tlb_flush(cpu, type == 2);
     EMU_LEAVE(behind);
 }
 

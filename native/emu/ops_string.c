@@ -53,8 +53,10 @@ static void fill_elements(uint8_t *to, uint64_t value, uint64_t count, uint32_t 
         memset(to, (uint8_t)value, count);
         return;
     }
-    for (uint64_t i = 0; i < count; i++)
-        memcpy(to + i * size_bytes, &value, size_bytes);
+    uint64_t done = size_bytes, bytes = count * size_bytes;
+    memcpy(to, &value, size_bytes);
+    for (; done < bytes; done *= 2)
+        memcpy(to + done, to, done < bytes - done ? done : bytes - done);
 }
 
 static uint64_t stos_bulk(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t count,

@@ -127,10 +127,10 @@ void emu_set_segment_real(struct emu_cpu *cpu, unsigned index, uint16_t selector
 void emu_set_code(struct emu_cpu *cpu, uint16_t selector, unsigned cpl, const struct emu_seg *seg)
 {
     const struct emu_seg *old = &cpu->seg[EMU_CS];
-    bool moved = old->base != seg->base || old->limit != seg->limit;
+    bool moved = old->base != seg->base || old->limit != seg->limit, was_wide = emu_code64(cpu);
     cpu->cpl = (uint8_t)cpl;
     emu_set_segment(cpu, EMU_CS, (uint16_t)((selector & ~3u) | cpl), seg);
-    if (moved && !emu_code64(cpu))
+    if (moved && !(was_wide && emu_code64(cpu)))
         emu_code_changed(cpu);
 }
 

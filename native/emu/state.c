@@ -8,12 +8,28 @@
 
 #define FLAGS_WRITABLE 0x3f7fd5u
 
-/* A mapping or the code behind one has changed: links and the jump cache are void. The
- * mode is part of code_gen, so that changing it and back keeps them. */
+/* What links and jump cache entries must carry. The mode is part of it, so that changing it
+ * and back keeps them. */
+static void set_code_gen(struct emu_cpu *cpu)
+{
+    cpu->code_gen = cpu->code_epoch[cpu->cpl == 3] << 16 | cpu->mode;
+}
+
+/* A mapping or the code behind one has changed: links and the jump cache are void. */
 void emu_code_changed(struct emu_cpu *cpu)
 {
-    cpu->code_epoch = atomic_fetch_add(&cpu->vm->gen, 1) + 1;
-    cpu->code_gen = cpu->code_epoch << 16 | cpu->mode;
+    cpu->code_epoch[0] = cpu->code_epoch[1] = atomic_fetch_add(&cpu->vm->gen, 1) + 1;
+    set_code_gen(cpu);
+}
+
+/* Local mappings have changed. A kernel that runs from global ones keeps its links. */
+void emu_code_switched(struct emu_cpu *cpu)
+{
+    cpu->code_epoch[1] = atomic_fetch_add(&cpu->vm->gen, 1) + 1;
+    if (cpu->local_code)
+        cpu->code_epoch[0] = cpu->code_epoch[1];
+    cpu->local_code = false;
+    set_code_gen(cpu);
 }
 
 /* Base 0, limit 4 GiB, readable and writable (or code that may be read). */
@@ -55,7 +71,7 @@ void emu_mode_changed(struct emu_cpu *cpu)
     bool protected = (cpu->cr0 & CR0_PE) && !emu_vm86(cpu);
     cpu->mode = code_mode(cpu) | unit_mode(cpu) | (cpu->cpl == 3 ? EMU_MODE_USER : 0) |
                 (protected ? EMU_MODE_PROTECTED : 0);
-    cpu->code_gen = cpu->code_epoch << 16 | cpu->mode;
+    set_code_gen(cpu);
     emu_tlb_select(cpu);
 }
 

@@ -35,13 +35,25 @@ static void flush_all(struct emu_tlb *tlb)
     memset(tlb->entry, 0, sizeof(tlb->entry));
     empty_ends(tlb);
     tlb->used = false;
+    tlb->locals = 0;
 }
 
+static void flush_if_local(struct emu_tlb_entry *entry)
+{
+    if (!(entry->page & EMU_TLB_GLOBAL))
+        empty(entry);
+}
+
+/* Local translations are few between two switches: those noted, or else all are looked at. */
 static void flush_local(struct emu_tlb *tlb)
 {
-    for (uint32_t i = 0; i < EMU_TLB_ENTRIES; i++)
-        if (!(tlb->entry[i].page & EMU_TLB_GLOBAL))
-            empty(&tlb->entry[i]);
+    if (tlb->locals <= EMU_TLB_LOCALS)
+        for (uint32_t i = 0; i < tlb->locals; i++)
+            flush_if_local(&tlb->entry[tlb->local[i]]);
+    else
+        for (uint32_t i = 0; i < EMU_TLB_ENTRIES; i++)
+            flush_if_local(&tlb->entry[i]);
+    tlb->locals = 0;
 }
 
 /* Forget translations, but for global ones where !globals_too. */
@@ -55,26 +67,74 @@ void emu_tlb_flush(struct emu_cpu *cpu, bool globals_too)
         else
             flush_local(cpu->tlbs[i]);
     }
-    if (globals_too)
-        cpu->large_mask = 0;
+    if (!globals_too) {
+        emu_code_switched(cpu);
+        return;
+    }
+    memset(cpu->large, 0, sizeof(cpu->large));
+    memset(cpu->code_seen, 0, sizeof(cpu->code_seen));
+    cpu->local_code = false;
     emu_code_changed(cpu);
 }
 
-/* INVLPG. An address in a large page stands for the whole of it, of which any part may
- * be here: then all goes. */
+/* Regions in which larger pages have been seen: of 4 MiB, and of 1 GiB. */
+static const unsigned region_shift[2] = {22, 30};
+
+static uint64_t region_bit(uint64_t linear, unsigned kind)
+{
+    return (linear >> region_shift[kind] ^ linear >> 37) % (64 * EMU_LARGE_WORDS);
+}
+
+static void note_large(struct emu_cpu *cpu, uint64_t linear, uint64_t page_bytes)
+{
+    unsigned kind = page_bytes > (4u << 20);
+    uint64_t bit = region_bit(linear, kind);
+    cpu->large[kind][bit / 64] |= UINT64_C(1) << bit % 64;
+}
+
+static bool may_be_large(const struct emu_cpu *cpu, uint64_t linear, unsigned kind)
+{
+    uint64_t bit = region_bit(linear, kind);
+    return cpu->large[kind][bit / 64] >> bit % 64 & 1;
+}
+
+/* An address in a large page stands for the whole of it, of which any part may be here. */
+static void flush_region(struct emu_cpu *cpu, uint64_t linear, unsigned shift)
+{
+    for (uint32_t i = 0; i < EMU_TLBS; i++)
+        for (uint32_t n = 0; cpu->tlbs[i]->used && n < EMU_TLB_ENTRIES; n++) {
+            struct emu_tlb_entry *entry = &cpu->tlbs[i]->entry[n];
+            if ((entry->page & EMU_TLB_LARGE) && (entry->read_tag ^ linear) >> shift == 0)
+                empty(entry);
+        }
+    emu_code_changed(cpu);
+}
+
+/* The bit that stands for a page, and for others, in the pages that code came from. */
+static uint64_t code_bit(uint64_t linear)
+{
+    return (linear >> 12 ^ linear >> 25) % (64 * EMU_CODE_WORDS);
+}
+
+static void note_code(struct emu_cpu *cpu, uint64_t linear)
+{
+    cpu->code_seen[code_bit(linear) / 64] |= UINT64_C(1) << code_bit(linear) % 64;
+}
+
+/* INVLPG. Links stay valid where no code came from the page since all was flushed. */
 void emu_tlb_flush_page(struct emu_cpu *cpu, uint64_t linear)
 {
-    if (cpu->large_mask && (linear & cpu->large_mask) == cpu->large_base) {
-        emu_tlb_flush(cpu, true);
-        return;
-    }
     uint64_t tag = linear & EMU_PAGE_MASK;
     for (uint32_t i = 0; i < EMU_TLBS; i++) {
         struct emu_tlb_entry *entry = entry_of(cpu->tlbs[i], linear);
         if (entry->read_tag == tag || entry->write_tag == tag)
             empty(entry);
     }
-    emu_code_changed(cpu);
+    for (unsigned kind = 0; kind < 2; kind++)
+        if (may_be_large(cpu, linear, kind))
+            flush_region(cpu, linear, region_shift[kind]);
+    if (cpu->code_seen[code_bit(linear) / 64] >> code_bit(linear) % 64 & 1)
+        emu_code_changed(cpu);
 }
 
 /* Stores to a page must be seen from now on: its code has been decoded. */
@@ -99,16 +159,20 @@ void emu_tlb_select(struct emu_cpu *cpu)
     cpu->tlb = cpu->tlbs[index];
 }
 
-static void note_large(struct emu_cpu *cpu, uint64_t linear, uint64_t page_bytes)
+/* Note what the flushes ask for. */
+static void note(struct emu_cpu *cpu, enum emu_tlb_index index, uint64_t linear,
+                 const struct emu_walk *walk)
 {
-    uint64_t mask = ~(page_bytes - 1);
-    if (cpu->large_mask) {
-        mask &= cpu->large_mask;
-        while ((cpu->large_base ^ linear) & mask)
-            mask <<= 1;
-    }
-    cpu->large_mask = mask;
-    cpu->large_base = linear & mask;
+    struct emu_tlb *tlb = cpu->tlbs[index];
+    tlb->used = true;
+    if (!walk->global && tlb->locals++ < EMU_TLB_LOCALS)
+        tlb->local[tlb->locals - 1] = (uint16_t)((linear / EMU_PAGE_BYTES) % EMU_TLB_ENTRIES);
+    if (walk->page_bytes > EMU_PAGE_BYTES)
+        note_large(cpu, linear, walk->page_bytes);
+    if (index >= EMU_TLB_CODE)
+        note_code(cpu, linear);
+    if (index == EMU_TLB_CODE && !walk->global)
+        cpu->local_code = true;
 }
 
 /* Remember a walk where memory lies behind it. Pages with watched or decoded bytes get
@@ -120,17 +184,16 @@ static void fill(struct emu_cpu *cpu, enum emu_tlb_index index, uint64_t linear,
     uint8_t *host = emu_phys(cpu->vm, page, false);
     if (!host || index == EMU_TLB_USER_ALIGNED || emu_watched(cpu, tag))
         return;
-    bool writable = walk->writable && index != EMU_TLB_CODE && emu_phys(cpu->vm, page, true) &&
+    bool writable = walk->writable && index < EMU_TLB_CODE && emu_phys(cpu->vm, page, true) &&
                     !emu_code_page_find(cpu->vm, page);
     *entry_of(cpu->tlbs[index], linear) = (struct emu_tlb_entry){
         .read_tag = tag,
         .write_tag = writable ? tag : EMU_TLB_NO_TAG,
         .addend = (uint64_t)(uintptr_t)host - tag,
-        .page = page | (walk->global ? EMU_TLB_GLOBAL : 0),
+        .page = page | (walk->global ? EMU_TLB_GLOBAL : 0) |
+                (walk->page_bytes > EMU_PAGE_BYTES ? EMU_TLB_LARGE : 0),
     };
-    cpu->tlbs[index]->used = true;
-    if (walk->page_bytes > EMU_PAGE_BYTES)
-        note_large(cpu, linear, walk->page_bytes);
+    note(cpu, index, linear, walk);
 }
 
 /* The physical address of a linear one, from the TLB or by a walk that fills it. Returns
@@ -145,7 +208,7 @@ bool emu_tlb_translate(struct emu_cpu *cpu, enum emu_tlb_index index, uint64_t l
         return true;
     }
     struct emu_walk walk;
-    bool user = index == EMU_TLB_CODE ? cpu->cpl == 3 : index >= EMU_TLB_USER;
+    bool user = index >= EMU_TLB_USER && index != EMU_TLB_CODE;
     bool smap = index == EMU_TLB_KERNEL && (cpu->cr4 & CR4_SMAP);
     if (!emu_walk(cpu, linear, access, user, smap, true, &walk)) {
         *error = walk.error;

@@ -6,21 +6,22 @@ import argparse
 import json
 from dataclasses import asdict
 
-from pykvm.bench import floor, linux
+from pykvm.bench import cpu, floor, linux
 
 SCHEMA = 1
 BENCHES = {
+    "cpu": "the emulator's speed, against the host's own and Unicorn's",
     "floor": "what pykvm adds to the same system calls made from C",
     "linux": "a stock kernel's way to its first process, against QEMU's emulator",
 }
-ROUNDS = {"floor": 15, "linux": 3}
+ROUNDS = {"cpu": 5, "floor": 15, "linux": 3}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the subcommand."""
     parser = subparsers.add_parser("bench", help="measure", description=__doc__)
     parser.add_argument("name", nargs="?", choices=sorted(BENCHES), metavar="NAME")
-    parser.add_argument("--rounds", type=int, help="turns of both sides (floor: 15, linux: 3)")
+    parser.add_argument("--rounds", type=int, help="turns of both sides (cpu: 5, floor: 15, linux: 3)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.set_defaults(main=main)
 
@@ -32,9 +33,13 @@ def main(args: argparse.Namespace) -> int:
             print(f"{name:10} {meaning}")
         return 0
     rounds = max(1, args.rounds or ROUNDS[args.name])
-    rows = floor.measure(rounds) if args.name == "floor" else linux.measure(rounds)
+    measure = {"cpu": cpu.measure, "floor": floor.measure, "linux": linux.measure}[args.name]
+    rows = measure(rounds)
     if args.json:
         print(json.dumps({"schema": SCHEMA, "bench": args.name, "rows": [_row(r) for r in rows]}))
+        return 0
+    if args.name == "cpu":
+        _print_cpu(rows)
         return 0
     print(
         f"{'':28} {'C floor' if args.name == 'floor' else 'QEMU':>10} {'pykvm':>10} "

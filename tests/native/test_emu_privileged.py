@@ -255,3 +255,28 @@ def test_a_call_gate_takes_users_inward(machine: Machine) -> None:
 def test_data_selectors_load_and_are_marked_accessed(machine: Machine) -> None:
     assert run(machine, f"mov eax, {DATA}; mov ds, eax; mov es, eax; hlt") == "HALT"
     assert machine.read(kernel.GDT + DATA + 5, 1)[0] & 1
+
+
+def test_users_may_not_run_what_the_kernel_has_just_run(machine: Machine) -> None:
+    """The kernel fetches from its page, goes out to CPL 3, and the user calls the same page."""
+    machine.write(DATA_PAGE, assemble("ret", DATA_PAGE))
+    machine.write(0x9000, assemble("call rbx; ud2", 0x9000))
+    text = (
+        f"call rbx; push {USER_DATA | 3}; push 0x6f00; push 2; push {USER_CODE64 | 3}; push 0x9000"
+    )
+    assert run(machine, text + "; iretq", page=DATA_PAGE | 3) == "HALT"
+    found = kernel.fault(machine)
+    assert (found.vector, found.error, found.rip) == (14, 5, DATA_PAGE)
+
+
+@pytest.mark.parametrize("text", ["mov rax, cr3; mov cr3, rax", "invlpg [rbx]"])
+def test_code_that_is_mapped_anew_is_what_runs(machine: Machine, text: str) -> None:
+    """Links between blocks must not lead to the page that was there before."""
+    entry = kernel.PT + (DATA_PAGE >> 12) * 8
+    machine.write(DATA_PAGE, assemble("inc rdx; ret", DATA_PAGE))
+    machine.write(DATA_PAGE + 0x1000, assemble("add rdx, 16; ret", DATA_PAGE))
+    loop = f"""xor edx, edx; mov ecx, 3; again: call {DATA_PAGE}; dec ecx; jnz again;
+        mov rdi, {entry}; mov qword ptr [rdi], {DATA_PAGE + 0x1000 | 7}; {text};
+        mov ecx, 3; more: call {DATA_PAGE}; dec ecx; jnz more; hlt"""
+    assert run(machine, loop) == "HALT"
+    assert machine.reg("rdx") == 3 + 48
