@@ -278,8 +278,8 @@ struct emu_cpu {
 
     struct emu_tlb *tlbs[EMU_TLBS];
     uint64_t large[2][EMU_LARGE_WORDS]; /* where larger pages are: tlb.c */
-    uint64_t code_epoch[2]; /* of CPL 0..2, and of CPL 3 */
-    bool local_code;        /* code of CPL 0..2 came from pages that are not global */
+    uint64_t code_epoch[2];             /* of CPL 0..2, and of CPL 3 */
+    bool local_code;                    /* code of CPL 0..2 came from pages that are not global */
     uint64_t code_seen[EMU_CODE_WORDS]; /* hashed pages that code came from: tlb.c */
 
     struct emu_event fault; /* raised, not yet looked at */

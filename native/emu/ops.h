@@ -82,7 +82,7 @@ static inline bool emu_may_enter(struct emu_cpu *cpu, const struct emu_block *bl
 #define EMU_CHAIN_INDIRECT(target)                                                                 \
     do {                                                                                           \
         uint64_t rip_ = (target);                                                                  \
-        const struct emu_jump_entry *entry_ = &cpu->jumps[EMU_JUMP_SLOT(rip_)];                       \
+        const struct emu_jump_entry *entry_ = &cpu->jumps[EMU_JUMP_SLOT(rip_)];                    \
         if (EMU_UNLIKELY(entry_->rip != rip_ || entry_->gen != cpu->code_gen))                     \
             return emu_chain_slow(cpu, NULL, rip_);                                                \
         EMU_ENTER(entry_->block, rip_);                                                            \

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,6 +30,7 @@ STACK_TOP = 3 << 20
 BUFFER_BYTES = 8 << 20
 CALL_BODY_HLT = bytes.fromhex("e801000000 f4")  # call the loop; hlt
 TURNS = 2_000_000
+CR4_OSFXSR = 1 << 9
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,7 @@ def _ours(loop: Loop) -> float:
         registers = machine.registers
         registers.rsp, registers.rdi, registers.rsi = STACK_TOP, BUFFER_GPA, 0
         registers.rdx, registers.rcx = 1, TURNS
+        registers.cr4 |= CR4_OSFXSR
         start_ns = time.perf_counter_ns()
         result = machine.run(timeout=60)
         elapsed_ns = time.perf_counter_ns() - start_ns
@@ -215,16 +218,8 @@ def measure(rounds: int = 5) -> list[Row]:
     """
     unicorn = _unicorn()
     with _native() as native:
-        rounds_of = {
-            loop.name: _rounds(
-                rounds,
-                native and (lambda loop=loop: native.speed(loop)),
-                lambda loop=loop: _ours(loop),
-                unicorn and (lambda loop=loop: unicorn.speed(loop)),
-            )
-            for loop in LOOPS
-        }
-    create = _rounds(20 * rounds, None, _create_us, unicorn and unicorn.create_us)
+        rounds_of = {loop.name: _loop_rounds(rounds, native, loop, unicorn) for loop in LOOPS}
+    create = _rounds(20 * rounds, None, _create_us, unicorn.create_us if unicorn else None)
     return [
         *(_loop_row(name, found) for name, found in rounds_of.items()),
         _mean_row([rounds_of[name] for name in MEAN_OF]),
@@ -245,6 +240,17 @@ def _rounds(count: int, native: Measure | None, ours: Measure, unicorn: Measure 
             if turn and value is not None:
                 found[name].append(value)
     return found
+
+
+def _loop_rounds(
+    count: int, native: _Native | None, loop: Loop, unicorn: _Unicorn | None
+) -> Rounds:
+    return _rounds(
+        count,
+        partial(native.speed, loop) if native else None,
+        partial(_ours, loop),
+        partial(unicorn.speed, loop) if unicorn else None,
+    )
 
 
 def _ratio(found: Rounds, of: str) -> float | None:
