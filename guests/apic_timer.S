@@ -48,6 +48,10 @@ tick:
     inc ebx
     mov al, '.'
     out DEBUGCON_PORT, al
+    cmp ebx, INTERRUPTS
+    jb served
+    lapic_write LAPIC_TIMER_START, 0 # enough, however late this one is
+served:
     lapic_write LAPIC_EOI, 0
     iretq
 

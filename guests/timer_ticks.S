@@ -51,6 +51,11 @@ tick:
     inc ebx
     mov al, '.'
     out DEBUGCON_PORT, al
+    cmp ebx, TICKS
+    jb served
+    mov al, 0xFF # enough, however late this one is
+    out PIC1 + 1, al
+served:
     mov al, PIC_EOI
     out PIC1, al
     iretq

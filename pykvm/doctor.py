@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ class Examination:
     Attributes:
         device: what was opened.
         found: the host as the kernel describes it.
-        problem: why guests cannot run here; None where they can.
+        problem: why KVM runs no guests here; None where it does.
         api_version: of KVM; None where the device does not open.
         capabilities: what KVM_CHECK_EXTENSION says of each that pykvm uses.
         paces: a loop at CPL 0 and one at CPL 3, as measured.
         features: what was probed.
+        emulator: the same loop at CPL 0 in pykvm's own emulator, which needs no KVM.
     """
 
     device: Path
@@ -37,17 +38,18 @@ class Examination:
     capabilities: Mapping[str, int] = field(default_factory=dict)
     paces: tuple[probe.Pace, ...] = ()
     features: tuple[probe.Probe, ...] = ()
+    emulator: probe.Pace | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether guests run on this host."""
+        """Whether KVM runs guests on this host."""
         return self.problem is None
 
     @property
     def verdict(self) -> str:
         """All of it in one line."""
         if self.problem is not None:
-            return f"guests cannot run here: {self.problem}"
+            return f"KVM runs no guests here, backend emu does: {self.problem}"
         where = [f"CPL {pace.cpl} {place(pace)}" for pace in self.paces]
         missing = [feature.name for feature in self.features if not feature.ok]
         without = f"; without {', '.join(missing)}" if missing else ""
@@ -61,6 +63,13 @@ class Examination:
             "verdict": self.verdict,
             "device": self._device(),
             "host": self._host(),
+            "backends": {
+                "kvm": {"ok": self.ok, "why": str(self.problem or "")},
+                "emu": {
+                    "ok": True,
+                    "instructions_per_s": self.emulator and round(self.emulator.per_s),
+                },
+            },
             "capabilities": dict(self.capabilities),
             "measured": [
                 {"cpl": pace.cpl, "instructions_per_s": round(pace.per_s), "on_cpu": pace.on_cpu}
@@ -104,10 +113,14 @@ def place(pace: probe.Pace) -> str:
 
 
 def examine(device: Path = host.DEVICE) -> Examination:
-    """Look at the host, open the device, and run small guests on it.
+    """Look at the host, open the device, and run small guests on it and in the emulator.
 
     A failure is part of what is found; nothing is raised.
     """
+    return replace(_examine(device), emulator=probe.measure(Mode.LONG, "emu"))
+
+
+def _examine(device: Path) -> Examination:
     found = host.Host.read()
     try:
         system = System(device)

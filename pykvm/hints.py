@@ -71,6 +71,8 @@ def _not_emulated(machine: Machine, result: Result, found: Instruction | None) -
         return [
             f"this host has neither VT-x nor AMD-V: KVM runs code at CPL 0 in its instruction "
             f"emulator, which cannot do {name}",
+            "pykvm's own emulator can: it takes over there with --backend auto, unless --no-assist "
+            "is given (assist=True in Python)",
             "at CPL 3 (mode user) it runs on the processor; on hardware it runs everywhere; "
             "`pykvm doctor` says what this host can do",
         ]

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +44,7 @@ MAX_CPUS = 64
 MAX_TIMEOUT_S = 1e9
 NS_PER_S = 1_000_000_000
 ROUTES_MAX = 4096  # accesses remembered in one run: a guest may touch many
+EPOCH = datetime(2000, 1, 1)  # where the instruction clock begins
 RESET_RIP = 0xFFF0  # Intel SDM vol. 3A, table 9-1
 
 # Sees each exit after it was handled and before the guest goes on: the processor, the exit,
@@ -117,6 +119,7 @@ class Machine:
         self._dispatch = Dispatch(self.ports, self.mmio)
         self.output = Output(output)
         self.append = append
+        self.clock = clock
         self._lock = threading.RLock()
 
         self.backend = open_backend(backend, clock, assist)
@@ -171,7 +174,7 @@ class Machine:
                 self.ports.claim(layout.COM1_PORT, serial.SIZE, self.serial, name)
             case "cmos":
                 low, *high = (region.size_bytes for region in self.memory.regions)
-                self.cmos = cmos.Cmos(low, sum(high))
+                self.cmos = cmos.Cmos(low, sum(high), self._calendar)
                 self.ports.claim(layout.CMOS_PORT, cmos.SIZE, self.cmos, name)
 
             case "power":
@@ -190,6 +193,12 @@ class Machine:
             (layout.KEYBOARD_PORT, 1, power.KeyboardReset(end)),
         ):
             self.ports.claim(port, size_bytes, device)
+
+    def _calendar(self) -> datetime:
+        """The guest's date: the host's, or as much after EPOCH as it has executed."""
+        if self.clock == "wall":
+            return cmos.utc_now()
+        return EPOCH + timedelta(microseconds=self.vm.now_ns() // 1000)
 
     def _end(self, status: int) -> None:
         """The guest has ended the run: stop every vCPU at its next entry."""

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
@@ -49,7 +48,7 @@ class Trace:
     def __init__(self, machine: Machine, stream: TextIO | None = None) -> None:
         self._machine = machine
         self.stream = stream
-        self._last_ns = time.monotonic_ns()
+        self._last_ns = machine.vm.now_ns()
         self.count = 0
         self._assisted = 0
         self._recent: deque[_Seen] = deque(maxlen=RECENT)
@@ -58,7 +57,7 @@ class Trace:
         """Write one exit down; a stop from outside is none of the guest's."""
         if isinstance(exit, Interrupted):
             return
-        since_ns = time.monotonic_ns() - self._last_ns
+        since_ns = self._machine.vm.now_ns() - self._last_ns
         self.count += 1
         registers, special = vcpu.get_registers(), vcpu.get_special()
         assisted = sum(each.assisted[1] for each in self._machine.vcpus)
@@ -70,7 +69,7 @@ class Trace:
         self._recent.append(seen)
         if self.stream is not None:
             print(self._line(seen), file=self.stream)
-        self._last_ns = time.monotonic_ns()  # the tracing itself does not count
+        self._last_ns = self._machine.vm.now_ns()  # the tracing itself does not count
 
     @property
     def recent(self) -> list[str]:

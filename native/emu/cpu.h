@@ -452,7 +452,6 @@ void emu_vm_take_notes(struct emu_vm *vm);
 
 /* clock.c */
 uint64_t emu_now_ns(void);
-uint64_t emu_vm_ns(const struct emu_vm *vm);
 uint64_t emu_guest_ns(const struct emu_cpu *cpu);
 uint64_t emu_tsc(const struct emu_cpu *cpu);
 uint64_t emu_tsc_to_ns(const struct emu_cpu *cpu, uint64_t tsc, uint64_t now_ns);

@@ -101,6 +101,7 @@ void emu_vm_destroy(struct emu_vm *vm);
 int emu_vm_map(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes, void *hva, uint32_t flags);
 int emu_vm_unmap(struct emu_vm *vm, uint64_t gpa);
 void emu_vm_set_instruction_clock(struct emu_vm *vm, bool on);
+uint64_t emu_vm_ns(const struct emu_vm *vm);
 void emu_vm_set_msr_exits(struct emu_vm *vm, bool on);
 void emu_vm_note_write(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes);
 void emu_vm_set_tsc_khz(struct emu_vm *vm, uint32_t khz);

@@ -23,7 +23,7 @@
                     emu_set_256(cpu, insn->reg, x, x))                                             \
     EMU_VEC_TABLE(v##name)                                                                         \
     EMU_VEC_TABLE(y##name)
-#define TIMES(value, ones) ((emu_lane){(value)*UINT64_C(ones), (value)*UINT64_C(ones)})
+#define TIMES(value, ones) ((emu_lane){(value) * UINT64_C(ones), (value) * UINT64_C(ones)})
 BROADCAST(broadcast_1, 1, TIMES((uint8_t)b[0], 0x0101010101010101))
 BROADCAST(broadcast_2, 2, TIMES((uint16_t)b[0], 0x0001000100010001))
 BROADCAST(broadcast_4, 4, TIMES((uint32_t)b[0], 0x0000000100000001))

@@ -36,7 +36,7 @@ EMU_KERNEL(k_sha1nexte)
 
 EMU_KERNEL(k_sha1msg1)
 {
-    return a ^ (emu_lane) { b[1], a[0] };
+    return a ^ (emu_lane){b[1], a[0]};
 }
 
 EMU_KERNEL(k_sha1msg2)

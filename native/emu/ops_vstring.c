@@ -26,7 +26,7 @@ static void unpack(struct text *text, emu_lane lane, unsigned imm)
     union emu_elements p = {lane};
     for (unsigned i = 0; i < 16; i++)
         text->element[i] = imm & WORDS    ? imm & SIGNED ? p.i16[i & 7] : p.u16[i & 7]
-                              : imm & SIGNED ? p.i8[i]
+                           : imm & SIGNED ? p.i8[i]
                                           : p.u8[i];
 }
 

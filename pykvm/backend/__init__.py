@@ -165,6 +165,10 @@ class Vm(Protocol):
         """Answer a range of addresses with a little memory, in native code."""
         ...
 
+    def now_ns(self) -> int:
+        """The time, by the machine's clock; where it begins means nothing."""
+        ...
+
     def detach(self) -> None:
         """Make sure that nothing uses the memory, which is about to be unmapped."""
         ...

@@ -34,6 +34,7 @@ def main(args: argparse.Namespace) -> int:
 
 def lines(examination: Examination) -> Iterator[tuple[str, str]]:
     """The examination as labels and texts, the verdict last."""
+    yield "backends", "kvm, emu" if examination.ok else "emu"
     yield "device", _device(examination)
     yield from _host(examination.found)
     yield from _capabilities(examination)
@@ -42,6 +43,8 @@ def lines(examination: Examination) -> Iterator[tuple[str, str]]:
             f"CPL {pace.cpl}",
             (f"{place(pace)}; measured: {pace.per_s / 1e6:,.1f} million instructions/s"),
         )
+    if examination.emulator is not None:
+        yield "emu", f"measured: {examination.emulator.per_s / 1e6:,.1f} million instructions/s"
     for feature in examination.features:
         meaning = probe.FEATURES[feature.name].meaning
         yield feature.name, f"yes: {meaning}" if feature.ok else f"no: {feature.why}"

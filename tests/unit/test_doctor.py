@@ -12,6 +12,7 @@ import pytest
 from pykvm import cli, doctor, host, probe
 from pykvm.cli import doctor as command
 from pykvm.errors import KvmUnavailable, ProbeError
+from pykvm.loader.image import Mode
 
 needs_kvm = pytest.mark.skipif(host.problem() is not None, reason=str(host.problem()))
 
@@ -24,7 +25,8 @@ def examine_absent(tmp_path: Path) -> doctor.Examination:
 def test_a_host_where_guests_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["device", "/dev/kvm", "opens;", "API", "version", "12"]
+    assert lines[0].split() == ["backends", "kvm,", "emu"]
+    assert lines[1].split() == ["device", "/dev/kvm", "opens;", "API", "version", "12"]
     assert lines[-1].startswith("verdict         guests run here (host kind ")
     labels = {line.split()[0] for line in lines}
     assert {"kernel", "processor", "module", "paging", "capabilities", *probe.FEATURES} <= labels
@@ -38,6 +40,8 @@ def test_json_has_the_documented_keys(capsys: pytest.CaptureFixture[str]) -> Non
     assert found["ok"] is True
     assert found["device"]["api_version"] == 12
     assert found["host"]["kernel"]
+    assert found["backends"]["kvm"] == {"ok": True, "why": ""}
+    assert found["backends"]["emu"]["instructions_per_s"] > 1_000_000
     assert [each["cpl"] for each in found["measured"]] == [0, 3]
     assert found["features"].keys() == probe.FEATURES.keys()
     assert all(name.startswith("KVM_CAP_") for name in found["capabilities"])
@@ -60,7 +64,9 @@ def test_a_host_without_the_device(
         assert found["device"]["problem"] in ("missing", "no-module")
         assert found["device"]["remedy"] in found["verdict"]
     else:
-        assert out.splitlines()[-1].startswith("verdict         guests cannot run here: ")
+        assert out.splitlines()[-1].startswith(
+            "verdict         KVM runs no guests here, backend emu does: "
+        )
 
 
 def test_a_device_that_is_not_kvm() -> None:
@@ -71,13 +77,17 @@ def test_a_device_that_is_not_kvm() -> None:
 
 @needs_kvm
 def test_a_guest_that_does_not_run_is_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(mode: object) -> probe.Pace:
+    measure = probe.measure
+
+    def refuse(mode: Mode, backend: str = "kvm") -> probe.Pace:
+        if backend == "emu":
+            return measure(mode, backend)
         raise ProbeError("a loop did not end")
 
     monkeypatch.setattr(probe, "measure", refuse)
     found = doctor.examine()
     assert found.api_version == 12
-    assert found.verdict == "guests cannot run here: a loop did not end"
+    assert found.verdict == "KVM runs no guests here, backend emu does: a loop did not end"
     assert not found.ok
 
 

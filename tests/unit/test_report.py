@@ -88,7 +88,7 @@ def test_a_triple_fault_looks_into_the_idt() -> None:
 def test_an_instruction_that_kvm_cannot_emulate_is_named() -> None:
     if host.Host.read().kind != 3:
         pytest.skip("CPL 0 runs on this host's processor")
-    text = report("fld1\nhlt", assist=False)
+    text = report("fld1\nhlt", backend="kvm")
     assert "neither VT-x nor AMD-V" in text
     assert "cannot do `fld1`" in text
 

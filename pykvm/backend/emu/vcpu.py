@@ -11,7 +11,7 @@ from typing import Any
 from pykvm._native import ffi, lib
 from pykvm.backend import kinds
 from pykvm.backend.emu.calls import out_of_memory
-from pykvm.backend.emu.registers import RegisterAccess
+from pykvm.backend.emu.state import StateAccess
 from pykvm.errors import ClosedError, UsageError
 from pykvm.exits import Exit
 from pykvm.state import MpState
@@ -21,7 +21,7 @@ _MP_STATES: dict[MpState, int] = {state: getattr(lib, f"EMU_MP_{state.name}") fo
 _MP_NAMES = {number: state for state, number in _MP_STATES.items()}
 
 
-class EmuVcpu(RegisterAccess):
+class EmuVcpu(StateAccess):
     """A struct emu_cpu.
 
     It is freed when nobody knows it any more: a thread may hold `enter` when the

@@ -137,6 +137,10 @@ class EmuVm(Natives):
         if result:
             raise UsageError(f"{what}: {os.strerror(-result)}")
 
+    def now_ns(self) -> int:
+        """Nanoseconds since the machine was made: real ones, or one for each instruction."""
+        return int(lib.emu_vm_ns(self.native))
+
     def detach(self) -> None:
         """Stop the processors for good: the memory they use is about to be unmapped."""
         for vcpu in self._vcpus:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 
 from pykvm import layout
@@ -77,6 +78,10 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
         for vcpu in self._vcpus:
             if isinstance(vcpu, AssistedVcpu):
                 vcpu.allow_assist(fits and not self._logged and self._rings is None)
+
+    def now_ns(self) -> int:
+        """The host's monotonic clock."""
+        return time.monotonic_ns()
 
     def detach(self) -> None:
         """KVM minds the memory itself, but an emulator that helps does not."""
