@@ -24,7 +24,8 @@ QEMU = "qemu-system-x86_64"
 TIME_BAR, MEMORY_BAR = 4.0, 1.0
 APPEND = "console=ttyS0"
 MEMORY_MIB = 256
-BOOT_TIMEOUT_S = 120
+BOOT_TIMEOUT_S = 60
+TRIES = 3  # on a loaded host QEMU's timers are too late for the kernel's calibration, and it hangs
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,17 @@ def boot(command: list[str]) -> Boot:
     return Boot(seconds, usage.ru_maxrss / 1024)
 
 
+def _boot_again(command: list[str]) -> Boot:
+    """As `boot`, but a machine that hung is started afresh."""
+    for left in reversed(range(TRIES)):
+        try:
+            return boot(command)
+        except PykvmError:
+            if not left:
+                raise
+    raise AssertionError("the last try raises")
+
+
 def _wait_for_marker(process: subprocess.Popen[bytes], start: float) -> float | None:
     said = b""
     if process.stdout is None:
@@ -127,7 +139,7 @@ def measure(rounds: int = 3) -> list[Row]:
         initrd = Path(directory) / "initrd"
         initrd.write_bytes(stock.initramfs(found.busybox, {}, stock.TO_POWER_OFF))
         commands = (qemu_command(found.kernel, initrd), pykvm_command(found.kernel, initrd))
-        pairs = [tuple(boot(command) for command in commands) for _ in range(rounds)]
+        pairs = [tuple(_boot_again(command) for command in commands) for _ in range(rounds)]
     return [
         _row("start to first process", "s", TIME_BAR, [(q.seconds, o.seconds) for q, o in pairs]),
         _row(

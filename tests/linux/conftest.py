@@ -13,6 +13,7 @@ from support.debian import installed
 from pykvm.bench import linux, stock
 
 PROGRAM = Path(__file__).with_name("program.c")
+QEMU_PATIENCE_S = 40
 PROGRAM_FLAGS = ("-O2", "-march=x86-64-v3", "-static", "-pthread")
 
 
@@ -49,10 +50,16 @@ def initrd(kernel: stock.Stock, program: Path, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="session")
 def reference(kernel: stock.Stock, initrd: Path) -> str:
-    """The same kernel's log under QEMU's emulator, with two processors."""
+    """The same kernel's log under QEMU's emulator, with two processors.
+
+    Empty where that hangs: on a loaded host QEMU's timers come too late for the kernel.
+    """
     installed(linux.QEMU, "qemu-system-x86")
     with Console(linux.qemu_command(kernel.kernel, initrd, 2)) as console:
-        console.wait_for(PROMPT)
+        try:
+            console.wait_for(PROMPT, QEMU_PATIENCE_S)
+        except AssertionError:
+            return ""
         log = console.run("dmesg")
         console.send("poweroff -f\n")
         console.end()

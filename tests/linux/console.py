@@ -6,7 +6,6 @@ import os
 import re
 import select
 import subprocess
-import tempfile
 import time
 from types import TracebackType
 
@@ -20,16 +19,15 @@ class Console:
         command: what starts it, with the serial port on stdin and stdout.
 
     Attributes:
-        said: all that came from the serial port.
+        said: all that came from the serial port, or as an error.
     """
 
     def __init__(self, command: list[str]) -> None:
         self.said = ""
         self._looked_at = 0
         self._count = 0
-        self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
 
     def wait_for(self, pattern: str, timeout_s: float = 90) -> re.Match[str]:
@@ -50,9 +48,8 @@ class Console:
         return bool(data)
 
     def tail(self) -> str:
-        """The end of the log and of what went to stderr."""
-        self._errors.seek(0)
-        return self.said[-2000:] + self._errors.read().decode(errors="replace")[-1000:]
+        """The end of it."""
+        return self.said[-2000:]
 
     def send(self, text: str) -> None:
         """Type."""
@@ -89,6 +86,6 @@ class Console:
     ) -> None:
         self._process.kill()
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
+        for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
             stream.close()
