@@ -56,7 +56,7 @@ static const struct emu_cpuid supported[] = {
     {0x16, EMU_CPUID_ANY, 0, 0, 0, 0},
     {0x80000000, EMU_CPUID_ANY, 0x80000008, 0, 0, 0},
     {0x80000001, EMU_CPUID_ANY, 0, 0, EXTENDED_ECX, EXTENDED_EDX},
-    {0x80000002, EMU_CPUID_ANY, 0x6b7970, 0x65206d76, 0x616c756d, 0x00726f74},
+    {0x80000002, EMU_CPUID_ANY, 0x766b7970, 0x6d65206d, 0x74616c75, 0x726f},
     {0x80000003, EMU_CPUID_ANY, 0, 0, 0, 0},
     {0x80000004, EMU_CPUID_ANY, 0, 0, 0, 0},
     {0x80000007, EMU_CPUID_ANY, 0, 0, 0, BIT(8)}, /* invariant TSC */

@@ -7,7 +7,8 @@ import re
 COMPLAINT = re.compile(
     r"warn|oops|\bbug:|unexpected|lock-?up|hung|stall|call trace|unstable|skew|watchdog|error|"
     r"fail|unable|cannot|can't|could not|\binvalid\b|bogus|broken|lost|spurious|taint|panic|"
-    r"illegal|corrupt|mismatch|segfault|trap |timed out|timeout|too (long|slow|fast)|bad |not responding",
+    r"illegal|corrupt|mismatch|segfault|trap |timed out|timeout|"
+    r"too (long|slow|fast)|bad |not responding",
     re.I,
 )
 # What QEMU's microvm has too, on a quiet host.
