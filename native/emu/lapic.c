@@ -366,13 +366,12 @@ int emu_lapic_set_base(struct emu_cpu *cpu, uint64_t value, bool by_guest)
     if (by_guest && ((to_x2 && !(before & APIC_BASE_ENABLED)) ||
                      (from_x2 && (value & modes) == APIC_BASE_ENABLED)))
         return -EINVAL;
-    cpu->msr.apic_base = value;
-    if (!cpu->lapic)
-        return 0;
     emu_vm_lock(cpu->vm);
-    if ((value ^ before) & modes)
+    cpu->msr.apic_base = value;
+    if (cpu->lapic && ((value ^ before) & modes))
         set_identity(cpu);
-    emu_want_interrupt(cpu);
+    if (cpu->lapic)
+        emu_want_interrupt(cpu);
     emu_vm_unlock(cpu->vm);
     return 0;
 }

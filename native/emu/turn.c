@@ -12,6 +12,8 @@
 
 #define QUANTUM 400000
 #define QUANTUM_SPUN 50000 /* while another one spins in a loop of PAUSEs */
+#define JUMPS_FREE 10000
+#define JUMP_PAUSE_NS UINT64_C(1000000)
 #define NS_PER_S UINT64_C(1000000000)
 
 void emu_vm_lock(struct emu_vm *vm)
@@ -202,11 +204,14 @@ static int idle_by_wall(struct emu_cpu *cpu)
     return wait_for_turn(cpu);
 }
 
-/* The instruction clock: the turn goes on, and where nobody has anything to do, time does. */
+/* The instruction clock: the turn goes on, and where nobody has anything to do, time does;
+ * at leisure, if that wakes nobody in the long run: a masked timer that repeats. */
 static int idle_by_instructions(struct emu_cpu *cpu)
 {
     struct emu_vm *vm = cpu->vm;
-    while (!awake(cpu)) {
+    for (unsigned jumps = 0; !awake(cpu); jumps++) {
+        if (jumps > JUMPS_FREE)
+            sleep_until(cpu, emu_now_ns() + JUMP_PAUSE_NS);
         struct emu_cpu *next = next_after(vm, cpu);
         uint64_t next_ns = atomic_load(&vm->next_timer_ns);
         int kind = overdue(cpu, emu_now_ns());

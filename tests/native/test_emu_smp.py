@@ -181,6 +181,15 @@ def test_interrupts_off_an_nmi_alone_wakes(wall: bool) -> None:
         assert board.end() == 3
 
 
+@CLOCKS
+def test_a_timer_that_repeats_and_is_masked_wakes_nobody(wall: bool) -> None:
+    text = lapic(0x3E0, 0xB) + lapic(0x320, 0x30040) + lapic(0x380, 1_000_000)
+    with Board(SPLIT, wall=wall) as board:
+        board.load(f"{LAPIC_ON} {text} sti; hlt; ud2")
+        assert kind_name(board._enter(0)) == "AGAIN"
+        assert board.lib.emu_cpu_get_mp_state(board.cpu) == board.lib.EMU_MP_HALTED
+
+
 def test_an_nmi_waits_for_iret() -> None:
     """SDM vol. 3A §6.7.1"""
     again = f"inc ebx; cmp ebx, 1; jne done; {lapic(ICR, SELF | NMI)} nop; mov esi, ebx; done: nop;"
