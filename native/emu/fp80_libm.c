@@ -16,15 +16,14 @@ static long double value_of(const struct emu_st *a)
     return number.negative ? -value : value;
 }
 
-/* Back to a register. A result that is no integer or infinity is never exact. */
+/* Back to a register. None of the results that get here is exact, and an infinity is too large a
+ * number. */
 static uint16_t give(uint16_t control, long double value, struct emu_st *to)
 {
     int exponent;
     bool negative = signbit(value);
-    if (isinf(value)) {
-        *to = fp80_infinity(negative);
-        return 0;
-    }
+    if (isinf(value))
+        return fp80_pack(control, 64, (struct fp80_number){negative, 0x8000, FP80_INTEGER, 1}, to);
     long double fraction = ldexpl(frexpl(fabsl(value), &exponent), 64);
     uint64_t high = (uint64_t)fraction;
     long double rest = ldexpl(fraction - (long double)high, 64);

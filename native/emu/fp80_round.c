@@ -110,8 +110,13 @@ uint16_t fp80_pack(uint16_t control, unsigned bits, struct fp80_number value, st
     } else if (huge) {
         return pack_huge(control, bits, value.negative, to);
     }
-    *to = fp80_signed(value.negative, (unsigned)rounded.exponent & FP80_MAX, rounded.high);
-    return status;
+    if (rounded.exponent >= 1 && rounded.exponent < (int)FP80_MAX) {
+        *to = fp80_signed(value.negative, (unsigned)rounded.exponent, rounded.high);
+        return status;
+    }
+    /* FSCALE goes beyond what unmasked overflow and underflow can express. */
+    *to = huge ? fp80_infinity(value.negative) : fp80_signed(value.negative, 0, 0);
+    return (uint16_t)(status | FP80_PE);
 }
 
 /* The integer next to a finite number, by its magnitude; false where 64 bits do not hold it. */
@@ -238,7 +243,7 @@ static uint16_t store_float(uint16_t control, const struct float_format *format,
         bool up = mode(control) == TO_NEAREST || mode(control) == (value.negative ? DOWN : UP);
         put_float(format, value.negative, (uint64_t)(up ? top : top - 1), up ? 0 : UINT64_MAX, to);
         if (!(control & FP80_OE))
-            return (uint16_t)(status | FP80_OE);
+            return FP80_OE;
         return FP80_OE | FP80_PE | (up ? FP80_C1 : 0);
     }
     if (value.exponent >= 1) {
@@ -246,7 +251,7 @@ static uint16_t store_float(uint16_t control, const struct float_format *format,
         return status;
     }
     if (tiny && !(control & FP80_UE))
-        return (uint16_t)(status | FP80_UE);
+        return FP80_UE;
     shift_right(&value, (unsigned)(1 - value.exponent));
     status = cut(control, bits, &value);
     put_float(format, value.negative, value.high & FP80_INTEGER ? 1 : 0, value.high, to);

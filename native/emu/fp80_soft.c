@@ -167,10 +167,12 @@ static uint16_t divide(uint16_t control, struct emu_st *to, const struct emu_st 
 }
 
 /* Exceptions of operands that are numbers. An invalid operation and a division by zero hide
- * that one was denormal. */
-static uint16_t with_denormals(uint16_t status, bool denormal)
+ * that one was denormal; unmasked, that it was hides all that the operation would have raised. */
+static uint16_t with_denormals(uint16_t control, uint16_t status, bool denormal)
 {
-    return (uint16_t)(status | (denormal && !(status & (FP80_IE | FP80_ZE)) ? FP80_DE : 0));
+    if (!denormal || (status & (FP80_IE | FP80_ZE)))
+        return status;
+    return (uint16_t)(control & FP80_DE ? status | FP80_DE : FP80_DE);
 }
 
 uint16_t fp80_arith(uint16_t control, enum fp80_operation op, enum fp80_format format,
@@ -203,7 +205,7 @@ uint16_t fp80_arith(uint16_t control, enum fp80_operation op, enum fp80_format f
         status = divide(control, a, &b, &original);
         break;
     }
-    return with_denormals(status, denormal);
+    return with_denormals(control, status, denormal);
 }
 
 static int order(const struct emu_st *a, const struct emu_st *b)
@@ -269,18 +271,16 @@ static uint16_t square_root(uint16_t control, struct emu_st *a)
 }
 
 /* FPREM, FPREM1: exact. Up to 63 places at once, else a part and C2. Vol. 2A, FPREM. */
-static uint16_t remainder_of(struct emu_st st[2], bool nearest)
+static uint16_t remainder_of(uint16_t control, struct emu_st st[2], bool nearest)
 {
     if (fp80_is_infinite(&st[0]) || fp80_is_zero(&st[1]))
         return invalid(&st[0]);
-    if (fp80_is_infinite(&st[1]) || fp80_is_zero(&st[0]))
-        return 0;
     struct fp80_number a = fp80_unpack(&st[0]), b = fp80_unpack(&st[1]);
-    int distance = a.exponent - b.exponent;
+    int distance = fp80_is_infinite(&st[1]) || !a.high ? -2 : a.exponent - b.exponent;
     bool partial = distance > 63;
     int places = partial ? 32 + distance % 32 : distance;
-    if (places < (nearest ? -1 : 0))
-        return 0;
+    if (places < (nearest ? -1 : 0)) /* nothing to do but to normalise */
+        return fp80_pack(control, 64, a, &st[0]);
     uint64_t quotient = 0;
     fp80_wide rest = (fp80_wide)a.high, divisor = (fp80_wide)b.high;
     if (places < 0) {
@@ -307,7 +307,7 @@ static uint16_t remainder_of(struct emu_st st[2], bool nearest)
         }
     }
     struct fp80_number result = normalised(negative, exponent + 64, rest);
-    uint16_t status = fp80_pack(FP80_EXCEPTIONS, 64, result, &st[0]);
+    uint16_t status = fp80_pack(control, 64, result, &st[0]);
     if (partial)
         return (uint16_t)(status | FP80_C2);
     return (uint16_t)(status | (quotient & 1 ? FP80_C1 : 0) | (quotient & 2 ? FP80_C3 : 0) |
@@ -387,13 +387,13 @@ uint16_t fp80_function(uint16_t control, enum fp80_function function, struct emu
         break;
     case FP80_FPREM:
     case FP80_FPREM1:
-        status = remainder_of(st, function == FP80_FPREM1);
+        status = remainder_of(control, st, function == FP80_FPREM1);
         break;
     default:
         status = fp80_transcendental(control, function, st);
         break;
     }
-    return with_denormals(status, denormal);
+    return with_denormals(control, status, denormal);
 }
 
 /* Cut to 64 bits, and whether the nearest number is the next one up. */
