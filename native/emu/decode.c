@@ -353,10 +353,12 @@ static emu_op *unit_handler(uint32_t mode, uint32_t unit)
             return emu_op_undefined;
         break;
     case EMU_SSE:
+    case EMU_SSE_FP:
         if ((mode & EMU_MODE_EM) || !(mode & EMU_MODE_FXSR))
             return emu_op_undefined;
         break;
     case EMU_AVX:
+    case EMU_AVX_FP:
         if (!(mode & EMU_MODE_YMM) || !(mode & EMU_MODE_PROTECTED))
             return emu_op_undefined;
         break;
@@ -376,11 +378,20 @@ static void undefined(struct emu_decoded *out, emu_op *op)
 
 #define SIZED (EMU_SIZE_V | EMU_SIZE_D64 | EMU_SIZE_F64 | EMU_SIZE_Y | EMU_SIZE_Z)
 
+/* The forms' column. For floating point the one computes by the host, the other in software. */
+static unsigned column(uint32_t mode, uint32_t shape, enum emu_size size)
+{
+    uint32_t unit = shape & EMU_UNIT;
+    bool exact = (unit == EMU_SSE_FP || unit == EMU_AVX_FP) && (mode & EMU_MODE_FP_EXACT);
+    if (shape & SIZED)
+        return exact ? size - EMU_32 : size;
+    return exact ? 1 : 0;
+}
+
 static void choose_handler(uint32_t mode, const struct prefixes *prefixes,
                            const struct emu_row *row, enum emu_size size, struct emu_decoded *out)
 {
-    bool sized = row->shape & SIZED;
-    unsigned slot = sized ? size : 0;
+    unsigned slot = column(mode, row->shape, size);
     emu_op *gone = unit_handler(mode, row->shape & EMU_UNIT);
     out->insn.op = out->is_memory ? row->forms->m[slot] : row->forms->r[slot];
     if (row->quiet)

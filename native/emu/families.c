@@ -45,7 +45,14 @@
     X(emu_family_vmask)                                                                            \
     X(emu_family_vstring)                                                                          \
     X(emu_family_vaes)                                                                             \
-    X(emu_family_vsha)
+    X(emu_family_vsha)                                                                             \
+    X(emu_family_fp_arith)                                                                         \
+    X(emu_family_fp_compare)                                                                       \
+    X(emu_family_fp_convert)                                                                       \
+    X(emu_family_fp_general)                                                                       \
+    X(emu_family_fp_fma)                                                                           \
+    X(emu_family_fp_horizontal)                                                                    \
+    X(emu_family_fp_approx)
 
 #define DECLARE(family) extern const struct emu_family family;
 #define POINTER(family) &family,

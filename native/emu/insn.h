@@ -149,6 +149,9 @@ enum emu_imm {
 #define EMU_SSE (3u << EMU_UNIT_SHIFT)
 #define EMU_AVX (4u << EMU_UNIT_SHIFT)
 #define EMU_FWAIT (5u << EMU_UNIT_SHIFT)
+/* With another column of the forms under EMU_MODE_FP_EXACT: fp_exact.h. */
+#define EMU_SSE_FP (6u << EMU_UNIT_SHIFT)
+#define EMU_AVX_FP (7u << EMU_UNIT_SHIFT)
 
 /* Flags for the elimination of dead ones: always written (or left undefined), read. */
 #define EMU_WRITES_ALL (1u << 24) /* CF PF AF ZF SF OF */

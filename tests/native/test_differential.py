@@ -8,14 +8,17 @@ import sys
 from pathlib import Path
 
 import differential
+import differential_float
 import differential_simd
 import differential_x87
+import encodings_float
 import encodings_simd
 import pytest
 
 MAKERS = {
     "integer": differential.make_case,
     "simd": differential_simd.maker(encodings_simd.ROWS),
+    "float": differential_float.maker(encodings_float.ROWS),
 }
 
 
