@@ -158,10 +158,7 @@ FLAGS(ucomisd, q, 64, 8, false)
 FLAGS(comiss, d, 32, 4, true)
 FLAGS(comisd, q, 64, 8, true)
 
-#define CMP(map, match, shape, name)                                                               \
-    {                                                                                              \
-        EMU_MAP_##map, 0xc2, match, (shape) | EMU_IMM_U8, &name, NULL                              \
-    }
+#define CMP(map, match, shape, name) {EMU_MAP_##map, 0xc2, match, (shape) | EMU_IMM_U8, &name, NULL}
 
 #define FLAG_ROWS(opcode, prefix, name)                                                            \
     {EMU_MAP_0F, opcode, prefix, EMU_FP_LEGACY, &name, NULL},                                      \

@@ -178,10 +178,7 @@ static void narrow_to_half(struct emu_cpu *cpu, const struct emu_insn *insn, uns
 TO_HALF(vcvtps2ph, 4)
 TO_HALF(ycvtps2ph, 8)
 
-#define ROW(map, opcode, match, shape, name)                                                       \
-    {                                                                                              \
-        EMU_MAP_##map, opcode, match, shape, &name, NULL                                           \
-    }
+#define ROW(map, opcode, match, shape, name) {EMU_MAP_##map, opcode, match, shape, &name, NULL}
 #define ROWS_PACKED(opcode, prefix, name)                                                          \
     ROW(0F, opcode, prefix, EMU_FP_LEGACY, name),                                                  \
         ROW(V0F, opcode, (prefix) | EMU_L0 | EMU_VVVV0, EMU_FP_VEX, v##name),                      \

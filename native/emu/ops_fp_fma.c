@@ -122,10 +122,7 @@ ALL_OF(132)
 ALL_OF(213)
 ALL_OF(231)
 
-#define ROW(opcode, match, name)                                                                   \
-    {                                                                                              \
-        EMU_MAP_V38, opcode, EMU_P66 | (match), EMU_FP_VEX, &name, NULL                            \
-    }
+#define ROW(opcode, match, name) {EMU_MAP_V38, opcode, EMU_P66 | (match), EMU_FP_VEX, &name, NULL}
 #define ROWS_PACKED(opcode, name)                                                                  \
     ROW(opcode, EMU_W0 | EMU_L0, name##ps), ROW(opcode, EMU_W1 | EMU_L0, name##pd),                \
         ROW(opcode, EMU_W0 | EMU_L1, y##name##ps), ROW(opcode, EMU_W1 | EMU_L1, y##name##pd)

@@ -172,10 +172,7 @@ static const struct emu_forms roundss = EMU_FP_FORMS(op_roundss),
                               vroundss = EMU_FP_FORMS(op_vroundss),
                               vroundsd = EMU_FP_FORMS(op_vroundsd);
 
-#define ROW(map, opcode, match, shape, name)                                                       \
-    {                                                                                              \
-        EMU_MAP_##map, opcode, match, shape, &name, NULL                                           \
-    }
+#define ROW(map, opcode, match, shape, name) {EMU_MAP_##map, opcode, match, shape, &name, NULL}
 #define ROWS(map, opcode, prefix, shape, unused, name)                                             \
     ROW(map, opcode, prefix, EMU_FP_LEGACY | (shape), name),                                       \
         ROW(V##map, opcode, (prefix) | EMU_L0 | (unused), EMU_FP_VEX | (shape), v##name),          \
