@@ -14,23 +14,29 @@
 #define LEAF1_APIC_EDX BIT(9)   /* APIC */
 #define LEAF1_STATE_ECX BIT(26) /* XSAVE */
 #define LEAF1_STATE_EDX (BIT(0) /* FPU */ | BIT(24) /* FXSR */)
+#define LEAF1_VECTOR_ECX                                                                           \
+    (BIT(0) /* SSE3 */ | BIT(1) /* PCLMULQDQ */ | BIT(9) /* SSSE3 */ | BIT(12) /* FMA */ |         \
+     BIT(19) /* SSE4.1 */ | BIT(20) /* SSE4.2 */ | BIT(25) /* AES */ | BIT(28) /* AVX */ |         \
+     BIT(29) /* F16C */)
+#define LEAF1_VECTOR_EDX (BIT(23) /* MMX */ | BIT(25) /* SSE */ | BIT(26) /* SSE2 */)
 #define LEAF1_ECX                                                                                  \
     (BIT(13) /* CMPXCHG16B */ | BIT(17) /* PCID */ | BIT(22) /* MOVBE */ | BIT(23) /* POPCNT */ |  \
-     BIT(30) /* RDRAND */ | BIT(31) /* hypervisor */ | LEAF1_APIC_ECX | LEAF1_STATE_ECX)
+     BIT(30) /* RDRAND */ | BIT(31) /* hypervisor */ | LEAF1_APIC_ECX | LEAF1_STATE_ECX |          \
+     LEAF1_VECTOR_ECX)
 #define LEAF1_EDX                                                                                  \
     (BIT(2) /* DE */ | BIT(3) /* PSE */ | BIT(4) /* TSC */ | BIT(5) /* MSR */ | BIT(6) /* PAE */ | \
      BIT(8) /* CX8 */ | BIT(11) /* SEP */ | BIT(12) /* MTRR */ | BIT(13) /* PGE */ |               \
      BIT(15) /* CMOV */ | BIT(16) /* PAT */ | BIT(17) /* PSE36 */ | BIT(19) /* CLFSH */ |          \
-     LEAF1_APIC_EDX | LEAF1_STATE_EDX)
+     LEAF1_APIC_EDX | LEAF1_STATE_EDX | LEAF1_VECTOR_EDX)
 /* Leaf 15: the local APIC's timer counts this. */
 #define APIC_BUS_HZ 1000000000u
 #define APIC_BUS_KHZ (APIC_BUS_HZ / 1000)
 /* Leaf 7. */
 #define LEAF7_EBX                                                                                  \
-    (BIT(0) /* FSGSBASE */ | BIT(1) /* TSC_ADJUST */ | BIT(3) /* BMI1 */ | BIT(7) /* SMEP */ |     \
-     BIT(8) /* BMI2 */ | BIT(9) /* ERMS */ | BIT(10) /* INVPCID */ |                               \
+    (BIT(0) /* FSGSBASE */ | BIT(1) /* TSC_ADJUST */ | BIT(3) /* BMI1 */ | BIT(5) /* AVX2 */ |     \
+     BIT(7) /* SMEP */ | BIT(8) /* BMI2 */ | BIT(9) /* ERMS */ | BIT(10) /* INVPCID */ |           \
      BIT(13) /* FCS and FDS are 0 */ | BIT(18) /* RDSEED */ | BIT(19) /* ADX */ |                  \
-     BIT(20) /* SMAP */ | BIT(23) /* CLFLUSHOPT */ | BIT(24) /* CLWB */)
+     BIT(20) /* SMAP */ | BIT(23) /* CLFLUSHOPT */ | BIT(24) /* CLWB */ | BIT(29) /* SHA */)
 #define LEAF7_ECX (BIT(2) /* UMIP */ | BIT(22) /* RDPID */)
 #define LEAF7_EDX (BIT(26) /* IBRS, IBPB */ | BIT(29) /* ARCH_CAPABILITIES */)
 /* Leaf D, subleaf 1. */
