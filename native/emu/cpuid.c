@@ -25,9 +25,10 @@
      LEAF1_VECTOR_ECX)
 #define LEAF1_EDX                                                                                  \
     (BIT(2) /* DE */ | BIT(3) /* PSE */ | BIT(4) /* TSC */ | BIT(5) /* MSR */ | BIT(6) /* PAE */ | \
-     BIT(8) /* CX8 */ | BIT(11) /* SEP */ | BIT(12) /* MTRR */ | BIT(13) /* PGE */ |               \
-     BIT(15) /* CMOV */ | BIT(16) /* PAT */ | BIT(17) /* PSE36 */ | BIT(19) /* CLFSH */ |          \
-     LEAF1_APIC_EDX | LEAF1_STATE_EDX | LEAF1_VECTOR_EDX)
+     BIT(7) /* MCE */ | BIT(8) /* CX8 */ | BIT(11) /* SEP */ | BIT(12) /* MTRR */ |                \
+     BIT(13) /* PGE */ | BIT(14) /* MCA */ | BIT(15) /* CMOV */ | BIT(16) /* PAT */ |              \
+     BIT(17) /* PSE36 */ | BIT(19) /* CLFSH */ | LEAF1_APIC_EDX | LEAF1_STATE_EDX |                \
+     LEAF1_VECTOR_EDX)
 /* Leaf 15: the local APIC's timer counts this. */
 #define APIC_BUS_HZ 1000000000u
 #define APIC_BUS_KHZ (APIC_BUS_HZ / 1000)
