@@ -305,6 +305,7 @@ static int run(struct emu_cpu *cpu)
         leave_step(cpu);
         forget_replay(cpu);
         cpu->alone = cpu->resuming = false;
+        cpu->resliced = true; /* no budget bounds a guest that only faults: the time does */
         emu_escalate(cpu);
         break;
     case EMU_JUMP_RETRY:

@@ -319,7 +319,7 @@ static void events_in(struct emu_cpu *cpu, const struct emu_state *state)
     cpu->halted = state->halted && cpu->lapic;
     cpu->nmi_pending = state->nmi_pending;
     cpu->nmi_blocked = state->nmi_blocked;
-    cpu->shadow = state->shadow;
+    cpu->shadow = state->shadow && !cpu->halted; /* asleep, nothing would end it */
     cpu->event = (struct emu_event){
         .pending = state->event_pending,
         .has_error = state->event_has_error,

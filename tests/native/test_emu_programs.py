@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 from asm import assemble
-from emulib import Machine
+from board import Board
+from emulib import SS, Machine
 
 START = 0x8000
 
@@ -273,6 +274,28 @@ def test_an_endless_loop_ends_by_its_deadline(machine: Machine) -> None:
     machine.enter("long", START)
     machine.lib.emu_cpu_begin(machine.cpu, 1)
     assert machine.run() == "TIMEOUT"
+
+
+def test_endless_faults_end_by_the_deadline(machine: Machine) -> None:
+    """A handler that faults before its first instruction is done: none is ever counted."""
+    machine.write(START, assemble("ud2", START, 16))
+    machine.write(6 * 4, struct.pack("<HH", START, 0))
+    machine.enter("real", START)
+    state = machine.state()
+    state.segment[SS].base = 0x2_0000  # pushes go round and round where nothing lies
+    machine.set_state(state)
+    machine.lib.emu_cpu_begin(machine.cpu, 1)
+    assert machine.run() == "TIMEOUT"
+
+
+def test_a_sleeper_loaded_within_a_shadow_wakes() -> None:
+    """Nothing runs while a processor is halted: what held interrupts off would never end."""
+    with Board() as machine:
+        machine.load("nop", {2: "out 0x80, al"})
+        state = machine.state()
+        state.halted = state.shadow = state.nmi_pending = 1
+        machine.set_state(state)
+        assert machine.run() == "PORT_OUT"
 
 
 def test_stop_interrupts_the_next_run(machine: Machine) -> None:
