@@ -116,7 +116,7 @@ uint16_t fp80_pack(uint16_t control, unsigned bits, struct fp80_number value, st
     }
     /* FSCALE goes beyond what unmasked overflow and underflow can express. */
     *to = huge ? fp80_infinity(value.negative) : fp80_signed(value.negative, 0, 0);
-    return (uint16_t)(status | FP80_PE);
+    return (uint16_t)(status | FP80_PE | (huge ? FP80_C1 : 0));
 }
 
 /* The integer next to a finite number, by its magnitude; false where 64 bits do not hold it. */
