@@ -341,12 +341,20 @@ static int64_t enter(struct emu_cpu *cpu, uint64_t budget)
         return (int64_t)(atomic_load(&cpu->closed) ? EBADF : EBUSY) << PYKVM_PORT_SHIFT |
                PYKVM_ERROR;
     emu_bus_answer(cpu);
-    cpu->tick_ns = emu_now_ns() + TICK_NS;
+    uint64_t now = emu_now_ns();
+    cpu->tick_ns = now + TICK_NS;
     cpu->budget = budget;
+    /* Looked at here too: a guest may exit at every instruction. */
+    bool late = cpu->deadline_ns && now >= cpu->deadline_ns && !cpu->completing;
+    cpu->completing |= late;
     int kind = emu_turn_take(cpu);
     if (kind == EMU_STAY)
         kind = run_turn(cpu);
     emu_turn_give(cpu);
+    if (late) {
+        cpu->completing = false;
+        kind = kind == PYKVM_AGAIN ? PYKVM_TIMEOUT : kind;
+    }
     cpu->counts[kind]++;
     cpu->exit_kind = kind;
     atomic_store(&cpu->inside, false);
