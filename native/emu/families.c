@@ -52,7 +52,8 @@
     X(emu_family_fp_general)                                                                       \
     X(emu_family_fp_fma)                                                                           \
     X(emu_family_fp_horizontal)                                                                    \
-    X(emu_family_fp_approx)
+    X(emu_family_fp_approx)                                                                        \
+    X(emu_family_fp_mmx)
 
 #define DECLARE(family) extern const struct emu_family family;
 #define POINTER(family) &family,

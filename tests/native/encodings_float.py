@@ -44,6 +44,9 @@ cvttps2dq f3.0f.5b.lvy
 cvttpd2dq 66.0f.e6.lvy
 cvtdq2pd f3.0f.e6.lvya
 cvtpd2dq f2.0f.e6.lvy
+cvtpi2 np.0f.2a.la 66.0f.2a.la
+cvtt2pi np.0f.2c.la 66.0f.2c.l
+cvt2pi np.0f.2d.la 66.0f.2d.l
 cvtph2ps 66.38.13.vyw
 cvtps2ph 66.3a.1d.vywi
 """

@@ -1,0 +1,89 @@
+/* Conversions between vector and MMX registers: CVTPI2PS, CVTPI2PD, CVTPS2PI, CVTPD2PI and
+ * their truncating forms. Intel SDM vol. 2A. In software always. */
+#include "fp_exact.h"
+#include "mmx.h"
+
+/* Two integers to the low half of a register, or to the whole. */
+static void from_mmx(struct emu_cpu *cpu, const struct emu_insn *insn, unsigned bits,
+                     uint64_t source)
+{
+    struct emu_soft soft;
+    union emu_vec to = {.u64 = {0}};
+    emu_soft_begin(&soft, emu_mxcsr(cpu));
+    for (unsigned i = 0; i < 2; i++)
+        emu_set_element(&to, bits, i,
+                        emu_soft_from_int(&soft, bits, (int32_t)(source >> (32 * i))));
+    emu_fp_finish(cpu, insn, &soft);
+    memcpy(&cpu->vec[insn->reg], &to, bits / 4);
+}
+
+/* A memory operand of CVTPI2PD leaves the x87 unit alone; one of CVTPI2PS does not. */
+#define FROM_MMX(name, bits, memory_is_mmx)                                                        \
+    static EMU_OP(op_##name##_r)                                                                   \
+    {                                                                                              \
+        uint64_t source = emu_mmx_get(cpu, insn->rm)[0];                                           \
+        if (cpu->fpu.status & FSW_ES)                                                              \
+            emu_raise(cpu, insn, EXC_MF);                                                          \
+        from_mmx(cpu, insn, bits, source);                                                         \
+        emu_mmx_begin(cpu, insn);                                                                  \
+        EMU_NEXT;                                                                                  \
+    }                                                                                              \
+    static EMU_OP(op_##name##_m)                                                                   \
+    {                                                                                              \
+        uint64_t linear = emu_ea(cpu, insn, 8, false);                                             \
+        uint64_t source = emu_load_q(cpu, insn, linear);                                           \
+        if ((memory_is_mmx) && (cpu->fpu.status & FSW_ES))                                         \
+            emu_raise(cpu, insn, EXC_MF);                                                          \
+        from_mmx(cpu, insn, bits, source);                                                         \
+        if (memory_is_mmx)                                                                         \
+            emu_mmx_begin(cpu, insn);                                                              \
+        EMU_NEXT;                                                                                  \
+    }                                                                                              \
+    static const struct emu_forms name = EMU_FORMS_RM(op_##name##_r, op_##name##_m);
+FROM_MMX(cvtpi2ps, 32, true)
+FROM_MMX(cvtpi2pd, 64, false)
+
+static void to_mmx(struct emu_cpu *cpu, const struct emu_insn *insn, const struct emu_fp_kind *kind,
+                   const union emu_vec *source)
+{
+    struct emu_soft soft;
+    uint64_t to = 0;
+    emu_soft_begin(&soft, emu_mxcsr(cpu));
+    enum emu_rounding rounding = kind->variant ? EMU_ROUND_ZERO : emu_soft_rounding(&soft);
+    for (unsigned i = 0; i < 2; i++)
+        to |= emu_soft_to_int(&soft, kind->bits, 32, emu_element(source, kind->bits, i), rounding)
+              << (32 * i);
+    if (cpu->fpu.status & FSW_ES)
+        emu_raise(cpu, insn, EXC_MF);
+    emu_fp_finish(cpu, insn, &soft);
+    emu_mmx_begin(cpu, insn);
+    emu_mmx_set(cpu, insn->reg, to);
+}
+
+#define TO_MMX(name, bits, bytes, truncates)                                                       \
+    static const struct emu_fp_kind name##_kind = {NULL,  NULL,  bits,  2,                         \
+                                                   bytes, false, false, truncates};                \
+    static EMU_OP(op_##name##_r)                                                                   \
+    {                                                                                              \
+        to_mmx(cpu, insn, &name##_kind, &cpu->vec[insn->rm]);                                      \
+        EMU_NEXT;                                                                                  \
+    }                                                                                              \
+    static EMU_OP(op_##name##_m)                                                                   \
+    {                                                                                              \
+        union emu_vec source;                                                                      \
+        emu_fp_source_m(cpu, insn, &name##_kind, &source);                                         \
+        to_mmx(cpu, insn, &name##_kind, &source);                                                  \
+        EMU_NEXT_UNCHAINED;                                                                        \
+    }                                                                                              \
+    static const struct emu_forms name = EMU_FORMS_RM(op_##name##_r, op_##name##_m);
+TO_MMX(cvtps2pi, 32, 8, false)
+TO_MMX(cvttps2pi, 32, 8, true)
+TO_MMX(cvtpd2pi, 64, 16, false)
+TO_MMX(cvttpd2pi, 64, 16, true)
+
+#define ROW(opcode, prefix, name) {EMU_MAP_0F, opcode, prefix, EMU_MODRM | EMU_SSE, &name, NULL}
+static const struct emu_row rows[] = {
+    ROW(0x2a, EMU_NP, cvtpi2ps), ROW(0x2a, EMU_P66, cvtpi2pd),  ROW(0x2c, EMU_NP, cvttps2pi),
+    ROW(0x2d, EMU_NP, cvtps2pi), ROW(0x2c, EMU_P66, cvttpd2pi), ROW(0x2d, EMU_P66, cvtpd2pi),
+};
+EMU_FAMILY(emu_family_fp_mmx, rows);
