@@ -43,6 +43,7 @@ def test_x87_instructions_do_what_the_processor_does(full: bool) -> None:
         oracle.close()
 
 
+@pytest.mark.timeout(600)  # it builds the emulator
 def test_portable_x87_arithmetic_does_too() -> None:
     command = [sys.executable, str(Path(__file__).with_name("differential_x87.py")), "0", "20"]
     environment = {**os.environ, "EMU_CFLAGS": "-O0 -DEMU_FP80_SOFT"}
