@@ -59,12 +59,10 @@ def declarations() -> str:
     return text + "".join(f"#define {name} {value}\n" for name, value in constants)
 
 
-@functools.cache
-def load() -> tuple[FFI, Any]:
-    """Build the library where its sources have changed, and load it."""
+def build(flags: list[str]) -> Path:
+    """Build the library where its sources have changed; where it lies."""
     sources = [*sorted((NATIVE / "emu").glob("*.c")), NATIVE / "natives.c"]
     headers = [*sorted((NATIVE / "emu").glob("*.h")), NATIVE / "pykvm.h"]
-    flags = os.environ.get("EMU_CFLAGS", "-O2").split()
     digest = hashlib.sha256(repr(flags).encode())
     for path in (*sources, *headers):
         digest.update(path.read_bytes())
@@ -87,6 +85,13 @@ def load() -> tuple[FFI, Any]:
             check=True,
         )
         partial.rename(library)
+    return library
+
+
+@functools.cache
+def load() -> tuple[FFI, Any]:
+    """The library, built if need be."""
+    library = build(os.environ.get("EMU_CFLAGS", "-O2").split())
     ffi = FFI()
     ffi.cdef(declarations())
     return ffi, ffi.dlopen(str(library))
