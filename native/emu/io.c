@@ -81,6 +81,12 @@ uint32_t emu_port_string(struct emu_cpu *cpu, const struct emu_insn *insn, uint1
         emu_go_home(cpu, insn);
     if (count > EMU_STRING_BYTES / size_bytes)
         count = EMU_STRING_BYTES / size_bytes;
+    if (replay->string_used == replay->string_have && count == 1) {
+        *value = emu_bus_read(cpu, insn, true, port, size_bytes); /* one: an exit as IN has it */
+        replay->string_used = 0;
+        replay->string_have = size_bytes;
+        return 1;
+    }
     if (replay->string_used == replay->string_have) {
         bool answered =
             cpu->vm->natives && pykvm_natives_answer(cpu->vm->natives, true, false, port,
@@ -99,9 +105,9 @@ uint32_t emu_port_string(struct emu_cpu *cpu, const struct emu_insn *insn, uint1
             cpu->exit.size = size_bytes;
             cpu->exit.count = count;
             cpu->exit.data = replay->string;
-            emu_exit(cpu, insn, count == 1 ? PYKVM_PORT_IN : PYKVM_PORT_IN_STRING);
+            emu_exit(cpu, insn, PYKVM_PORT_IN_STRING);
         }
-        cpu->counts[count == 1 ? PYKVM_PORT_IN : PYKVM_PORT_IN_STRING]++;
+        cpu->counts[PYKVM_PORT_IN_STRING]++;
         cpu->native_count++;
     }
     *value = 0;
