@@ -12,8 +12,7 @@ import pytest
 from console import PROMPT, Console
 
 import pykvm
-from pykvm import cpumodel, host
-from pykvm.backend.emu.cpuid import supported
+from pykvm import host
 from pykvm.bench import linux, stock
 from pykvm.machine import KERNEL_DEVICES
 from pykvm.result import Outcome
@@ -24,13 +23,6 @@ SERIAL_SET_UP_WRITES = 7
 LEVEL_3 = {"avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"}  # beyond x86-64-v2
 
 
-def has_sse2() -> bool:
-    register, bit = cpumodel.FEATURES["sse2"][1:]
-    leaf = next(each for each in supported() if each.function == 1)
-    return bool(getattr(leaf, register) >> bit & 1)
-
-
-@pytest.mark.skipif(not has_sse2(), reason="the emulator has no SSE2 yet: the kernel needs it")
 @pytest.mark.parametrize("cpus", [1, 2])
 def test_a_stock_kernel_boots_to_a_shell_and_switches_off(
     cpus: int, kernel: stock.Stock, initrd: Path, program: Path, reference: str
