@@ -8,7 +8,7 @@
 void emu_fp_finish(struct emu_cpu *cpu, const struct emu_insn *insn, const struct emu_soft *soft)
 {
     uint32_t unmasked = soft->flags & ~(cpu->mxcsr >> MXCSR_MASKS_SHIFT);
-    cpu->mxcsr |= unmasked & BEFORE ? soft->flags & BEFORE : soft->flags;
+    cpu->mxcsr |= soft->settled | (unmasked & BEFORE ? soft->flags & BEFORE : soft->flags);
     if (unmasked)
         emu_raise(cpu, insn, cpu->cr4 & CR4_OSXMMEXCPT ? EXC_XM : EXC_UD);
 }

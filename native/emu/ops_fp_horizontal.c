@@ -40,41 +40,55 @@ static void alternate(struct emu_soft *soft, const struct emu_fp_kind *kind,
                                 emu_element(source, kind->bits, i)));
 }
 
-/* Products by imm[7:4], summed by pairs, to where imm[3:0] says. Each step can raise:
- * those after it do not happen then. */
-static bool stopped(const struct emu_soft *soft)
+/* An instruction of several steps: is this one its last, as it raises an exception? */
+static bool step_raises(struct emu_soft *soft)
 {
-    return soft->flags & ~(soft->control >> MXCSR_MASKS_SHIFT) & MXCSR_FLAGS;
+    if (soft->flags & ~(soft->control >> MXCSR_MASKS_SHIFT))
+        return true;
+    soft->settled |= soft->flags;
+    soft->flags = 0;
+    return false;
 }
 
-static uint64_t dot_lane(struct emu_soft *soft, const struct emu_fp_kind *kind, unsigned mask,
-                         const union emu_vec *first, const union emu_vec *source, unsigned base)
+/* Products by imm[7:4], 0 in place of the others. */
+static void multiply(struct emu_soft *soft, const struct emu_fp_kind *kind, unsigned mask,
+                     union emu_vec *to, const union emu_vec *first, const union emu_vec *source)
 {
-    unsigned bits = kind->bits, count = 128 / bits;
-    uint64_t term[4] = {0};
-    for (unsigned i = 0; i < count; i++)
-        if (mask >> i & 1)
-            term[i] = emu_soft_mul(soft, bits, emu_element(first, bits, base + i),
-                                   emu_element(source, bits, base + i));
-    if (stopped(soft))
-        return 0;
-    if (count == 2)
-        return emu_soft_add(soft, bits, term[0], term[1]);
-    uint64_t low = emu_soft_add(soft, bits, term[0], term[1]);
-    uint64_t high = emu_soft_add(soft, bits, term[2], term[3]);
-    return stopped(soft) ? 0 : emu_soft_add(soft, bits, low, high);
+    unsigned bits = kind->bits, in_lane = 128 / bits;
+    for (unsigned i = 0; i < kind->lanes; i++)
+        if (mask >> (4 + i % in_lane) & 1)
+            emu_set_element(to, bits, i,
+                            emu_soft_mul(soft, bits, emu_element(first, bits, i),
+                                         emu_element(source, bits, i)));
 }
 
+/* Neighbours `apart` from each other, to the first of both. */
+static void add_neighbours(struct emu_soft *soft, const struct emu_fp_kind *kind,
+                           union emu_vec *terms, unsigned apart)
+{
+    unsigned bits = kind->bits;
+    for (unsigned i = 0; i < kind->lanes; i += 2 * apart)
+        emu_set_element(terms, bits, i,
+                        emu_soft_add(soft, bits, emu_element(terms, bits, i),
+                                     emu_element(terms, bits, i + apart)));
+}
+
+/* The sum goes to where imm[3:0] says. */
 static void dot_product(struct emu_soft *soft, const struct emu_fp_kind *kind,
                         const struct emu_insn *insn, union emu_vec *to, const union emu_vec *first,
                         const union emu_vec *source)
 {
-    unsigned in_lane = 128 / kind->bits, mask = (unsigned)insn->imm;
-    for (unsigned base = 0; base < kind->lanes; base += in_lane) {
-        uint64_t sum = dot_lane(soft, kind, mask >> 4, first, source, base);
-        for (unsigned i = 0; i < in_lane; i++)
-            emu_set_element(to, kind->bits, base + i, mask >> i & 1 ? sum : 0);
+    unsigned bits = kind->bits, in_lane = 128 / bits, mask = (unsigned)insn->imm;
+    union emu_vec terms = {.u64 = {0}};
+    multiply(soft, kind, mask, &terms, first, source);
+    for (unsigned apart = 1; apart < in_lane; apart *= 2) {
+        if (step_raises(soft))
+            return;
+        add_neighbours(soft, kind, &terms, apart);
     }
+    for (unsigned i = 0; i < kind->lanes; i++)
+        if (mask >> i % in_lane & 1)
+            emu_set_element(to, bits, i, emu_element(&terms, bits, i - i % in_lane));
 }
 
 #define ROUND_BY_MXCSR 4u

@@ -5,7 +5,7 @@ void emu_soft_begin(struct emu_soft *soft, uint32_t mxcsr)
 {
     uint32_t inexact_masked = MXCSR_PE << MXCSR_MASKS_SHIFT;
     soft->control = mxcsr & ~MXCSR_FLAGS;
-    soft->flags = 0;
+    soft->flags = soft->settled = 0;
     /* Where the host's MXCSR is the guest's, C's arithmetic would leave its flags there. */
     soft->quick = !EMU_FP_HOST && (mxcsr & MXCSR_PE) && (mxcsr & inexact_masked) &&
                   !(mxcsr >> MXCSR_RC_SHIFT & 3);

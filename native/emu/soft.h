@@ -11,6 +11,7 @@
 struct emu_soft {
     uint32_t control; /* MXCSR: DAZ, masks, rounding, FTZ */
     uint32_t flags;   /* MXCSR's low six */
+    uint32_t settled; /* flags of an instruction's earlier steps, which raised nothing */
     bool quick;       /* to nearest, and PE is neither news nor unmasked */
 };
 
