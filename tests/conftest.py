@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -10,6 +11,11 @@ from pykvm import host
 from pykvm.errors import KvmUnavailable
 
 _problem = host.problem()
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C: whoever starts the tests in the background has it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
