@@ -67,15 +67,15 @@ def build(flags: list[str]) -> Path:
     for path in (*sources, *headers):
         digest.update(path.read_bytes())
     directory = Path(tempfile.gettempdir()) / f"emu-{os.getuid()}-{digest.hexdigest()[:16]}"
-    library = directory / "libemu.so"
-    if not library.exists():
+    target = directory / "libemu.so"
+    if not target.exists():
         directory.mkdir(exist_ok=True)
         compiler = [os.environ.get("CC", "cc"), "-std=c11", "-g", "-fPIC"]
         compiler += ["-ffp-contract=off", *flags, "-c"]
         objects = [directory / f"{path.stem}.o" for path in sources]
         running: list[subprocess.Popen[bytes]] = []
-        for source, target in zip(sources, objects, strict=True):
-            running.append(subprocess.Popen([*compiler, str(source), "-o", str(target)]))
+        for source, output in zip(sources, objects, strict=True):
+            running.append(subprocess.Popen([*compiler, str(source), "-o", str(output)]))
             if len(running) == 2:
                 assert running.pop(0).wait() == 0, "the emulator does not compile"
         assert all(process.wait() == 0 for process in running), "the emulator does not compile"
@@ -84,17 +84,21 @@ def build(flags: list[str]) -> Path:
             [compiler[0], "-shared", *flags, *map(str, objects), "-pthread", "-o", str(partial)],
             check=True,
         )
-        partial.rename(library)
-    return library
+        partial.rename(target)
+    return target
+
+
+def library() -> Path:
+    """The library that EMU_CFLAGS asks for, built if need be."""
+    return build(os.environ.get("EMU_CFLAGS", "-O2").split())
 
 
 @functools.cache
 def load() -> tuple[FFI, Any]:
-    """The library, built if need be."""
-    library = build(os.environ.get("EMU_CFLAGS", "-O2").split())
+    """The library and its public functions."""
     ffi = FFI()
     ffi.cdef(declarations())
-    return ffi, ffi.dlopen(str(library))
+    return ffi, ffi.dlopen(str(library()))
 
 
 def kind_name(kind: int) -> str:
