@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import importlib
 import math
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from pykvm import layout
+from pykvm.bench import program
+from pykvm.bench.program import Program
 from pykvm.errors import PykvmError
 from pykvm.loader.image import Image, Mode
 from pykvm.machine import Machine
@@ -136,36 +136,21 @@ class _Unicorn:
 class _Native:
     """The C program that runs code on the host."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, host: Program) -> None:
+        self._host = host
 
     def speed(self, loop: Loop) -> float:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None:
-            raise PykvmError("the native loops have no pipes")
-        stdin.write(f"{BUFFER_BYTES} {10 * TURNS} {loop.code.hex()}\n")
-        stdin.flush()
-        line = stdout.readline()
-        if not line:
-            raise PykvmError("the native loops ended; reinstall pykvm")
-        return 10 * _speed(loop, int(line))
+        (elapsed_ns,) = self._host.ask(f"{BUFFER_BYTES} {10 * TURNS} {loop.code.hex()}")
+        return 10 * _speed(loop, elapsed_ns)
 
 
 @contextmanager
 def _native() -> Iterator[_Native | None]:
-    from pykvm import _native as module
-
-    program = Path(module.__file__).with_name("_loop")
-    if not program.exists():  # the host is no x86-64
+    if not program.path("_loop").exists():  # the host is no x86-64
         yield None
         return
-    with subprocess.Popen(
-        [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield _Native(process)
-        finally:
-            process.kill()
+    with program.running("_loop") as host:
+        yield _Native(host)
 
 
 def _unicorn() -> _Unicorn | None:
@@ -175,7 +160,7 @@ def _unicorn() -> _Unicorn | None:
         return None
 
 
-def _speed(loop: Loop, elapsed_ns: int) -> float:
+def _speed(loop: Loop, elapsed_ns: float) -> float:
     return TURNS * loop.per_turn * 1000 / max(1, elapsed_ns)
 
 

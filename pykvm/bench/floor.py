@@ -6,14 +6,12 @@ runs on are shared: rounds of C and of Python alternate, and the medians are com
 
 from __future__ import annotations
 
-import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from pykvm import layout
+from pykvm.bench import program
 from pykvm.errors import PykvmError
 from pykvm.loader.image import Image, Mode
 from pykvm.machine import Machine
@@ -59,38 +57,6 @@ class _Sink:
 
     def write(self, offset: int, size_bytes: int, value: int) -> None:
         pass
-
-
-class _Floor:
-    """The C program, waiting for commands."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
-    def ask(self, verb: str, count: int) -> list[float]:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None:
-            raise PykvmError("the C floor has no pipes")
-        stdin.write(f"{verb} {count}\n")
-        stdin.flush()
-        line = stdout.readline()
-        if not line:
-            raise PykvmError("the C floor ended; run `pykvm doctor`")
-        return [float(each) for each in line.split()]
-
-
-@contextmanager
-def _floor() -> Iterator[_Floor]:
-    from pykvm import _native
-
-    program = Path(_native.__file__).with_name("_floor")
-    with subprocess.Popen(
-        [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield _Floor(process)
-        finally:
-            process.kill()
 
 
 def _create_ns(count: int) -> float:
@@ -139,16 +105,16 @@ def measure(rounds: int = 15, creates: int = 20, exits: int = 5000) -> list[Row]
     Raises:
         KvmUnavailable: there is no KVM here.
     """
-    with _floor() as floor:
+    with program.running("_floor") as floor:
         return [
             _compare("create a VM, first exit", "x", CREATE_BAR, rounds,
-                     lambda: median(floor.ask("create", creates)),
+                     lambda: median(floor.ask(f"create {creates}")),
                      lambda: _create_ns(creates)),
             _compare("port write, Python handler", "us more", PYTHON_BAR_US, rounds,
-                     lambda: median(floor.ask("port", exits)),
+                     lambda: median(floor.ask(f"port {exits}")),
                      lambda: _port_ns(exits, native=False)),
             _compare("port write, native console", "x", NATIVE_BAR, rounds,
-                     lambda: median(floor.ask("port", exits)),
+                     lambda: median(floor.ask(f"port {exits}")),
                      lambda: _port_ns(exits, native=True)),
         ]  # fmt: skip
 
