@@ -11,13 +11,14 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pykvm.errors import PykvmError
 
 KERNEL_PACKAGE, BUSYBOX_PACKAGE = "linux-image-cloud-amd64", "busybox-static"
+MODULES = ("arch/x86/crypto", "crypto", "lib")  # of the package's modules, those that are kept
 MARKER = "pykvm: the first process runs"
 FETCH_TIMEOUT_S = 300
 
@@ -36,11 +37,13 @@ class Stock:
     """Where the files are.
 
     Attributes:
+        modules: the directory of the kernel's version, as in /lib/modules; only MODULES.
         package: of the kernel, with its version.
     """
 
     kernel: Path
     busybox: Path
+    modules: Path
     package: str
 
 
@@ -65,11 +68,11 @@ def fetch(where: Path | None = None) -> Stock:
             raise StockError(f"there is no {program} here: a stock kernel needs Debian's")
     where.mkdir(parents=True, exist_ok=True)
     package = _kernel_package(where)
-    return Stock(
-        _member(package, "boot/vmlinuz-*", where),
-        _member(BUSYBOX_PACKAGE, "bin/busybox", where),
-        package,
+    kernel, *modules = _members(
+        package, ("boot/vmlinuz-*", *(f"lib/modules/*/kernel/{each}" for each in MODULES)), where
     )
+    (busybox,) = _members(BUSYBOX_PACKAGE, ("bin/busybox",), where)
+    return Stock(kernel, busybox, modules[-1].parents[1], package)
 
 
 def _kernel_package(where: Path) -> str:
@@ -85,21 +88,32 @@ def _kernel_package(where: Path) -> str:
     return found[1]
 
 
-def _member(package: str, pattern: str, where: Path) -> Path:
-    """One file of a package; fetched and unpacked only once."""
+def _members(package: str, patterns: Sequence[str], where: Path) -> list[Path]:
+    """Files or directories of a package, one for each pattern; unpacked only once."""
     directory = where / package
-    if not (found := sorted(directory.glob(pattern))):
+    found = [sorted(directory.glob(pattern)) for pattern in patterns]
+    if not all(found):
         partial = where / f"{package}.{os.getpid()}"
         partial.mkdir(exist_ok=True)
         _run(["apt-get", "download", "-qq", package], partial)
         archive = next(iter(partial.glob("*.deb")))
         _run(["dpkg-deb", "-x", archive.name, "tree"], partial)
-        target = next(iter((partial / "tree").glob(pattern)))
-        (directory / pattern).parent.mkdir(parents=True, exist_ok=True)
-        target.rename(directory / target.relative_to(partial / "tree"))
+        for pattern in patterns:
+            _move(next(iter((partial / "tree").glob(pattern))), partial / "tree", directory)
         shutil.rmtree(partial)
-        found = sorted(directory.glob(pattern))
-    return found[-1]
+        found = [sorted(directory.glob(pattern)) for pattern in patterns]
+    return [each[-1] for each in found]
+
+
+def _move(found: Path, tree: Path, directory: Path) -> None:
+    """Keep one; who else has fetched it at the same time has the same."""
+    target = directory / found.relative_to(tree)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        found.rename(target)
+    except OSError:
+        if not target.exists():
+            raise
 
 
 def _run(command: list[str], where: Path) -> str:
@@ -129,7 +143,7 @@ def init_script(last: str = _TO_SHELL) -> bytes:
 
 
 def initramfs(busybox: Path, files: Mapping[str, bytes], last: str = _TO_SHELL) -> bytes:
-    """A cpio archive with busybox, an init script, and executables by path.
+    """A cpio archive with busybox, an init script, and files by path, all executable.
 
     Source: Documentation/driver-api/early-userspace/buffer-format.rst of Linux.
     """
@@ -138,7 +152,8 @@ def initramfs(busybox: Path, files: Mapping[str, bytes], last: str = _TO_SHELL) 
 
 
 def _entries(files: Mapping[str, bytes]) -> Iterator[bytes]:
-    for name in ("bin", "dev", "proc", "sys", "tmp"):
+    parents = {str(parent) for name in files for parent in PurePosixPath(name).parents}
+    for name in sorted({"dev", "proc", "sys", "tmp"} | parents - {"."}):
         yield _entry(name, stat.S_IFDIR | 0o755)
     yield _entry("dev/console", stat.S_IFCHR | 0o600, device=_CONSOLE)
     for name, data in files.items():
