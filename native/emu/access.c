@@ -161,6 +161,12 @@ void emu_write_slow(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t l
 void emu_read_bytes(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear, void *to,
                     uint32_t size_bytes)
 {
+    emu_tlb_recall(cpu->tlb, linear);
+    const uint8_t *host = emu_tlb_read(cpu, linear, size_bytes);
+    if (host) {
+        memcpy(to, host, size_bytes);
+        return;
+    }
     check_address(cpu, insn, linear, size_bytes);
     read_linear(cpu, insn, current_tlb(cpu), linear, address_mask(emu_code64(cpu)), to, size_bytes);
     watch(cpu, insn, linear, size_bytes, false);
@@ -169,6 +175,12 @@ void emu_read_bytes(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t l
 void emu_write_bytes(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear,
                      const void *from, uint32_t size_bytes)
 {
+    emu_tlb_recall(cpu->tlb, linear);
+    uint8_t *host = emu_tlb_write(cpu, linear, size_bytes);
+    if (host) {
+        memcpy(host, from, size_bytes);
+        return;
+    }
     check_address(cpu, insn, linear, size_bytes);
     watch(cpu, insn, linear, size_bytes, true);
     write_linear(cpu, insn, current_tlb(cpu), linear, address_mask(emu_code64(cpu)), from,
@@ -186,6 +198,7 @@ static bool is_special(struct emu_cpu *cpu, uint64_t gpa, uint32_t size_bytes)
 void emu_probe_write(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear,
                      uint32_t size_bytes)
 {
+    emu_tlb_recall(cpu->tlb, linear);
     if (emu_tlb_write(cpu, linear, size_bytes))
         return;
     check_address(cpu, insn, linear, size_bytes);

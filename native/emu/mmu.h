@@ -13,6 +13,7 @@ struct emu_vm;
 #define EMU_PAGE_MASK (~(uint64_t)(EMU_PAGE_BYTES - 1))
 #define EMU_TLB_ENTRIES 1024u
 #define EMU_TLB_LOCALS 256u
+#define EMU_TLB_EVICTED 16u
 
 /* A tag is the page's linear address; page 0 can only be in entry 0, so that zeroed
  * memory with an impossible tag in entry 0 is an empty TLB. */
@@ -27,6 +28,7 @@ struct emu_tlb_entry {
 
 struct emu_tlb {
     struct emu_tlb_entry entry[EMU_TLB_ENTRIES];
+    struct emu_tlb_entry evicted[EMU_TLB_EVICTED]; /* pushed out by a page that shares the entry */
     bool used;
     uint32_t locals; /* filled with local translations since the last flush: a count, and where */
     uint16_t local[EMU_TLB_LOCALS];
@@ -67,6 +69,7 @@ bool emu_pdptes_load(struct emu_cpu *cpu, uint64_t cr3);
 void emu_tlb_flush(struct emu_cpu *cpu, bool globals_too);
 void emu_tlb_flush_page(struct emu_cpu *cpu, uint64_t linear);
 void emu_tlb_forbid_writes(struct emu_vm *vm, uint64_t gpa);
+void emu_tlb_recall(struct emu_tlb *tlb, uint64_t linear);
 void emu_tlb_select(struct emu_cpu *cpu);
 struct emu_tlb *emu_tlb_create(void);
 

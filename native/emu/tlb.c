@@ -9,9 +9,29 @@ static struct emu_tlb_entry *entry_of(struct emu_tlb *tlb, uint64_t linear)
     return &tlb->entry[(linear / EMU_PAGE_BYTES) % EMU_TLB_ENTRIES];
 }
 
+/* Where a page waits that another has pushed out: buffers are often some MiB apart, and those that
+ * share an entry are exchanged without a walk. */
+static struct emu_tlb_entry *evicted_of(struct emu_tlb *tlb, uint64_t linear)
+{
+    return &tlb->evicted[(linear / EMU_PAGE_BYTES) % EMU_TLB_EVICTED];
+}
+
 static void empty(struct emu_tlb_entry *entry)
 {
     *entry = (struct emu_tlb_entry){.read_tag = EMU_TLB_NO_TAG, .write_tag = EMU_TLB_NO_TAG};
+}
+
+/* An entry of zeroes is no page's. */
+static void evict(struct emu_tlb *tlb, const struct emu_tlb_entry *entry)
+{
+    if (entry->addend)
+        *evicted_of(tlb, entry->read_tag) = *entry;
+}
+
+static void forget_evicted(struct emu_tlb *tlb)
+{
+    for (uint32_t i = 0; i < EMU_TLB_EVICTED; i++)
+        empty(&tlb->evicted[i]);
 }
 
 /* Entries of zeroes stand for page 0, which only two can be asked for: its own, and the last one,
@@ -25,8 +45,10 @@ static void empty_ends(struct emu_tlb *tlb)
 struct emu_tlb *emu_tlb_create(void)
 {
     struct emu_tlb *tlb = calloc(1, sizeof(*tlb));
-    if (tlb)
+    if (tlb) {
         empty_ends(tlb);
+        forget_evicted(tlb);
+    }
     return tlb;
 }
 
@@ -34,6 +56,7 @@ static void flush_all(struct emu_tlb *tlb)
 {
     memset(tlb->entry, 0, sizeof(tlb->entry));
     empty_ends(tlb);
+    forget_evicted(tlb);
     tlb->used = false;
     tlb->locals = 0;
 }
@@ -53,6 +76,7 @@ static void flush_local(struct emu_tlb *tlb)
     else
         for (uint32_t i = 0; i < EMU_TLB_ENTRIES; i++)
             flush_if_local(&tlb->entry[i]);
+    forget_evicted(tlb);
     tlb->locals = 0;
 }
 
@@ -101,12 +125,14 @@ static bool may_be_large(const struct emu_cpu *cpu, uint64_t linear, unsigned ki
 /* An address in a large page stands for the whole of it, of which any part may be here. */
 static void flush_region(struct emu_cpu *cpu, uint64_t linear, unsigned shift)
 {
-    for (uint32_t i = 0; i < EMU_TLBS; i++)
+    for (uint32_t i = 0; i < EMU_TLBS; i++) {
+        forget_evicted(cpu->tlbs[i]);
         for (uint32_t n = 0; cpu->tlbs[i]->used && n < EMU_TLB_ENTRIES; n++) {
             struct emu_tlb_entry *entry = &cpu->tlbs[i]->entry[n];
             if ((entry->page & EMU_TLB_LARGE) && (entry->read_tag ^ linear) >> shift == 0)
                 empty(entry);
         }
+    }
     emu_code_changed(cpu);
 }
 
@@ -129,6 +155,9 @@ void emu_tlb_flush_page(struct emu_cpu *cpu, uint64_t linear)
         struct emu_tlb_entry *entry = entry_of(cpu->tlbs[i], linear);
         if (entry->read_tag == tag || entry->write_tag == tag)
             empty(entry);
+        entry = evicted_of(cpu->tlbs[i], linear);
+        if (entry->read_tag == tag)
+            empty(entry);
     }
     for (unsigned kind = 0; kind < 2; kind++)
         if (may_be_large(cpu, linear, kind))
@@ -143,6 +172,7 @@ void emu_tlb_forbid_writes(struct emu_vm *vm, uint64_t gpa)
     for (struct emu_cpu *cpu = vm->cpus; cpu; cpu = cpu->next)
         for (uint32_t i = 0; i < EMU_TLB_CODE; i++) {
             struct emu_tlb *tlb = cpu->tlbs[i];
+            forget_evicted(tlb);
             for (uint32_t n = 0; tlb->used && n < EMU_TLB_ENTRIES; n++)
                 if ((tlb->entry[n].page & EMU_PAGE_MASK) == gpa)
                     tlb->entry[n].write_tag = EMU_TLB_NO_TAG;
@@ -186,7 +216,10 @@ static void fill(struct emu_cpu *cpu, enum emu_tlb_index index, uint64_t linear,
         return;
     bool writable = walk->writable && index < EMU_TLB_CODE && emu_phys(cpu->vm, page, true) &&
                     !emu_code_page_find(cpu->vm, page);
-    *entry_of(cpu->tlbs[index], linear) = (struct emu_tlb_entry){
+    struct emu_tlb_entry *entry = entry_of(cpu->tlbs[index], linear);
+    if (entry->read_tag != tag)
+        evict(cpu->tlbs[index], entry);
+    *entry = (struct emu_tlb_entry){
         .read_tag = tag,
         .write_tag = writable ? tag : EMU_TLB_NO_TAG,
         .addend = (uint64_t)(uintptr_t)host - tag,
@@ -196,11 +229,25 @@ static void fill(struct emu_cpu *cpu, enum emu_tlb_index index, uint64_t linear,
     note(cpu, index, linear, walk);
 }
 
+/* Let the page that another pushed out change places with it. */
+void emu_tlb_recall(struct emu_tlb *tlb, uint64_t linear)
+{
+    struct emu_tlb_entry *entry = entry_of(tlb, linear), *waiting = evicted_of(tlb, linear);
+    uint64_t tag = linear & EMU_PAGE_MASK;
+    if (entry->read_tag == tag || waiting->read_tag != tag)
+        return;
+    struct emu_tlb_entry back = *waiting;
+    empty(waiting);
+    evict(tlb, entry);
+    *entry = back;
+}
+
 /* The physical address of a linear one, from the TLB or by a walk that fills it. Returns
  * false with the page fault's error code in *error. */
 bool emu_tlb_translate(struct emu_cpu *cpu, enum emu_tlb_index index, uint64_t linear,
                        enum emu_access access, uint64_t *gpa, uint32_t *error)
 {
+    emu_tlb_recall(cpu->tlbs[index], linear);
     const struct emu_tlb_entry *entry = entry_of(cpu->tlbs[index], linear);
     uint64_t tag = access == EMU_WRITE ? entry->write_tag : entry->read_tag;
     if (tag == (linear & EMU_PAGE_MASK)) {
