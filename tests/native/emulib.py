@@ -5,6 +5,7 @@ Set EMU_CFLAGS to build it otherwise, for instance with sanitizers.
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import mmap
@@ -59,32 +60,38 @@ def declarations() -> str:
     return text + "".join(f"#define {name} {value}\n" for name, value in constants)
 
 
+def _compile(flags: list[str], sources: list[Path], target: Path) -> None:
+    compiler = [os.environ.get("CC", "cc"), "-std=c11", "-g", "-fPIC"]
+    compiler += ["-ffp-contract=off", *flags, "-c"]
+    objects = [target.with_name(f"{path.stem}.o") for path in sources]
+    running: list[subprocess.Popen[bytes]] = []
+    for source, output in zip(sources, objects, strict=True):
+        running.append(subprocess.Popen([*compiler, str(source), "-o", str(output)]))
+        if len(running) == 2:
+            assert running.pop(0).wait() == 0, "the emulator does not compile"
+    assert all(process.wait() == 0 for process in running), "the emulator does not compile"
+    partial = target.with_suffix(".partial")
+    subprocess.run(
+        [compiler[0], "-shared", *flags, *map(str, objects), "-pthread", "-o", str(partial)],
+        check=True,
+    )
+    partial.rename(target)
+
+
 def build(flags: list[str]) -> Path:
     """Build the library where its sources have changed; where it lies."""
     sources = [*sorted((NATIVE / "emu").glob("*.c")), NATIVE / "natives.c"]
     headers = [*sorted((NATIVE / "emu").glob("*.h")), NATIVE / "pykvm.h"]
-    digest = hashlib.sha256(repr(flags).encode())
+    digest = hashlib.sha256(repr((os.environ.get("CC"), flags)).encode())
     for path in (*sources, *headers):
         digest.update(path.read_bytes())
     directory = Path(tempfile.gettempdir()) / f"emu-{os.getuid()}-{digest.hexdigest()[:16]}"
     target = directory / "libemu.so"
-    if not target.exists():
-        directory.mkdir(exist_ok=True)
-        compiler = [os.environ.get("CC", "cc"), "-std=c11", "-g", "-fPIC"]
-        compiler += ["-ffp-contract=off", *flags, "-c"]
-        objects = [directory / f"{path.stem}.o" for path in sources]
-        running: list[subprocess.Popen[bytes]] = []
-        for source, output in zip(sources, objects, strict=True):
-            running.append(subprocess.Popen([*compiler, str(source), "-o", str(output)]))
-            if len(running) == 2:
-                assert running.pop(0).wait() == 0, "the emulator does not compile"
-        assert all(process.wait() == 0 for process in running), "the emulator does not compile"
-        partial = directory / f"libemu.{os.getpid()}"
-        subprocess.run(
-            [compiler[0], "-shared", *flags, *map(str, objects), "-pthread", "-o", str(partial)],
-            check=True,
-        )
-        partial.rename(target)
+    directory.mkdir(exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # whoever waited here finds the work done
+        if not target.exists():
+            _compile(flags, sources, target)
     return target
 
 
