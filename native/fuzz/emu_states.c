@@ -5,12 +5,14 @@
  * is a heap block of its own, so that AddressSanitizer sees every access beside it. */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "../emu/emu.h"
 
 #define RAM_BYTES 65536u
 #define EXITS_MAX 64
 #define BUDGET 1000u
+#define PATIENCE_NS 3000000u /* of a guest that does nothing but fault, which no budget bounds */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);
 
@@ -67,14 +69,22 @@ static void fill(uint8_t *ram, struct emu_state *state, const uint8_t *data, siz
     state->rip = 0x4000 + state->rip % 0x1000;
 }
 
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 static void run(struct emu_cpu *cpu)
 {
     struct pykvm_exit *exit = emu_cpu_exit(cpu);
-    emu_cpu_begin(cpu, 0);
+    emu_cpu_begin(cpu, now_ns() + PATIENCE_NS);
     for (unsigned i = 0; i < EXITS_MAX; i++) {
         exit->value = UINT64_C(0x0123456789abcdef) * i;
         int kind = (int)emu_cpu_run(cpu, BUDGET) & PYKVM_KIND_MASK;
-        if (kind == PYKVM_SHUTDOWN || kind == PYKVM_HALT || kind == PYKVM_AGAIN)
+        if (kind == PYKVM_SHUTDOWN || kind == PYKVM_HALT || kind == PYKVM_AGAIN ||
+            kind == PYKVM_TIMEOUT)
             break;
     }
     emu_cpu_end(cpu);
