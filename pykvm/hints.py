@@ -12,8 +12,6 @@ from pykvm.paging import read_linear
 from pykvm.registers import EFER_LMA, RFLAGS_IF, SpecialRegisters
 from pykvm.result import Result
 
-KIND_WITHOUT_VIRTUALIZATION = 3  # docs/doctor.md: CPL 0 runs in KVM's instruction emulator
-
 # Vectors by name, Intel SDM vol. 3A table 6-1.
 _DE, _DB, _BP, _UD, _GP, _PF = 0, 1, 3, 6, 13, 14
 _VECTORS = {_DE: "#DE", _DB: "#DB", _BP: "#BP", _UD: "#UD", _GP: "#GP", _PF: "#PF"}
@@ -67,7 +65,7 @@ def _not_emulated(machine: Machine, result: Result, found: Instruction | None) -
     if found is not None and found.mnemonic == "(bad)":
         return ["these bytes are no instruction: is the mode right, has the guest run into data?"]
     name = f"`{found}`" if found else "an instruction that is not mapped"
-    if host.Host.read().kind == KIND_WITHOUT_VIRTUALIZATION and special.ss.dpl == 0:
+    if host.emulates_cpl0() and special.ss.dpl == 0:
         return [
             f"this host has neither VT-x nor AMD-V: KVM runs code at CPL 0 in its instruction "
             f"emulator, which cannot do {name}",
@@ -89,7 +87,11 @@ def _timeout(machine: Machine, result: Result, found: Instruction | None) -> lis
         state = "set" if registers.rflags & RFLAGS_IF else "clear: no interrupt can wake it"
         lines.insert(0, f"it waits in HLT for an interrupt; IF is {state}")
     if found is not None and found.mnemonic in ("vmcall", "vmmcall"):
-        lines.insert(0, f"{found.mnemonic} at CPL 0 never returns from KVM on some hosts")
+        lines.insert(
+            0,
+            f"{found.mnemonic} at CPL 0 never returns from KVM on some hosts; "
+            "--backend auto goes on in pykvm's emulator there",
+        )
     return lines
 
 

@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ DEVICE = Path("/dev/kvm")
 DEVICE_NUMBER = os.makedev(10, 232)  # KVM_MINOR, Linux's admin-guide/devices.txt
 UDEV_RULE = 'KERNEL=="kvm", GROUP="kvm", MODE="0666"'
 
+KIND_WITHOUT_VIRTUALIZATION = 3
 _VENDOR_MODULES = ("kvm_intel", "kvm_amd", "kvm_pvm")
 _PARAMETERS = {
     "kvm": ("tdp_mmu", "halt_poll_ns"),
@@ -100,7 +102,7 @@ class Host(NamedTuple):
     def kind(self) -> int | None:
         """The kind of host: a key of KIND_MEANINGS; None where there is no virtualization."""
         if self.module == "kvm_pvm" or not self.flags & _CAPABLE.keys():
-            return 3 if self.module else None
+            return KIND_WITHOUT_VIRTUALIZATION if self.module else None
         return 2 if self.nested else 1
 
     @property
@@ -115,6 +117,12 @@ class Host(NamedTuple):
     def suggested_module(self) -> str:
         """The module that this processor needs; "" where it has neither VT-x nor AMD-V."""
         return next((name for flag, name in _CAPABLE.items() if flag in self.flags), "")
+
+
+@cache
+def emulates_cpl0() -> bool:
+    """Whether this host's KVM runs CPL 0 in an instruction emulator of its own; read once."""
+    return Host.read().kind == KIND_WITHOUT_VIRTUALIZATION
 
 
 def problem(device: Path = DEVICE) -> KvmUnavailable | None:

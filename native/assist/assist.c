@@ -8,7 +8,8 @@
  *
  * Where KVM has an instruction emulator of its own for CPL 0 (host kind 3: 1.5 million
  * instructions a second), this one is faster whatever the guest does there: it keeps the
- * processor until that goes to CPL 3, or something comes that KVM has to see. */
+ * processor until that goes to CPL 3, or something comes that KVM has to see. There a guest
+ * that computes for a whole tick without an exit is taken over, too. */
 #define _GNU_SOURCE
 #include "assist.h"
 
@@ -104,7 +105,7 @@ static int bring(struct pykvm_assist *assist)
     return 0;
 }
 
-/* The processor has been refused an instruction: take it in. */
+/* Take the processor in. */
 static int move_in(struct pykvm_assist *assist)
 {
     int error = assist->cpu ? 0 : make(assist);
@@ -121,7 +122,6 @@ static int move_in(struct pykvm_assist *assist)
     assist->inside = true;
     assist->synced = assist->changed = false;
     assist->entries++;
-    assist->vcpu->counts[PYKVM_INTERNAL_ERROR]--;
     uint64_t took_ns = 2 * (now_ns() - begun_ns); /* there and back */
     assist->move_ns = (7 * assist->move_ns + took_ns) / 8;
     assist->stay_ns = assist->move_ns * assist->patience;
@@ -184,6 +184,30 @@ static int tick(const struct pykvm_assist *assist, uint64_t entered_ns)
     return now - entered_ns >= TICK_NS ? PYKVM_AGAIN : PYKVM_KINDS;
 }
 
+/* Has KVM executed a whole tick long what the emulator executes faster? Not if the visit
+ * would be over at once. */
+static bool crawls(struct pykvm_assist *assist)
+{
+    uint64_t exits = 0;
+    for (int kind = 0; kind < PYKVM_KINDS; kind++)
+        exits += assist->vcpu->counts[kind];
+    bool computes = exits == assist->exits;
+    assist->exits = exits;
+    return computes && assist->stays && !assist->one_only &&
+           pykvm_transfer_privileged(assist->vcpu->fd, assist->interrupts);
+}
+
+/* KVM came back with this key: is it better to go on in the emulator? */
+static bool wanted(struct pykvm_assist *assist, int64_t key)
+{
+    int kind = key & PYKVM_KIND_MASK;
+    if (!assist->enabled)
+        return false;
+    if (kind == PYKVM_AGAIN)
+        return crawls(assist);
+    return kind == PYKVM_INTERNAL_ERROR && assist->vcpu->exit.address == EMULATION;
+}
+
 static int64_t serve(struct pykvm_assist *assist)
 {
     uint64_t entered_ns = 0;
@@ -191,9 +215,10 @@ static int64_t serve(struct pykvm_assist *assist)
         int64_t key;
         if (!assist->inside) {
             key = pykvm_vcpu_run(assist->vcpu);
-            if ((key & PYKVM_KIND_MASK) != PYKVM_INTERNAL_ERROR || !assist->enabled ||
-                assist->vcpu->exit.address != EMULATION || move_in(assist))
+            if (!wanted(assist, key) || move_in(assist))
                 return key;
+            if ((key & PYKVM_KIND_MASK) == PYKVM_INTERNAL_ERROR)
+                assist->vcpu->counts[PYKVM_INTERNAL_ERROR]--;
         }
         if (!entered_ns)
             entered_ns = now_ns();

@@ -41,6 +41,7 @@ struct pykvm_assist {
     uint64_t move_ns, stay_ns; /* measured; the time to stay that follows from it */
     uint64_t patience;
     uint64_t left_ns; /* when the processor went back to KVM */
+    uint64_t exits;   /* of KVM's, at the last tick */
 };
 
 void pykvm_assist_init(struct pykvm_assist *assist, struct pykvm_vcpu *vcpu,

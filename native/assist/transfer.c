@@ -8,6 +8,9 @@
 #include <sys/ioctl.h>
 
 #define MSR_TSC 0x10u
+#define CR0_PE 1u
+#define RFLAGS_IF (1u << 9)
+#define RFLAGS_VM (1u << 17)
 #define CPUID_MAX 256
 #define SHADOW_STI 2 /* KVM_X86_SHADOW_INT_STI, no part of the headers */
 #define XSAVE_BV 512 /* the XSAVE area, Intel SDM vol. 1 §13.4 */
@@ -256,6 +259,19 @@ int pykvm_transfer_cpuid(int vcpu_fd, struct emu_vm *vm, struct emu_cpu *cpu)
     if (khz > 0)
         emu_vm_set_tsc_khz(vm, (uint32_t)khz);
     return error;
+}
+
+/* Does it execute code below CPL 3 (with interrupts off, if `masked`)? */
+bool pykvm_transfer_privileged(int vcpu_fd, bool masked)
+{
+    struct kvm_mp_state state;
+    struct kvm_sregs sregs;
+    struct kvm_regs regs;
+    if (call(vcpu_fd, KVM_GET_MP_STATE, &state) || call(vcpu_fd, KVM_GET_SREGS, &sregs) ||
+        call(vcpu_fd, KVM_GET_REGS, &regs))
+        return false;
+    bool user = (sregs.cr0 & CR0_PE) && ((regs.rflags & RFLAGS_VM) || sregs.ss.dpl == 3);
+    return state.mp_state == KVM_MP_STATE_RUNNABLE && !user && !(masked && regs.rflags & RFLAGS_IF);
 }
 
 static int read_all(struct pykvm_transfer *transfer, int fd)

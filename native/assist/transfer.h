@@ -26,6 +26,7 @@ struct pykvm_transfer {
 };
 
 int pykvm_transfer_cpuid(int vcpu_fd, struct emu_vm *vm, struct emu_cpu *cpu);
+bool pykvm_transfer_privileged(int vcpu_fd, bool masked);
 int pykvm_transfer_in(struct pykvm_transfer *transfer, int vcpu_fd, struct emu_cpu *cpu);
 int pykvm_transfer_out(struct pykvm_transfer *transfer, int vcpu_fd, struct emu_cpu *cpu);
 

@@ -197,6 +197,9 @@ class Backend(Protocol):
 def open_backend(name: str = "auto", clock: str = "wall", assist: bool | None = None) -> Backend:
     """The named backend, or the best that opens here and has the clock.
 
+    What "auto" took and why is in `why` and, once, in the log `pykvm`: a warning where KVM does
+    not open, else for information.
+
     Args:
         name: "auto" or one of BACKENDS.
         clock: one of CLOCKS.
@@ -216,12 +219,30 @@ def open_backend(name: str = "auto", clock: str = "wall", assist: bool | None = 
         return _kvm("asked for", bool(assist))
     if name == "emu":
         return _emu("asked for")
+    backend, fallback = _best(clock, assist is not False)
+    _tell(backend.name, backend.why, fallback)
+    return backend
+
+
+def _best(clock: str, assist: bool) -> tuple[Backend, bool]:
+    """The backend, and whether it is there in place of a better one."""
     if clock != "wall":
-        return _emu(f"only the emulator has the clock {clock!r}")
+        return _emu(f"only the emulator has the clock {clock!r}"), False
+    why = _OPENS
+    if assist and host.emulates_cpl0():
+        why += ", and what computes long at CPL 0, slowly in this KVM, moves to pykvm's emulator"
     try:
-        return _kvm(_OPENS, assist is not False)
+        return _kvm(why, assist), False
     except KvmUnavailable as error:
-        return _emu(f"no KVM: {error}")
+        return _emu(f"no KVM: {error}"), True
+
+
+@cache
+def _tell(name: str, why: str, fallback: bool) -> None:
+    import logging
+
+    level = logging.WARNING if fallback else logging.INFO
+    logging.getLogger("pykvm").log(level, "backend %s: %s", name, why)
 
 
 @cache

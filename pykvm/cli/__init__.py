@@ -6,6 +6,7 @@ Guest output goes to stdout and nothing else does; all that pykvm says goes to s
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the process's exit status."""
+    logging.getLogger("pykvm").addHandler(logging.NullHandler())  # the command says it itself
     parser = Parser(prog="pykvm", description="A KVM micro-hypervisor.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in SUBCOMMANDS:

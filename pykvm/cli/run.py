@@ -30,6 +30,10 @@ from pykvm.trace import Trace
 
 SCHEMA = 1  # of the JSON object; raised when a key changes its meaning or goes away
 KERNEL_MEMORY = 256 << 20
+_KERNEL_WHY = (
+    "KVM opens, but executes a kernel in an instruction emulator of its own here, slower than "
+    "pykvm's; --backend kvm does so"
+)
 T = TypeVar("T")
 
 
@@ -95,6 +99,9 @@ def _run_kernel(args: argparse.Namespace) -> int:
             irqchip="full", pit=True, float_unclaimed=True,
         ),
     )  # fmt: skip
+    if args.backend == "auto" and host.problem() is None and host.emulates_cpl0():
+        print(f"pykvm: backend emu: {_KERNEL_WHY}", file=sys.stderr)
+        args.backend = "emu"
     with _machine(args, settings) as machine:
         machine.load_kernel(args.kernel, args.initrd)
         with raw_terminal() as is_raw:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pykvm import VM, assemble
+from pykvm import VM, assemble, host
 from pykvm.backend.kvm import as_kvm
-from pykvm.exits import InternalError, MmioRead, PortIn, PortOut
+from pykvm.exits import Hypercall, InternalError, MmioRead, PortIn, PortOut
 from pykvm.guest import load_guest
 from pykvm.probe import probe
 from pykvm.result import Outcome
@@ -154,7 +154,7 @@ def test_interrupts_of_kvms_chips_arrive() -> None:
     """The 8254 ticks and the guest sleeps while it uses what KVM refuses."""
     source = (GUESTS / "timer_ticks.S").read_text()
     guest = load_guest(GUESTS / "timer_ticks.S")
-    changed = source.replace("hlt", "popcnt r15, r15\n hlt")
+    changed = source.replace("sti\n", "popcnt r15, r15\n sti\n")  # STI's shadow ends with HLT
     assert changed != source
     image = assemble(changed, name=str(guest.path), include_dir=GUESTS)
     with VM(backend="auto", **guest.options()) as vm:
@@ -176,3 +176,59 @@ def test_a_debugger_sees_the_refusal() -> None:
         assert isinstance(vm.run(10).exit, InternalError)
         as_kvm(vm.vcpu).set_guest_debug()
         assert vm.run(10).outcome is Outcome.HALT
+
+
+# Where KVM runs CPL 0 in an emulator of its own, the guest need not be refused anything.
+
+
+@pytest.fixture
+def _slow() -> None:
+    if host.Host.read().kind != 3:
+        pytest.skip("KVM executes CPL 0 on the processor here")
+
+
+@pytest.mark.usefixtures("_slow")
+@pytest.mark.parametrize("irqchip", ["none", "full"])
+def test_a_long_computation_at_cpl_0_moves(irqchip: str) -> None:
+    source = "mov ecx, 3000000\nnext: inc rbx\ndec ecx\njnz next\nmov al, 3\nout 0xf8, al"
+    with machine(source, irqchip=irqchip) as vm:
+        result = vm.run(20)
+        assert (result.status, vm.registers.rbx) == (3, 3_000_000)
+    assert result.exits == {"PortOut": 1}
+    assert result.assist_entries == 1
+    assert result.assist_instructions > 1_000_000
+
+
+@pytest.mark.usefixtures("_slow")
+def test_a_call_that_kvm_never_comes_back_from_becomes_an_exit() -> None:
+    with machine("mov eax, 5\nmov ebx, 6\nvmcall\nhlt") as vm:
+        for exit in vm.exits(timeout=20):
+            if isinstance(exit, Hypercall):
+                assert (exit.number, exit.args[0]) == (5, 6)
+                vm.answer(7)
+        assert vm.result.outcome is Outcome.HALT
+        assert vm.registers.rax == 7
+
+
+@pytest.mark.usefixtures("_slow")
+def test_code_at_cpl_3_stays_on_the_processor() -> None:
+    source = "mov ecx, 1000000000\nnext: dec ecx\njnz next\nmov al, 3\nout 0xf8, al"
+    with VM(backend="auto") as vm:
+        vm.load(assemble(source, mode="user"))
+        result = vm.run(20)
+    assert (result.status, result.assist_entries) == (3, 0)
+
+
+@pytest.mark.usefixtures("_slow")
+def test_a_guest_that_exits_all_the_time_stays() -> None:
+    source = "mov ecx, 20000\nnext: in al, 0x99\ndec ecx\njnz next\nhlt"
+    with machine(source, float_unclaimed=True) as vm:
+        result = vm.run(20)
+    assert (result.exits["PortIn"], result.assist_entries) == (20_000, 0)
+
+
+@pytest.mark.usefixtures("_slow")
+def test_a_sleeping_guest_stays() -> None:
+    with machine("sti\nhlt\nhlt", irqchip="full") as vm:
+        assert vm.run(0.3).outcome is Outcome.TIMEOUT
+        assert vm.result.assist_entries == 0

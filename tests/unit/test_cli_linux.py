@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,16 @@ def test_stdin_is_the_serial_port(backend: str, tmp_path: Path) -> None:
         input=b"to and fro.", capture_output=True, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, b"to and fro.", b"")
+
+
+def test_auto_leaves_kernels_to_the_faster_emulator(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = kernel(OFF, tmp_path / "k")
+    monkeypatch.setattr(host, "problem", lambda: None)
+    monkeypatch.setattr(host, "emulates_cpl0", lambda: True)
+    assert cli.main(["run", "--kernel", path]) == 0
+    assert re.fullmatch(r"pykvm: backend emu: KVM opens, but .*\n", capfd.readouterr().err)
 
 
 @each_backend

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from pykvm import host
@@ -22,12 +21,6 @@ from pykvm.memory import Region
 from pykvm.registers import Registers, SpecialRegisters
 
 _STOP_POLL_S = 0.0002
-_KIND_WITHOUT_VIRTUALIZATION = 3  # docs/doctor.md, "Host kinds"
-
-
-@cache
-def _kernel_emulates_cpl0() -> bool:
-    return host.Host.read().kind == _KIND_WITHOUT_VIRTUALIZATION
 
 
 class AssistMemory:
@@ -72,7 +65,7 @@ class AssistedVcpu(KvmVcpu):
         # Locked instructions of the emulator are not atomic to the other processors.
         self._assist.one_only = count > 1
         self._assist.interrupts = interrupts
-        self._assist.stays = _kernel_emulates_cpl0()
+        self._assist.stays = host.emulates_cpl0()
         self.entry = (lib.pykvm_assist_run, self._assist)
 
     def allow_assist(self, on: bool) -> None:
