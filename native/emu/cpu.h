@@ -80,6 +80,7 @@ enum emu_gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
 #define DR7_FIXED 0x400u
 #define DR7_GD 0x2000u
 #define DR7_ENABLED 0xffu
+#define DR7_LOCAL 0x155u /* L0 to L3 and LE */
 #define APIC_BASE_BSP 0x100u
 #define APIC_BASE_X2APIC 0x400u
 #define APIC_BASE_ENABLED 0x800u
@@ -253,12 +254,14 @@ struct emu_cpu {
     uint32_t mode;   /* EMU_MODE_* */
     uint32_t rflags; /* all but the status flags */
     uint8_t cpl;
-    bool stepping;   /* the instruction at hand runs alone, in cpu->step */
-    bool alone;      /* the next one must */
-    bool resuming;   /* it was left for an answer: its breakpoints have been seen to */
-    bool stepped;    /* an instruction has just run alone, to its end */
-    bool completing; /* the owner wants no more than the end of the instruction at hand */
-    uint8_t shadow;  /* instructions before which no interrupt may come: emu_shadow */
+    bool stepping;    /* the instruction at hand runs alone, in cpu->step */
+    bool alone;       /* the next one must */
+    bool resuming;    /* it was left for an answer: its breakpoints have been seen to */
+    bool stepped;     /* an instruction has just run alone, to its end */
+    bool traced;      /* the instruction at hand ends with a single-step trap */
+    bool holds_traps; /* MOV SS, POP SS: none before the next instruction's end */
+    bool completing;  /* the owner wants no more than the end of the instruction at hand */
+    uint8_t shadow;   /* instructions before which no interrupt may come: emu_shadow */
     bool halted;
     bool nmi_blocked;
     bool single_step; /* for the owner, not the guest */

@@ -42,15 +42,29 @@ bool emu_watched(const struct emu_cpu *cpu, uint64_t page)
     return false;
 }
 
-/* An access to a watched page: note the breakpoints it hits, for a trap after the
- * instruction. Kind 1 is stores, 3 stores and loads (2, I/O, needs CR4.DE: ports.c). */
-void emu_watch_hit(struct emu_cpu *cpu, uint64_t linear, uint32_t size_bytes, bool write)
+/* Kinds of breakpoints, as bits. */
+#define STORES (1u << 1)
+#define PORTS (1u << 2)
+#define LOADS_AND_STORES (1u << 3)
+
+/* An access: note the breakpoints of these kinds that it hits, for a trap after the
+ * instruction. */
+static void hit(struct emu_cpu *cpu, uint64_t address, uint32_t size_bytes, unsigned kinds)
 {
     for (unsigned n = 0; n < 4; n++) {
         uint64_t length = length_of(cpu, n), start = cpu->dr[n] & ~(length - 1);
-        unsigned kind = kind_of(cpu, n);
-        bool counts = kind == 3 || (kind == 1 && write);
-        if (enabled(cpu, n) && counts && linear < start + length && start < linear + size_bytes)
+        bool counts = enabled(cpu, n) && (kinds >> kind_of(cpu, n) & 1);
+        if (counts && address < start + length && start < address + size_bytes)
             cpu->trap |= UINT64_C(1) << n;
     }
+}
+
+void emu_watch_hit(struct emu_cpu *cpu, uint64_t linear, uint32_t size_bytes, bool write)
+{
+    hit(cpu, linear, size_bytes, LOADS_AND_STORES | (write ? STORES : 0));
+}
+
+void emu_watch_port(struct emu_cpu *cpu, uint16_t port, uint32_t size_bytes)
+{
+    hit(cpu, port, size_bytes, PORTS);
 }

@@ -231,7 +231,8 @@ static uint8_t ea_code(uint32_t mode, unsigned asize, unsigned segment)
             return (uint8_t)(code | segment);
         return asize == 2 ? 0 : (uint8_t)(code | EMU_EA_NOSEG);
     }
-    if ((mode & EMU_MODE_FLAT) && segment < EMU_FS)
+    /* CS is flat but not writable. */
+    if ((mode & EMU_MODE_FLAT) && segment < EMU_FS && segment != EMU_CS)
         return (uint8_t)(code | EMU_EA_NOSEG);
     return (uint8_t)(code | segment | EMU_EA_CHECK);
 }

@@ -18,7 +18,8 @@ static uint32_t gate_error(const struct emu_event *event)
 /* RF in the flags image: set by faults, so that breakpoints do not strike again. */
 static uint32_t flags_image(const struct emu_cpu *cpu, const struct emu_event *event)
 {
-    bool fault = event->type == EMU_EVENT_FAULT && event->vector != EXC_DB;
+    bool debug = event->vector == EXC_DB && !(event->dr6 & DR6_BD);
+    bool fault = event->type == EMU_EVENT_FAULT && !debug;
     return emu_rflags(cpu) | (fault ? FLAG_RF : 0);
 }
 
@@ -266,6 +267,7 @@ void emu_software_interrupt(struct emu_cpu *cpu, const struct emu_insn *insn, ui
     };
     emu_unwind(cpu, insn);
     emu_deliver(cpu, &event);
+    cpu->traced = false; /* TF is clear before it could trap: SDM vol. 3B §17.3.1.4 */
     cpu->left--;
 }
 

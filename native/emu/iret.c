@@ -26,9 +26,9 @@ static void iret_real(struct emu_cpu *cpu, struct emu_frame *frame)
 static void iret_task(struct emu_cpu *cpu, const struct emu_insn *insn)
 {
     struct emu_descriptor tss;
-    uint16_t selector = (uint16_t)emu_read_system(cpu, insn, cpu->seg[EMU_TR].base, 2);
     if (emu_long_mode(cpu))
         emu_raise_error(cpu, insn, EXC_GP, 0);
+    uint16_t selector = (uint16_t)emu_read_system(cpu, insn, cpu->seg[EMU_TR].base, 2);
     if ((selector & 4) || !emu_descriptor_read(cpu, insn, selector, &tss))
         emu_raise_error(cpu, insn, EXC_TS, selector & ~3u);
     uint64_t behind = emu_next_rip(cpu, insn);

@@ -3,7 +3,7 @@
 
 #include "control.h"
 
-enum msr_rule { MSR_ANY, MSR_CANONICAL, MSR_32_BITS, MSR_READ_ONLY };
+enum msr_rule { MSR_ANY, MSR_CANONICAL, MSR_32_BITS, MSR_MEMORY_TYPES };
 
 struct msr_field {
     uint32_t first, count; /* consecutive indices, consecutive fields */
@@ -41,7 +41,7 @@ static const struct msr_field fields[] = {
     FIELD(0x250, 1, msr.mtrr_fixed, MSR_ANY),
     FIELD(0x258, 2, msr.mtrr_fixed[1], MSR_ANY),
     FIELD(0x268, 8, msr.mtrr_fixed[3], MSR_ANY),
-    FIELD(0x277, 1, msr.pat, MSR_ANY),
+    FIELD(0x277, 1, msr.pat, MSR_MEMORY_TYPES),
     FIELD(0x2ff, 1, msr.mtrr_def_type, MSR_ANY),
     FIELD(0xc0000081, 1, msr.star, MSR_ANY),
     FIELD(0xc0000082, 2, msr.lstar, MSR_CANONICAL),
@@ -109,8 +109,19 @@ int emu_cpu_get_msr(struct emu_cpu *cpu, uint32_t index, uint64_t *value)
     return 0;
 }
 
+/* IA32_PAT: eight memory types, of which 2 and 3 are none. SDM vol. 3A §11.12.2 */
+static bool memory_types(uint64_t value)
+{
+    for (; value; value >>= 8)
+        if ((value & 0xff) > 7 || (value & 0xfe) == 2)
+            return false;
+    return true;
+}
+
 static bool acceptable(enum msr_rule rule, uint64_t value)
 {
+    if (rule == MSR_MEMORY_TYPES)
+        return memory_types(value);
     if (rule == MSR_CANONICAL)
         return (uint64_t)((int64_t)(value << 16) >> 16) == value;
     return rule != MSR_32_BITS || value >> 32 == 0;

@@ -1,6 +1,7 @@
 /* IN, OUT, INS, OUTS. */
 #include "segment.h"
 #include "strings.h"
+#include "tlb.h"
 
 static void check_port(struct emu_cpu *cpu, const struct emu_insn *insn, uint16_t port,
                        uint32_t bytes)
@@ -9,11 +10,19 @@ static void check_port(struct emu_cpu *cpu, const struct emu_insn *insn, uint16_
         emu_raise_error(cpu, insn, EXC_GP, 0);
 }
 
+/* A breakpoint on ports: a trap after the instruction. SDM vol. 3B §17.2.4 */
+static void watch_port(struct emu_cpu *cpu, uint16_t port, uint32_t bytes)
+{
+    if ((cpu->cr4 & CR4_DE) && (cpu->dr[7] & DR7_ENABLED))
+        emu_watch_port(cpu, port, bytes);
+}
+
 static void in(struct emu_cpu *cpu, const struct emu_insn *insn, uint16_t port)
 {
     uint32_t bytes = emu_osize_bytes(insn);
     check_port(cpu, insn, port, bytes);
     emu_set(cpu, RAX, emu_osize(insn), emu_bus_read(cpu, insn, true, port, bytes));
+    watch_port(cpu, port, bytes);
 }
 
 static void out(struct emu_cpu *cpu, const struct emu_insn *insn, uint16_t port)
@@ -21,6 +30,7 @@ static void out(struct emu_cpu *cpu, const struct emu_insn *insn, uint16_t port)
     uint32_t bytes = emu_osize_bytes(insn);
     check_port(cpu, insn, port, bytes);
     emu_bus_write(cpu, insn, true, port, bytes, emu_get(cpu, RAX, emu_osize(insn)));
+    watch_port(cpu, port, bytes);
 }
 
 #define PORT_HANDLERS(mn)                                                                          \
@@ -58,6 +68,7 @@ static void ins_one(struct emu_cpu *cpu, const struct emu_insn *insn, uint32_t b
     emu_port_string(cpu, insn, (uint16_t)cpu->gpr[RDX], bytes, elements_wanted(cpu, insn, bytes),
                     &value);
     emu_store(cpu, insn, linear, bytes, value);
+    watch_port(cpu, (uint16_t)cpu->gpr[RDX], bytes);
     cpu->replay.string_used += bytes;
     emu_advance(cpu, insn, RDI, bytes);
 }
@@ -66,6 +77,7 @@ static void outs_one(struct emu_cpu *cpu, const struct emu_insn *insn, uint32_t 
 {
     uint64_t value = emu_load(cpu, insn, emu_source(cpu, insn, bytes), bytes);
     emu_bus_write(cpu, insn, true, (uint16_t)cpu->gpr[RDX], bytes, value);
+    watch_port(cpu, (uint16_t)cpu->gpr[RDX], bytes);
     emu_advance(cpu, insn, RSI, bytes);
 }
 

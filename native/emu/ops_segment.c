@@ -1,11 +1,15 @@
 /* Segment registers, descriptor tables, and instructions that look at descriptors. */
 #include "segment.h"
 
-/* MOV to SS and POP SS hold interrupts off for one instruction. */
+/* MOV to SS and POP SS hold interrupts and the traps of breakpoints off for one instruction;
+ * a single-step trap is lost. SDM vol. 3A §6.8.3 */
 static void finish_load(struct emu_cpu *cpu, unsigned index)
 {
-    if (index == EMU_SS)
-        emu_set_shadow(cpu);
+    if (index != EMU_SS)
+        return;
+    emu_set_shadow(cpu);
+    cpu->traced = false;
+    cpu->holds_traps = true;
 }
 
 static EMU_OP(op_mov_sw_e)
@@ -277,8 +281,8 @@ static void set_zf(struct emu_cpu *cpu, bool zf)
 }
 
 /* Types of system descriptors with a limit, and with access rights; as bits. */
-#define LEGACY_LIMITS 0x0b0eu
-#define LEGACY_RIGHTS 0x1b3eu
+#define LEGACY_LIMITS 0x0a0eu
+#define LEGACY_RIGHTS 0x1a3eu
 #define LONG_LIMITS 0x0a04u
 #define LONG_RIGHTS 0x1a04u
 

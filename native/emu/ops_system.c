@@ -49,6 +49,15 @@ static void set_flat(struct emu_cpu *cpu, uint16_t code, uint16_t stack, unsigne
     emu_set_segment(cpu, EMU_SS, (uint16_t)((stack & ~3u) | cpl), &ss);
 }
 
+/* After SYSCALL and SYSRET it is the new TF that counts, so that FMASK keeps single steps
+ * out of the kernel. */
+static void trace_anew(struct emu_cpu *cpu)
+{
+    cpu->traced = false;
+    if (cpu->rflags & FLAG_TF)
+        cpu->trap |= DR6_BS;
+}
+
 /* SDM vol. 2B, SYSCALL: 64-bit mode only. */
 static EMU_OP(op_syscall)
 {
@@ -62,6 +71,7 @@ static EMU_OP(op_syscall)
     cpu->rflags = (kept & ~FLAGS_STATUS) | FLAG_FIXED;
     emu_set_status_flags(cpu, kept);
     set_flat(cpu, selector, (uint16_t)(selector + 8), 0, true);
+    trace_anew(cpu);
     EMU_LEAVE(cpu->msr.lstar);
 }
 
@@ -78,6 +88,7 @@ static EMU_OP(op_sysret)
     cpu->rflags = (flags & ~FLAGS_STATUS) | FLAG_FIXED;
     emu_set_status_flags(cpu, flags);
     set_flat(cpu, (uint16_t)(base + (wide ? 16 : 0)), (uint16_t)(base + 8), 3, wide);
+    trace_anew(cpu);
     EMU_LEAVE(wide ? rip : (uint32_t)rip);
 }
 
@@ -228,11 +239,13 @@ static EMU_OP(op_hypercall)
     EMU_LEAVE(emu_next_rip(cpu, insn));
 }
 
-/* MONITOR and MWAIT wait for nothing. */
+/* MONITOR and MWAIT wait for nothing. There are no extensions to ask for in ECX. */
 static EMU_OP(op_monitor)
 {
     if (cpu->cpl)
         emu_raise(cpu, insn, EXC_UD);
+    if ((uint32_t)cpu->gpr[RCX])
+        emu_raise_error(cpu, insn, EXC_GP, 0);
     EMU_NEXT;
 }
 

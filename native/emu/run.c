@@ -27,10 +27,11 @@ static void leave_step(struct emu_cpu *cpu)
  * after it (SDM vol. 3B §17.3.1.1). */
 static void step(struct emu_cpu *cpu)
 {
-    bool traced = cpu->rflags & FLAG_TF;
+    cpu->traced = cpu->rflags & FLAG_TF;
     if (!(cpu->rflags & FLAG_RF) && !cpu->resuming)
         emu_check_code_breakpoints(cpu);
     cpu->stepping = true;
+    cpu->holds_traps = false;
     cpu->replay.next = 0;
     emu_attend(cpu, EMU_ATTEND_STEP);
     emu_block_build_step(cpu);
@@ -45,7 +46,7 @@ static void step(struct emu_cpu *cpu)
     cpu->stepped = true;
     if (cpu->shadow)
         cpu->shadow--;
-    if (traced)
+    if (cpu->traced)
         cpu->trap |= DR6_BS;
 }
 
@@ -253,7 +254,7 @@ static int attend(struct emu_cpu *cpu)
         emu_cpu_take_startup(cpu);
     if (cpu->event.pending)
         take_event(cpu);
-    if (cpu->trap && !cpu->alone)
+    if (cpu->trap && !cpu->alone && !cpu->holds_traps)
         take_trap(cpu);
     if (cpu->single_step && cpu->stepped) {
         cpu->stepped = false;

@@ -210,14 +210,22 @@ static void load_segments(struct emu_cpu *cpu, const struct task *task)
     load_data(cpu, EMU_GS, task->segment[EMU_GS]);
 }
 
+/* PAE paging has its four entries loaded with CR3. */
+static void load_cr3(struct emu_cpu *cpu, uint64_t cr3)
+{
+    if ((cpu->cr4 & CR4_PAE) && !emu_pdptes_load(cpu, cr3))
+        emu_raise_error(cpu, NULL, EXC_GP, 0);
+    cpu->cr3 = cr3;
+    emu_tlb_flush(cpu, false);
+}
+
 static void enter_task(struct emu_cpu *cpu, const struct emu_seg *tss, const struct task *task)
 {
     bool wide = tss->attr & 8;
     cpu->cr0 |= CR0_TS;
-    if (wide && (cpu->cr0 & CR0_PG) && cpu->cr3 != task->cr3) {
-        cpu->cr3 = task->cr3;
-        emu_tlb_flush(cpu, false);
-    }
+    cpu->dr[7] &= ~(uint64_t)DR7_LOCAL;
+    if (wide && (cpu->cr0 & CR0_PG) && cpu->cr3 != task->cr3)
+        load_cr3(cpu, task->cr3);
     cpu->gpr[EMU_RIP] = task->rip;
     cpu->rflags = (task->flags & 0x3f7fd5u & ~FLAGS_STATUS) | FLAG_FIXED;
     emu_set_status_flags(cpu, task->flags);

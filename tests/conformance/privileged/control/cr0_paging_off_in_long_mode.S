@@ -1,0 +1,23 @@
+# /// pykvm
+# mode = "long"
+# devices = ["debugcon", "exit"]
+#
+# [expect]
+# output = "13 0\n"
+# outcome = "exit"
+# exit_code = 0
+# ///
+
+# 64-bit code cannot clear CR0.PG: #GP(0).
+#
+# Source: Intel SDM vol. 2B, MOV—Move to/from Control Registers.
+
+.include "../../../../guests/macros.inc"
+
+    call catch_faults
+    mov rax, cr0
+    btr rax, 31
+    mov cr0, rax
+    exit 1
+
+.include "../fault64.inc"

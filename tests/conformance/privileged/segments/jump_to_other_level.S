@@ -1,0 +1,33 @@
+# /// pykvm
+# mode = "protected"
+# devices = ["debugcon", "exit"]
+# timeout = "1s"
+#
+# [expect]
+# outcome = "exit"
+# exit_code = 0
+# ///
+
+# A far jump goes to a nonconforming segment of the same level only.
+#
+# On KVM of host kind 3: it refuses `iretd` (internal error, suberror 1).
+#
+# Source: Intel SDM vol. 3A §5.8.1.1 (accessing nonconforming code segments).
+
+.include "../check32.inc"
+
+    call catch_faults
+    attempt
+    ljmp USER_CODE32_SELECTOR:1f
+1:
+    caught 13, USER_CODE32_SELECTOR
+    enter_user32 user
+user:
+    attempt
+    ljmp CODE32_SELECTOR:1f
+1:
+    caught 13, CODE32_SELECTOR
+    leave_user
+    exit 0
+
+.include "../catch32.inc"
