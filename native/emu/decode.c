@@ -435,6 +435,7 @@ static void decode_row(struct cursor *cursor, uint32_t mode, const struct prefix
     enum emu_size size = operand_size(mode, prefixes, shape);
 
     out->shape = shape;
+    out->row = row;
     if ((shape & EMU_VSIB) && asize == 0)
         return; /* 16-bit addresses have no index vector: #UD */
     if (shape & EMU_MODRM) {

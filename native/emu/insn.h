@@ -187,6 +187,7 @@ struct emu_decoded {
     uint32_t shape;
     emu_op *quiet; /* the handler that leaves flags alone, or NULL */
     bool is_memory;
+    const struct emu_row *row; /* where it stands, or NULL: for tests */
 };
 
 enum emu_decode_result { EMU_DECODED, EMU_DECODE_MORE };

@@ -27,6 +27,36 @@ static inline uint64_t checked_w(struct emu_cpu *cpu, const struct emu_insn *ins
     return checked_d(cpu, insn, (uint16_t)rip);
 }
 
+/* The same for a call, which reports its stack's faults before its target's. */
+static EMU_NOINLINE void bad_call(struct emu_cpu *cpu, const struct emu_insn *insn)
+{
+    uint32_t bytes = emu_osize_bytes(insn);
+    uint64_t offset = emu_stack_cut(cpu, cpu->gpr[RSP] - bytes);
+    uint64_t linear = emu_linear(cpu, insn, EMU_SS, offset, bytes, true);
+    emu_stack_canonical(cpu, insn, linear, bytes);
+    emu_probe_write(cpu, insn, linear, bytes);
+    emu_raise_error(cpu, insn, EXC_GP, 0);
+}
+
+static inline uint64_t called_q(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t rip)
+{
+    if (EMU_UNLIKELY(!canonical(rip)))
+        bad_call(cpu, insn);
+    return rip;
+}
+
+static inline uint64_t called_d(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t rip)
+{
+    if (EMU_UNLIKELY((uint32_t)rip > cpu->seg[EMU_CS].limit))
+        bad_call(cpu, insn);
+    return (uint32_t)rip;
+}
+
+static inline uint64_t called_w(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t rip)
+{
+    return called_d(cpu, insn, (uint16_t)rip);
+}
+
 /* Relative targets and what lies behind: canonical but where code ends at the border. */
 #define TARGET_q() (cpu->gpr[EMU_RIP] + insn->imm)
 #define TARGET_d() checked_d(cpu, insn, cpu->gpr[EMU_RIP] + insn->imm)
@@ -112,14 +142,14 @@ EMU_WIDE_SIZES(LOOP_SIZE)
     }                                                                                              \
     static EMU_OP(op_call_e##s##_r)                                                                \
     {                                                                                              \
-        uint64_t target = checked_##s(cpu, insn, emu_get_##s(cpu, insn->rm));                      \
+        uint64_t target = called_##s(cpu, insn, emu_get_##s(cpu, insn->rm));                       \
         emu_push(cpu, insn, sizeof(EMU_TYPE_##s), BEHIND_##s());                                   \
         EMU_CHAIN_INDIRECT(target);                                                                \
     }                                                                                              \
     static EMU_OP(op_call_e##s##_m)                                                                \
     {                                                                                              \
         uint64_t linear = emu_ea(cpu, insn, sizeof(EMU_TYPE_##s), false);                          \
-        uint64_t target = checked_##s(cpu, insn, emu_load_##s(cpu, insn, linear));                 \
+        uint64_t target = called_##s(cpu, insn, emu_load_##s(cpu, insn, linear));                  \
         emu_push(cpu, insn, sizeof(EMU_TYPE_##s), BEHIND_##s());                                   \
         EMU_CHAIN_INDIRECT(target);                                                                \
     }                                                                                              \

@@ -25,9 +25,9 @@ static bool has_control(unsigned index)
 /* LOCK MOV CR0 is how AMD's processors reach CR8 from 32-bit code; not here. */
 static EMU_OP(op_mov_r_c)
 {
+    emu_require_cpl0(cpu, insn);
     if (!has_control(insn->reg))
         emu_raise(cpu, insn, EXC_UD);
-    emu_require_cpl0(cpu, insn);
     emu_set(cpu, insn->rm, emu_osize(insn), read_control(cpu, insn->reg));
     EMU_NEXT;
 }
@@ -35,9 +35,9 @@ static EMU_OP(op_mov_r_c)
 static EMU_OP(op_mov_c_r)
 {
     uint64_t value = emu_get(cpu, insn->rm, emu_osize(insn)), behind = emu_next_rip(cpu, insn);
+    emu_require_cpl0(cpu, insn);
     if (!has_control(insn->reg))
         emu_raise(cpu, insn, EXC_UD);
-    emu_require_cpl0(cpu, insn);
     switch (insn->reg) {
     case 0:
         emu_write_cr0(cpu, insn, value);
@@ -63,9 +63,9 @@ static EMU_OP(op_mov_c_r)
 /* DR4 and DR5 are DR6 and DR7, unless CR4.DE makes them undefined. SDM vol. 3B §17.2.2 */
 static unsigned debug_register(struct emu_cpu *cpu, const struct emu_insn *insn)
 {
+    emu_require_cpl0(cpu, insn);
     if (insn->reg > 7 || ((insn->reg & 6) == 4 && (cpu->cr4 & CR4_DE)))
         emu_raise(cpu, insn, EXC_UD);
-    emu_require_cpl0(cpu, insn);
     if (cpu->dr[7] & DR7_GD)
         emu_raise_debug(cpu, insn, DR6_BD);
     return (insn->reg & 6) == 4 ? insn->reg + 2u : insn->reg;

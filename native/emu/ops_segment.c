@@ -50,7 +50,8 @@ static EMU_OP(op_mov_m_sw)
     EMU_NEXT;
 }
 
-/* Pushes of segment registers move the stack by the operand size but write 16 bits. */
+/* Pushes and pops of segment registers move the stack by the operand size, but touch 16 bits of
+ * it where that is not 64. */
 static void push_segment(struct emu_cpu *cpu, const struct emu_insn *insn, unsigned index)
 {
     uint32_t bytes = emu_osize_bytes(insn);
@@ -66,8 +67,8 @@ static void pop_segment(struct emu_cpu *cpu, const struct emu_insn *insn, unsign
 {
     uint32_t bytes = emu_osize_bytes(insn);
     uint64_t sp = cpu->gpr[RSP];
-    uint16_t selector = (uint16_t)emu_stack_load(cpu, insn, sp, 2);
-    emu_load_segment(cpu, insn, index, selector);
+    uint64_t word = emu_stack_load(cpu, insn, sp, bytes == 8 ? 8 : 2);
+    emu_load_segment(cpu, insn, index, (uint16_t)word);
     emu_set_sp(cpu, sp + bytes);
     finish_load(cpu, index);
 }

@@ -62,7 +62,9 @@ static void store(struct emu_cpu *cpu, const struct emu_insn *insn, enum fp80_fo
     } else {
         status = fp80_store(fpu->control, format, chop, emu_x87_st(fpu, 0), bytes);
     }
-    if (!(status & ~fpu->control & FP80_NOT_STORED))
+    if (status & ~fpu->control & FP80_NOT_STORED)
+        emu_probe_write(cpu, insn, linear, sizes[format]);
+    else
         emu_store_vec(cpu, insn, linear, bytes, sizes[format]);
     emu_x87_note_memory(cpu, insn);
     if (!emu_x87_report(fpu, status, FP80_C1, FP80_NOT_STORED) && pop)

@@ -31,6 +31,7 @@ static EMU_OP(op_fxsave)
 {
     uint8_t area[XSTATE_LEGACY_BYTES];
     uint64_t linear = aligned_operand(cpu, insn, XSTATE_LEGACY_BYTES, 16, true);
+    emu_probe_write(cpu, insn, linear, XSTATE_LEGACY_BYTES); /* what stays as it is, too */
     emu_xstate_x87_out(cpu, pointers64(insn), area);
     emu_xstate_mxcsr_out(cpu, area);
     emu_xstate_xmm_out(cpu, area);

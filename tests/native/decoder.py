@@ -13,15 +13,10 @@ import sys
 from collections import Counter
 
 import capstone
-import emulib
+from rows import LONGEST, Decoder
 
-LONGEST = 15
-# EMU_MODE_* of native/emu/cpu.h: size of code and stack; protected, with SSE and AVX enabled.
-MODES = {16: 0x0, 32: 0x1 | 0x4, 64: 0x2 | 0x8}
-ENABLED = 0x20 | 0x400 | 0x800
 CAPSTONE = {16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}
 LEGACY = bytes.fromhex("66 67 f0 f2 f3 2e 36 3e 26 64 65")
-UD2 = bytes.fromhex("0f0b").ljust(LONGEST, b"\0")
 
 # Who is right, by the bits, the prefixes and the mnemonic.
 RULES = {
@@ -31,35 +26,6 @@ RULES = {
         bits == 64 and 0x66 in head and bool(re.fullmatch(r"j\w+|call|ret|loop\w*", name))
     ),
 }
-
-
-class Decoder:
-    """The emulator's decoder by itself."""
-
-    def __init__(self) -> None:
-        text = (emulib.NATIVE / "emu/insn.h").read_text()
-        structs = re.findall(r"^struct emu_(?:insn|decoded) \{.*?^\};", text, re.M | re.S)
-        self.ffi = emulib.FFI()
-        self.ffi.cdef(
-            "typedef void emu_op;" + "".join(structs) + "void emu_decode_init(void);"
-            "int emu_decode(uint32_t, const uint8_t *, uint32_t, struct emu_decoded *);"
-        )
-        self.lib = self.ffi.dlopen(str(emulib.library()))
-        self.lib.emu_decode_init()
-        self.out = self.ffi.new("struct emu_decoded *")
-        self.length(64, UD2)
-        self.undefined = self.out.insn.op
-
-    def length(self, bits: int, code: bytes) -> int:
-        """Bytes of the instruction at hand in `out`; 0 where these are too few."""
-        mode = MODES[bits] | ENABLED
-        if self.lib.emu_decode(mode, self.ffi.from_buffer(code), len(code), self.out):
-            return 0
-        return int(self.out.insn.length)
-
-    def is_defined(self) -> bool:
-        """Whether the last one was an instruction."""
-        return bool(self.out.insn.op != self.undefined)
 
 
 def random_bytes(rng: random.Random, bits: int) -> bytes:
