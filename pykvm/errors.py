@@ -36,14 +36,19 @@ class KvmUnavailable(PykvmError):
 
 
 class MissingCapability(PykvmError):
-    """The host's KVM lacks a capability.
+    """A backend lacks a capability: the host's KVM does, or the emulator.
 
     Attributes:
         name: its name in <linux/kvm.h>, e.g. "KVM_CAP_DIRTY_LOG_RING".
     """
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"this host's KVM lacks {name}; `pykvm doctor` lists what it has")
+    def __init__(
+        self,
+        name: str,
+        who: str = "this host's KVM",
+        remedy: str = "`pykvm doctor` lists what it has",
+    ) -> None:
+        super().__init__(f"{who} lacks {name}; {remedy}")
         self.name = name
 
 

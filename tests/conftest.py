@@ -8,6 +8,7 @@ from collections.abc import Generator
 import pytest
 
 from pykvm import host
+from pykvm.backend import BACKENDS
 from pykvm.errors import KvmUnavailable
 
 _problem = host.problem()
@@ -26,6 +27,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def full(request: pytest.FixtureRequest) -> bool:
     """Whether fuzzers run at their full length."""
     return bool(request.config.getoption("full"))
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each backend in turn: what a test shows must hold on all of them."""
+    name: str = request.param
+    chosen = request.config.getoption("pykvm_backend")
+    if name == "kvm" and _problem is not None:
+        pytest.skip(str(_problem))
+    if chosen in BACKENDS and chosen != name:
+        pytest.skip(f"--pykvm-backend {chosen}")
+    return name
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -102,7 +102,7 @@ static void write_piece(struct emu_cpu *cpu, const struct emu_insn *insn, uint64
 static void watch(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear,
                   uint32_t size_bytes, bool write)
 {
-    if (EMU_LIKELY(!(cpu->dr[7] & 0xff)))
+    if (EMU_LIKELY(!(emu_dr(cpu)[7] & DR7_ENABLED)))
         return;
     if (insn && !cpu->stepping &&
         (emu_watched(cpu, linear & EMU_PAGE_MASK) ||
@@ -211,7 +211,7 @@ void emu_probe_write(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t 
         gpa = translate(cpu, insn, index, (linear + first) & mask, EMU_WRITE);
         special |= is_special(cpu, gpa, size_bytes - first);
     }
-    if (!cpu->stepping && (special || (cpu->dr[7] & DR7_ENABLED)))
+    if (!cpu->stepping && (special || (emu_dr(cpu)[7] & DR7_ENABLED)))
         emu_retry_alone(cpu, insn);
 }
 

@@ -50,31 +50,20 @@ bool emu_lapic_create(struct emu_cpu *cpu)
     return cpu->lapic;
 }
 
-/* Every line leads to a pin of the I/O APIC, the first 16 to the 8259s as well: the routes
- * of a new machine in KVM. */
-void emu_gsi_set(struct emu_vm *vm, unsigned gsi, bool level)
-{
-    if (gsi < 16)
-        emu_pic_set_line(vm, gsi, level);
-    emu_ioapic_set_line(vm, gsi, level);
-}
-
-/* Drive a line; without an I/O APIC it leads nowhere. Any thread. */
+/* Drive a line; without chips it leads nowhere. Any thread. */
 void emu_vm_set_irq_line(struct emu_vm *vm, uint32_t gsi, bool level)
 {
-    if (vm->irqchip != EMU_IRQCHIP_FULL || gsi >= EMU_GSIS)
+    if (!vm->chips)
         return;
     emu_vm_lock(vm);
-    emu_gsi_set(vm, gsi, level);
+    emu_gsi_set(vm, gsi, EMU_SOURCE_LINE, level);
     emu_vm_unlock(vm);
 }
 
 /* A message-signalled interrupt. Intel SDM vol. 3A §10.11. Returns how many local APICs
- * took it, or -ENXIO where there are none. Any thread. */
-int emu_vm_signal_msi(struct emu_vm *vm, uint64_t address, uint32_t data)
+ * took it. */
+unsigned emu_msi_send(struct emu_vm *vm, uint64_t address, uint32_t data)
 {
-    if (!vm->chips)
-        return -ENXIO;
     bool to_one = address & 8; /* redirection hint */
     struct emu_message message = {
         .destination = (uint32_t)(address >> 12) & 0xff,
@@ -82,10 +71,18 @@ int emu_vm_signal_msi(struct emu_vm *vm, uint64_t address, uint32_t data)
         .delivery = to_one ? EMU_LOWEST : (data >> 8) & 7,
         .logical = address & 4,
         .level = data & 0x8000,
-        .asserted = data & 0x4000,
+        .asserted = true, /* whatever bit 14 says, as in KVM */
     };
+    return emu_message_send(vm, &message);
+}
+
+/* The same by any thread; -ENXIO where there are no local APICs. */
+int emu_vm_signal_msi(struct emu_vm *vm, uint64_t address, uint32_t data)
+{
+    if (!vm->chips)
+        return -ENXIO;
     emu_vm_lock(vm);
-    unsigned taken = emu_message_send(vm, &message);
+    unsigned taken = emu_msi_send(vm, address, data);
     emu_vm_unlock(vm);
     return (int)taken;
 }
@@ -101,6 +98,24 @@ void emu_timers_changed(struct emu_vm *vm)
     uint64_t before_ns = atomic_exchange(&vm->next_timer_ns, next_ns);
     if (next_ns < before_ns)
         emu_turn_retime(vm, next_ns);
+}
+
+static void shift(uint64_t *expires_ns, uint64_t delta_ns)
+{
+    if (*expires_ns != EMU_NEVER)
+        *expires_ns += delta_ns;
+}
+
+/* Guest time has been set: timers keep what they have left. */
+void emu_timers_shift(struct emu_vm *vm, uint64_t delta_ns)
+{
+    struct emu_pit *pit = &vm->chips->pit;
+    shift(&pit->expires_ns, delta_ns);
+    for (unsigned i = 0; i < 3; i++)
+        pit->channel[i].loaded_ns += (int64_t)delta_ns;
+    for (struct emu_cpu *cpu = vm->cpus; cpu; cpu = cpu->next)
+        shift(&cpu->lapic->expires_ns, delta_ns);
+    emu_timers_changed(vm);
 }
 
 /* Do what is due by now. */

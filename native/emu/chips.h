@@ -60,7 +60,13 @@ struct emu_chips {
     bool pic_output;
     struct emu_ioapic ioapic;
     struct emu_pit pit;
+    uint8_t pic_sources[16], ioapic_sources[EMU_GSIS]; /* who holds a pin high */
+    struct emu_route *route;                           /* the owner's; NULL: a new machine's */
+    uint32_t route_count;
 };
+
+/* Who drives a line. */
+enum emu_source { EMU_SOURCE_LINE = 1, EMU_SOURCE_PIT = 2, EMU_SOURCE_RESAMPLE = 4 };
 
 enum emu_delivery {
     EMU_FIXED,
@@ -173,12 +179,19 @@ unsigned emu_message_send(struct emu_vm *vm, const struct emu_message *message);
 void emu_lapic_send(struct emu_cpu *cpu, uint64_t command);
 void emu_lapic_accept_vector(struct emu_cpu *cpu, uint8_t vector, bool level);
 
+/* route.c */
+void emu_gsi_set(struct emu_vm *vm, uint32_t gsi, enum emu_source source, bool level);
+void emu_pin_ended(struct emu_vm *vm, enum emu_chip chip, unsigned pin);
+bool emu_vector_is_routed(const struct emu_vm *vm, uint8_t vector);
+
 /* chips.c */
-void emu_gsi_set(struct emu_vm *vm, unsigned gsi, bool level);
+unsigned emu_msi_send(struct emu_vm *vm, uint64_t address, uint32_t data);
 void emu_timers_changed(struct emu_vm *vm);
+void emu_timers_shift(struct emu_vm *vm, uint64_t delta_ns);
 
 /* turn.c */
 void emu_turn_retime(struct emu_vm *vm, uint64_t next_ns);
+void emu_turn_rouse(struct emu_cpu *cpu);
 void emu_want_interrupt(struct emu_cpu *cpu);
 void emu_want_nmi(struct emu_cpu *cpu);
 void emu_want_init(struct emu_cpu *cpu);

@@ -74,6 +74,7 @@ enum emu_gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
 #define EFER_LMA 0x400u
 #define EFER_NXE 0x800u
 #define DR6_FIXED 0xffff0ff0u
+#define DR6_HITS 0xfu /* B0 to B3 */
 #define DR6_BS 0x4000u
 #define DR6_BD 0x2000u
 #define DR6_BT 0x8000u
@@ -192,6 +193,7 @@ struct emu_fpu {
 #define EMU_ATTEND_STEP 0x4u   /* one instruction at a time: see run.c */
 #define EMU_ATTEND_WRITES 0x8u /* emu_vm_note_write has left addresses */
 #define EMU_ATTEND_TURN 0x10u  /* another processor has something urgent to do */
+#define EMU_ATTEND_PARK 0x20u  /* stand still: emu_vm_freeze */
 
 /* An exception or interrupt on its way to the guest. */
 struct emu_event {
@@ -229,7 +231,7 @@ struct emu_replay {
 #define EMU_NEVER UINT64_MAX /* a time that does not come */
 
 /* How an instruction was left in its middle: the value of setjmp. */
-enum emu_jump { EMU_JUMP_NONE, EMU_JUMP_FAULT, EMU_JUMP_EXIT, EMU_JUMP_RETRY };
+enum emu_jump { EMU_JUMP_NONE, EMU_JUMP_FAULT, EMU_JUMP_EXIT, EMU_JUMP_RETRY, EMU_JUMP_DEBUG };
 
 struct emu_msrs {
     uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux;
@@ -264,7 +266,8 @@ struct emu_cpu {
     uint8_t shadow;   /* instructions before which no interrupt may come: emu_shadow */
     bool halted;
     bool nmi_blocked;
-    bool single_step; /* for the owner, not the guest */
+    uint8_t debug;     /* EMU_DEBUG_*, for the owner, not the guest */
+    bool wants_window; /* leave once an interrupt could be taken */
     struct emu_seg seg[EMU_SEGMENTS];
     union emu_vec vec[16] __attribute__((aligned(32)));
     uint32_t mxcsr; /* while the processor runs: by emu_mxcsr and emu_set_mxcsr */
@@ -273,7 +276,7 @@ struct emu_cpu {
     struct emu_fpu fpu;
 
     uint64_t cr0, cr2, cr3, cr4, cr8, efer, xcr0;
-    uint64_t dr[8];
+    uint64_t dr[8], owner_dr[8];
     uint64_t trap;     /* bits of DR6: #DB is due before the next instruction */
     uint64_t pdpte[4]; /* PAE paging's four, as loaded with CR3 */
     struct emu_table gdt, idt;
@@ -320,6 +323,10 @@ struct emu_cpu {
     bool wants_turn;         /* turn.c */
     int64_t quantum;         /* instructions until the turn goes on */
     uint64_t sleeps_until_ns;
+    bool parked;          /* stands still while vm->freezers */
+    bool polls;           /* sleeps in poll, not on `changed`: irqfd.c */
+    int wake_fd;          /* what wakes it there; -1 as long as it never has */
+    int16_t ended_vector; /* the owner's I/O APIC has to know, or -1 */
     pthread_cond_t changed;
     struct {
         struct emu_block block;
@@ -332,6 +339,8 @@ struct emu_region {
     uint64_t gpa, size_bytes;
     uint8_t *hva;
     uint32_t flags;
+    bool logged;
+    uint64_t *dirty; /* a bit for each page written while it was logged: dirty.c */
 };
 
 #define EMU_REGIONS_MAX 64
@@ -343,11 +352,16 @@ struct emu_vm {
     struct emu_cache cache;
     uint32_t region_count;
     struct emu_region region[EMU_REGIONS_MAX];
-    const struct emu_region *last_region;
+    struct emu_region *last_region;
     uint64_t random;
     atomic_uint_fast64_t gen; /* of the last code epoch handed out */
     bool instruction_clock;   /* time is the count of instructions, not the host's */
-    bool msr_exits;           /* unknown MSRs are the owner's, not #GP */
+    uint32_t msr_exits;       /* EMU_MSR_* */
+    uint32_t msr_trap_count;
+    struct emu_msr_trap msr_trap[EMU_MSR_TRAPS_MAX];
+    uint32_t logged_count;           /* regions with a dirty log */
+    struct emu_doorbells *doorbells; /* NULL as long as there never was one */
+    struct emu_irqfds *irqfds;       /* the same */
     atomic_flag notes_lock;
     uint32_t note_count; /* more than EMU_NOTES_MAX: everything */
     struct emu_note {
@@ -358,12 +372,20 @@ struct emu_vm {
     struct emu_chips *chips;
     pthread_mutex_t lock; /* of the chips, and of whose turn it is */
     struct emu_cpu *holder;
+    atomic_uint freezers;  /* threads that change what processors work on */
+    pthread_cond_t frozen; /* a processor stands still, or may go on */
     uint32_t cpu_count;
     uint32_t tsc_khz;
     uint64_t start_ns;                  /* guest time 0 by the host's clock */
     uint64_t elapsed_ns;                /* guest time of an instruction clock, between slices */
     atomic_uint_fast64_t next_timer_ns; /* guest time of the chips' next deed */
 };
+
+/* The debug registers in force: the owner's, or the guest's. */
+static inline const uint64_t *emu_dr(const struct emu_cpu *cpu)
+{
+    return cpu->debug & EMU_DEBUG_HARDWARE ? cpu->owner_dr : cpu->dr;
+}
 
 static inline bool emu_long_mode(const struct emu_cpu *cpu)
 {
@@ -449,9 +471,28 @@ static inline void emu_set_shadow(struct emu_cpu *cpu)
 
 /* debug.c */
 void emu_check_code_breakpoints(struct emu_cpu *cpu);
+int emu_debug_due(struct emu_cpu *cpu);
+_Noreturn void emu_debug_exit(struct emu_cpu *cpu, const struct emu_insn *insn, uint8_t vector,
+                              uint64_t dr6);
 
 /* vm.c */
 void emu_vm_take_notes(struct emu_vm *vm);
+struct emu_region *emu_region_at(struct emu_vm *vm, uint64_t gpa);
+
+/* dirty.c */
+void emu_log_write(struct emu_vm *vm, uint64_t gpa);
+bool emu_log_wants(struct emu_vm *vm, uint64_t gpa);
+
+/* doorbell.c: writes that need no exit */
+bool emu_doorbell_write(struct emu_vm *vm, const struct emu_pending_write *write);
+void emu_doorbells_destroy(struct emu_vm *vm);
+
+/* irqfd.c: eventfds that raise lines. All but the first with vm->lock held. */
+void emu_irqfds_look(struct emu_vm *vm, uint64_t now_ns);
+void emu_irqfds_sleep(struct emu_cpu *cpu, uint64_t until_ns);
+void emu_irqfds_wake(struct emu_cpu *cpu);
+void emu_irqfds_ended(struct emu_vm *vm, uint32_t gsi);
+void emu_irqfds_destroy(struct emu_vm *vm);
 
 /* clock.c */
 uint64_t emu_now_ns(void);
@@ -477,6 +518,10 @@ void emu_lapic_set_deadline(struct emu_cpu *cpu, uint64_t tsc);
 /* turn.c */
 void emu_vm_lock(struct emu_vm *vm);
 void emu_vm_unlock(struct emu_vm *vm);
+void emu_vm_freeze(struct emu_vm *vm);
+void emu_vm_thaw(struct emu_vm *vm);
+void emu_turn_park(struct emu_cpu *cpu);
+void emu_turn_left(struct emu_vm *vm);
 int emu_turn_init(struct emu_cpu *cpu);
 int emu_turn_take(struct emu_cpu *cpu);
 void emu_turn_give(struct emu_cpu *cpu);

@@ -67,6 +67,8 @@ struct emu_state {
     uint8_t event_pending; /* an exception or interrupt is under way to the guest */
     uint8_t event_vector, event_type, event_has_error;
     uint32_t event_error;
+    uint64_t trap; /* bits of DR6: #DB is due before the next instruction */
+    uint8_t interrupt_waits, interrupt_vector; /* of emu_cpu_interrupt, not yet taken */
 };
 
 /* One line of the CPUID table; a subleaf of EMU_CPUID_ANY answers every ECX. */
@@ -96,15 +98,65 @@ enum emu_mp_state {
     EMU_MP_SIPI_RECEIVED
 };
 
+/* What ends a run with PYKVM_DEBUG: emu_cpu_set_debug. */
+#define EMU_DEBUG_STEP 1u     /* every instruction */
+#define EMU_DEBUG_SOFTWARE 2u /* INT3, which the guest does not see then */
+#define EMU_DEBUG_HARDWARE 4u /* the owner's debug registers; the guest's own do not work then */
+
+/* MSR accesses that are the owner's, instead of raising #GP; as KVM_MSR_EXIT_REASON_*. */
+#define EMU_MSR_INVALID 1u /* the value is refused */
+#define EMU_MSR_UNKNOWN 2u /* there is no such register */
+#define EMU_MSR_TRAPPED 4u /* a trap matches; without this bit it raises #GP */
+#define EMU_MSR_TRAPS_MAX 16u
+struct emu_msr_trap {
+    uint32_t first, count;
+    bool reads, writes;
+};
+
+/* Where a line (GSI) leads: to a pin of a chip (enum emu_chip), or to a message. */
+#define EMU_ROUTE_MESSAGE 0xffu
+struct emu_route {
+    uint32_t gsi, pin;
+    uint8_t chip; /* EMU_CHIP_*, or EMU_ROUTE_MESSAGE */
+    uint32_t data;
+    uint64_t address;
+};
+
+/* A write that was collected: emu_vm_take_coalesced. */
+#define EMU_COALESCED_MAX 170u
+struct emu_write {
+    uint64_t address, value;
+    uint8_t size;
+    bool is_port;
+};
+
 struct emu_vm *emu_vm_create(struct pykvm_natives *natives);
 void emu_vm_destroy(struct emu_vm *vm);
 int emu_vm_map(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes, void *hva, uint32_t flags);
 int emu_vm_unmap(struct emu_vm *vm, uint64_t gpa);
+int emu_vm_move(struct emu_vm *vm, uint64_t gpa, uint64_t to_gpa);
 void emu_vm_set_instruction_clock(struct emu_vm *vm, bool on);
 uint64_t emu_vm_ns(const struct emu_vm *vm);
-void emu_vm_set_msr_exits(struct emu_vm *vm, bool on);
+void emu_vm_set_ns(struct emu_vm *vm, uint64_t ns);
+void emu_vm_set_msr_exits(struct emu_vm *vm, uint32_t reasons);
+void emu_vm_set_msr_traps(struct emu_vm *vm, const struct emu_msr_trap *traps, uint32_t count);
+int emu_vm_set_dirty_log(struct emu_vm *vm, uint64_t gpa, bool on);
+int emu_vm_get_dirty_log(struct emu_vm *vm, uint64_t gpa, uint64_t *bitmap, bool clear);
+int emu_vm_clear_dirty_log(struct emu_vm *vm, uint64_t gpa, const uint64_t *bitmap);
+int emu_vm_add_ioeventfd(struct emu_vm *vm, int fd, bool is_port, uint64_t address, uint32_t size,
+                         const uint64_t *match);
+int emu_vm_remove_ioeventfd(struct emu_vm *vm, int fd, bool is_port, uint64_t address,
+                            uint32_t size, const uint64_t *match);
+int emu_vm_add_coalesced(struct emu_vm *vm, bool is_port, uint64_t address, uint32_t size_bytes);
+void emu_vm_remove_coalesced(struct emu_vm *vm, bool is_port, uint64_t address,
+                             uint32_t size_bytes);
+uint32_t emu_vm_take_coalesced(struct emu_vm *vm, struct emu_write *writes);
+int emu_vm_set_routes(struct emu_vm *vm, const struct emu_route *routes, uint32_t count);
+int emu_vm_add_irqfd(struct emu_vm *vm, int fd, uint32_t gsi, int resample_fd);
+int emu_vm_remove_irqfd(struct emu_vm *vm, int fd, uint32_t gsi);
 void emu_vm_note_write(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes);
 void emu_vm_set_tsc_khz(struct emu_vm *vm, uint32_t khz);
+uint32_t emu_vm_tsc_khz(const struct emu_vm *vm);
 int emu_vm_create_irqchip(struct emu_vm *vm, enum emu_irqchip kind);
 int emu_vm_create_pit(struct emu_vm *vm);
 void emu_vm_set_irq_line(struct emu_vm *vm, uint32_t gsi, bool level);
@@ -141,6 +193,9 @@ int emu_cpu_get_lapic(struct emu_cpu *cpu, void *registers);
 int emu_cpu_set_lapic(struct emu_cpu *cpu, const void *registers);
 enum emu_mp_state emu_cpu_get_mp_state(const struct emu_cpu *cpu);
 void emu_cpu_set_mp_state(struct emu_cpu *cpu, enum emu_mp_state state);
-void emu_cpu_set_single_step(struct emu_cpu *cpu, bool on);
+void emu_cpu_set_debug(struct emu_cpu *cpu, uint32_t what, const uint64_t *dr);
+bool emu_cpu_ready_for_interrupt(const struct emu_cpu *cpu);
+void emu_cpu_want_window(struct emu_cpu *cpu, bool on);
+uint32_t emu_msr_indices(uint32_t *indices, uint32_t max);
 
 #endif

@@ -60,6 +60,7 @@ void emu_ioapic_end(struct emu_vm *vm, uint8_t vector, bool level)
             continue;
         if (pin == 0)
             emu_pit_acknowledged(vm);
+        emu_pin_ended(vm, EMU_CHIP_IOAPIC, pin);
         if (!level || !(*entry & ENTRY_LEVEL))
             continue;
         *entry &= ~ENTRY_REMOTE_IRR;

@@ -130,9 +130,11 @@ static void end_of_interrupt(struct emu_cpu *cpu)
     uint32_t bit = vector_bit((unsigned)vector);
     *vector_word(cpu, LAPIC_ISR, (unsigned)vector) &= ~bit;
     emu_want_interrupt(cpu);
+    bool level = *vector_word(cpu, LAPIC_TMR, (unsigned)vector) & bit;
     if (cpu->vm->irqchip == EMU_IRQCHIP_FULL)
-        emu_ioapic_end(cpu->vm, (uint8_t)vector,
-                       *vector_word(cpu, LAPIC_TMR, (unsigned)vector) & bit);
+        emu_ioapic_end(cpu->vm, (uint8_t)vector, level);
+    else if (level && emu_vector_is_routed(cpu->vm, (uint8_t)vector))
+        cpu->ended_vector = (int16_t)vector;
 }
 
 /* What the processor's own sources do: timer, LINT pins, errors. §10.5.1 */

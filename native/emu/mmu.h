@@ -69,6 +69,7 @@ bool emu_pdptes_load(struct emu_cpu *cpu, uint64_t cr3);
 void emu_tlb_flush(struct emu_cpu *cpu, bool globals_too);
 void emu_tlb_flush_page(struct emu_cpu *cpu, uint64_t linear);
 void emu_tlb_forbid_writes(struct emu_vm *vm, uint64_t gpa);
+void emu_tlb_forbid_all_writes(struct emu_vm *vm);
 void emu_tlb_recall(struct emu_tlb *tlb, uint64_t linear);
 void emu_tlb_select(struct emu_cpu *cpu);
 struct emu_tlb *emu_tlb_create(void);

@@ -85,6 +85,22 @@ static bool read_constant(uint32_t index, uint64_t *value)
     return false;
 }
 
+/* The registers that a processor's state consists of, in the order in which they can be set:
+ * what others depend on first. Returns how many there are. */
+uint32_t emu_msr_indices(uint32_t *indices, uint32_t max)
+{
+    static const uint32_t others[] = {MSR_TSC, MSR_TSC_ADJUST, MSR_TSC_DEADLINE};
+    uint32_t count = 0;
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+        for (uint32_t n = 0; n < fields[i].count; n++, count++)
+            if (count < max)
+                indices[count] = fields[i].first + n;
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++, count++)
+        if (count < max)
+            indices[count] = others[i];
+    return count;
+}
+
 /* Returns 0, or -ENOENT where there is no such register. */
 int emu_cpu_get_msr(struct emu_cpu *cpu, uint32_t index, uint64_t *value)
 {
@@ -182,11 +198,24 @@ int emu_cpu_set_msr(struct emu_cpu *cpu, uint32_t index, uint64_t value)
     return write_msr(cpu, index, value, false);
 }
 
-/* An MSR that the emulator does not have: the owner's, where it wants them. */
-static uint64_t ask_owner(struct emu_cpu *cpu, const struct emu_insn *insn, int kind,
-                          uint64_t value)
+/* Does the owner want to see this access? The x2APIC's registers cannot be trapped. */
+static bool is_trapped(const struct emu_vm *vm, uint32_t index, bool write)
 {
-    if (!cpu->vm->msr_exits)
+    if (index >= MSR_X2APIC && index <= MSR_X2APIC_LAST)
+        return false;
+    for (uint32_t i = 0; i < vm->msr_trap_count; i++) {
+        const struct emu_msr_trap *trap = &vm->msr_trap[i];
+        if (index - trap->first < trap->count && (write ? trap->writes : trap->reads))
+            return true;
+    }
+    return false;
+}
+
+/* An access that fails: the owner's for this reason, where it wants those. */
+static uint64_t ask_owner(struct emu_cpu *cpu, const struct emu_insn *insn, int kind,
+                          uint64_t value, uint32_t reason)
+{
+    if (!(cpu->vm->msr_exits & reason))
         emu_raise_error(cpu, insn, EXC_GP, 0);
     if (!cpu->replay.answers) {
         cpu->exit.address = (uint32_t)cpu->gpr[RCX];
@@ -204,10 +233,13 @@ static uint64_t ask_owner(struct emu_cpu *cpu, const struct emu_insn *insn, int 
 static EMU_OP(op_rdmsr)
 {
     uint64_t value;
+    uint32_t index = (uint32_t)cpu->gpr[RCX];
     emu_require_cpl0(cpu, insn);
     emu_go_home(cpu, insn);
-    if (emu_cpu_get_msr(cpu, (uint32_t)cpu->gpr[RCX], &value))
-        value = ask_owner(cpu, insn, PYKVM_MSR_READ, 0);
+    if (is_trapped(cpu->vm, index, false))
+        value = ask_owner(cpu, insn, PYKVM_MSR_READ, 0, EMU_MSR_TRAPPED);
+    else if (emu_cpu_get_msr(cpu, index, &value))
+        value = ask_owner(cpu, insn, PYKVM_MSR_READ, 0, EMU_MSR_UNKNOWN);
     cpu->gpr[RAX] = (uint32_t)value;
     cpu->gpr[RDX] = value >> 32;
     EMU_LEAVE(emu_next_rip(cpu, insn));
@@ -219,11 +251,13 @@ static EMU_OP(op_wrmsr)
     uint64_t behind = emu_next_rip(cpu, insn);
     emu_require_cpl0(cpu, insn);
     emu_go_home(cpu, insn);
-    int result = write_msr(cpu, (uint32_t)cpu->gpr[RCX], value, true);
-    if (result == -EINVAL)
-        emu_raise_error(cpu, insn, EXC_GP, 0);
-    if (result)
-        ask_owner(cpu, insn, PYKVM_MSR_WRITE, value);
+    uint32_t index = (uint32_t)cpu->gpr[RCX], reason = EMU_MSR_TRAPPED;
+    if (!is_trapped(cpu->vm, index, true)) {
+        int result = write_msr(cpu, index, value, true);
+        reason = !result ? 0 : result == -EINVAL ? EMU_MSR_INVALID : EMU_MSR_UNKNOWN;
+    }
+    if (reason)
+        ask_owner(cpu, insn, PYKVM_MSR_WRITE, value, reason);
     EMU_LEAVE(behind);
 }
 

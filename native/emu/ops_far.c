@@ -349,6 +349,8 @@ static EMU_OP(op_int_i)
 
 static EMU_OP(op_int3)
 {
+    if (cpu->debug & EMU_DEBUG_SOFTWARE)
+        emu_debug_exit(cpu, insn, EXC_BP, 0);
     emu_software_interrupt(cpu, insn, EXC_BP, true);
     return NULL;
 }

@@ -73,8 +73,10 @@ void emu_pic_set_line(struct emu_vm *vm, unsigned line, bool level)
 static void end(struct emu_vm *vm, struct emu_pic *pic, unsigned line)
 {
     pic->isr &= (uint8_t)~bit(line);
-    if (pic == &vm->chips->pic[MASTER] && line == 0)
+    bool master = pic == &vm->chips->pic[MASTER];
+    if (master && line == 0)
         emu_pit_acknowledged(vm);
+    emu_pin_ended(vm, master ? EMU_CHIP_PIC_MASTER : EMU_CHIP_PIC_SLAVE, line);
 }
 
 static void begin(struct emu_vm *vm, struct emu_pic *pic, unsigned line)

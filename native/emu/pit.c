@@ -100,8 +100,8 @@ static void pulse(struct emu_vm *vm)
     if (!pit->acknowledged)
         return;
     pit->acknowledged = false;
-    emu_gsi_set(vm, 0, true);
-    emu_gsi_set(vm, 0, false);
+    emu_gsi_set(vm, 0, EMU_SOURCE_PIT, true);
+    emu_gsi_set(vm, 0, EMU_SOURCE_PIT, false);
     for (struct emu_cpu *cpu = vm->cpus; cpu; cpu = cpu->next)
         if (((*emu_lapic_reg(cpu->lapic, LAPIC_LVT_LINT0) >> 8) & 7) == EMU_NMI)
             emu_lapic_local(cpu, LAPIC_LVT_LINT0); /* how NMI watchdogs are driven */

@@ -5,7 +5,7 @@
 #include "fp.h"
 
 #define SLICE_INSNS 400000
-#define SLICE_TIMED_INSNS 16384 /* while a timer runs by the wall clock */
+#define SLICE_TIMED_INSNS 16384 /* while a timer runs by the wall clock, or irqfds are there */
 #define SLICE_MIN_INSNS 256
 #define TICK_NS UINT64_C(50000000)
 #define UNLIMITED UINT64_MAX
@@ -13,8 +13,8 @@
 /* Must the next instruction run alone? */
 static bool must_step(const struct emu_cpu *cpu)
 {
-    return cpu->alone || cpu->shadow || cpu->single_step || cpu->replay.answers ||
-           (cpu->rflags & (FLAG_TF | FLAG_RF)) || (cpu->dr[7] & DR7_ENABLED);
+    return cpu->alone || cpu->shadow || (cpu->debug & EMU_DEBUG_STEP) || cpu->replay.answers ||
+           (cpu->rflags & (FLAG_TF | FLAG_RF)) || (emu_dr(cpu)[7] & DR7_ENABLED);
 }
 
 static void leave_step(struct emu_cpu *cpu)
@@ -28,7 +28,7 @@ static void leave_step(struct emu_cpu *cpu)
 static void step(struct emu_cpu *cpu)
 {
     cpu->traced = cpu->rflags & FLAG_TF;
-    if (!(cpu->rflags & FLAG_RF) && !cpu->resuming)
+    if (!cpu->resuming)
         emu_check_code_breakpoints(cpu);
     cpu->stepping = true;
     cpu->holds_traps = false;
@@ -74,7 +74,7 @@ static int64_t before_timer(const struct emu_cpu *cpu)
 {
     uint64_t next_ns = atomic_load_explicit(&cpu->vm->next_timer_ns, memory_order_relaxed);
     if (EMU_LIKELY(next_ns == EMU_NEVER))
-        return SLICE_INSNS;
+        return cpu->vm->irqfds ? SLICE_TIMED_INSNS : SLICE_INSNS;
     uint64_t now_ns = emu_guest_ns(cpu), left_ns = next_ns > now_ns ? next_ns - now_ns : 0;
     int64_t left = left_ns < SLICE_INSNS ? (int64_t)left_ns : SLICE_INSNS;
     if (cpu->vm->instruction_clock)
@@ -132,6 +132,8 @@ static int slice_over(struct emu_cpu *cpu)
     if (!cpu->budget)
         return PYKVM_AGAIN;
     run_timers(cpu);
+    if (EMU_UNLIKELY(cpu->vm->irqfds))
+        emu_irqfds_look(cpu->vm, emu_now_ns());
     if (cpu->vm->cpu_count > 1 && (cpu->quantum <= 0 || cpu->yields || cpu->gives_way))
         kind = emu_turn_pass(cpu, cpu->yields);
     cpu->yields = cpu->gives_way = false;
@@ -158,14 +160,16 @@ static int idle(struct emu_cpu *cpu)
     return kind;
 }
 
-static int debug_exit(struct emu_cpu *cpu)
+/* What the owner has to know between instructions, if it asked for that. */
+static int tell_owner(struct emu_cpu *cpu)
 {
-    cpu->exit.address = EXC_DB;
-    cpu->exit.args[0] = cpu->gpr[EMU_RIP];
-    cpu->exit.args[1] = DR6_FIXED | DR6_BS;
-    cpu->exit.args[2] = cpu->dr[7];
-    cpu->exit.nargs = 3;
-    return PYKVM_DEBUG;
+    int kind = cpu->debug ? emu_debug_due(cpu) : EMU_STAY;
+    if (kind == EMU_STAY && cpu->ended_vector >= 0) {
+        cpu->exit.address = (uint8_t)cpu->ended_vector;
+        cpu->ended_vector = -1;
+        kind = PYKVM_IOAPIC_EOI;
+    }
+    return kind;
 }
 
 /* The vector to take: the owner's, or the chips'. -1: none, or its priority is too low; the
@@ -221,6 +225,8 @@ static int attend_flags(struct emu_cpu *cpu)
     atomic_fetch_and_explicit(&cpu->attention, ~why, memory_order_relaxed);
     cpu->resliced |= why & (EMU_ATTEND_EVENT | EMU_ATTEND_TURN);
     cpu->gives_way |= !!(why & EMU_ATTEND_TURN);
+    if (why & EMU_ATTEND_PARK)
+        emu_turn_park(cpu);
     if (why & EMU_ATTEND_WRITES)
         emu_vm_take_notes(cpu->vm);
     return (why & EMU_ATTEND_STOP) && atomic_exchange(&cpu->stop, false) ? PYKVM_INTERRUPTED
@@ -248,18 +254,18 @@ static int attend(struct emu_cpu *cpu)
         kind = emu_bus_flush(cpu);
     if (kind == EMU_STAY)
         kind = attend_flags(cpu);
-    if (kind != EMU_STAY)
+    if (kind != EMU_STAY) {
+        cpu->stepped &= kind != PYKVM_HALT; /* no exit for that step, as in KVM */
         return kind;
+    }
     if (cpu->lapic && !cpu->alone)
         emu_cpu_take_startup(cpu);
     if (cpu->event.pending)
         take_event(cpu);
+    if (!cpu->alone && (kind = tell_owner(cpu)) != EMU_STAY)
+        return kind;
     if (cpu->trap && !cpu->alone && !cpu->holds_traps)
         take_trap(cpu);
-    if (cpu->single_step && cpu->stepped) {
-        cpu->stepped = false;
-        return debug_exit(cpu);
-    }
     if (cpu->completing && !cpu->alone)
         return PYKVM_AGAIN;
     if (EMU_UNLIKELY(cpu->visiting) && visit_over(cpu))
@@ -267,6 +273,8 @@ static int attend(struct emu_cpu *cpu)
     if ((cpu->left <= 0 || cpu->resliced || cpu->yields) && (kind = slice_over(cpu)) != EMU_STAY)
         return kind;
     cpu->resliced = false;
+    if (EMU_UNLIKELY(cpu->wants_window) && !cpu->alone && emu_cpu_ready_for_interrupt(cpu))
+        return PYKVM_IRQ_WINDOW;
     if (!cpu->alone)
         take_interrupt(cpu);
     return EMU_STAY;
@@ -309,6 +317,11 @@ static int run(struct emu_cpu *cpu)
         cpu->resliced = true; /* no budget bounds a guest that only faults: the time does */
         emu_escalate(cpu);
         break;
+    case EMU_JUMP_DEBUG:
+        leave_step(cpu);
+        forget_replay(cpu);
+        cpu->alone = cpu->resuming = false;
+        break;
     case EMU_JUMP_RETRY:
         cpu->alone = true;
         break;
@@ -345,6 +358,8 @@ static int64_t enter(struct emu_cpu *cpu, uint64_t budget)
     uint64_t now = emu_now_ns();
     cpu->tick_ns = now + TICK_NS;
     cpu->budget = budget;
+    if (EMU_UNLIKELY(cpu->vm->irqfds))
+        emu_irqfds_look(cpu->vm, now);
     /* Looked at here too: a guest may exit at every instruction. */
     bool late = cpu->deadline_ns && now >= cpu->deadline_ns && !cpu->completing;
     cpu->completing |= late;
@@ -359,6 +374,7 @@ static int64_t enter(struct emu_cpu *cpu, uint64_t budget)
     cpu->counts[kind]++;
     cpu->exit_kind = kind;
     atomic_store(&cpu->inside, false);
+    emu_turn_left(cpu->vm);
     int64_t key = pykvm_key(kind, &cpu->exit);
     struct pykvm_natives *natives = cpu->vm->natives;
     return natives && pykvm_natives_pending(natives) ? key | PYKVM_OUTPUT_PENDING : key;
@@ -428,8 +444,14 @@ uint64_t emu_cpu_native_count(const struct emu_cpu *cpu)
     return cpu->native_count;
 }
 
-/* With PYKVM_DEBUG after each instruction, for the owner's debugger. */
-void emu_cpu_set_single_step(struct emu_cpu *cpu, bool on)
+/* Would an interrupt that is injected now be taken at once? */
+bool emu_cpu_ready_for_interrupt(const struct emu_cpu *cpu)
 {
-    cpu->single_step = on;
+    return (cpu->rflags & FLAG_IF) && !cpu->shadow && cpu->interrupt < 0 && !cpu->event.pending;
+}
+
+/* Leave with PYKVM_IRQ_WINDOW as soon as that is so. */
+void emu_cpu_want_window(struct emu_cpu *cpu, bool on)
+{
+    cpu->wants_window = on;
 }

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fp.h"
 #include "x87.h"
@@ -118,6 +119,7 @@ void emu_cpu_reset(struct emu_cpu *cpu)
     cpu->cpl = 0;
     cpu->interrupt = -1;
     cpu->startup = -1;
+    cpu->ended_vector = -1;
     cpu->leave = cpu->exit_kind = EMU_STAY;
     emu_tlb_flush(cpu, true);
     emu_mode_changed(cpu);
@@ -140,6 +142,7 @@ struct emu_cpu *emu_cpu_create(struct emu_vm *vm, uint32_t index)
     memset(cpu, 0, sizeof(*cpu));
     cpu->vm = vm;
     cpu->index = index;
+    cpu->wake_fd = -1;
     if (!create_parts(cpu)) {
         emu_cpu_destroy(cpu);
         return NULL;
@@ -168,6 +171,7 @@ static void leave_vm(struct emu_cpu *cpu)
         }
     if (cpu->vm->holder == cpu)
         cpu->vm->holder = NULL;
+    pthread_cond_broadcast(&cpu->vm->frozen);
     emu_vm_unlock(cpu->vm);
 }
 
@@ -181,6 +185,8 @@ bool emu_cpu_close(struct emu_cpu *cpu)
     atomic_store(&cpu->closed, true);
     leave_vm(cpu);
     pthread_cond_destroy(&cpu->changed);
+    if (cpu->wake_fd >= 0)
+        close(cpu->wake_fd);
     free(cpu->lapic);
     for (uint32_t i = 0; i < EMU_TLBS; i++)
         free(cpu->tlbs[i]);
@@ -295,6 +301,9 @@ void emu_cpu_get_state(const struct emu_cpu *cpu, struct emu_state *state)
     state->event_type = cpu->event.type;
     state->event_has_error = cpu->event.has_error;
     state->event_error = cpu->event.error;
+    state->trap = cpu->trap;
+    state->interrupt_waits = cpu->interrupt >= 0;
+    state->interrupt_vector = (uint8_t)(cpu->interrupt >= 0 ? cpu->interrupt : 0);
 }
 
 static void control_in(struct emu_cpu *cpu, const struct emu_state *state)
@@ -320,6 +329,8 @@ static void events_in(struct emu_cpu *cpu, const struct emu_state *state)
     cpu->nmi_pending = state->nmi_pending;
     cpu->nmi_blocked = state->nmi_blocked;
     cpu->shadow = state->shadow && !cpu->halted; /* asleep, nothing would end it */
+    cpu->trap = state->trap;
+    cpu->interrupt = state->interrupt_waits ? state->interrupt_vector : -1;
     cpu->event = (struct emu_event){
         .pending = state->event_pending,
         .has_error = state->event_has_error,

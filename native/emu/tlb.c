@@ -179,6 +179,17 @@ void emu_tlb_forbid_writes(struct emu_vm *vm, uint64_t gpa)
         }
 }
 
+/* Stores to all pages must. */
+void emu_tlb_forbid_all_writes(struct emu_vm *vm)
+{
+    for (struct emu_cpu *cpu = vm->cpus; cpu; cpu = cpu->next)
+        for (uint32_t i = 0; i < EMU_TLB_CODE; i++) {
+            forget_evicted(cpu->tlbs[i]);
+            for (uint32_t n = 0; cpu->tlbs[i]->used && n < EMU_TLB_ENTRIES; n++)
+                cpu->tlbs[i]->entry[n].write_tag = EMU_TLB_NO_TAG;
+        }
+}
+
 /* The TLB for explicit data accesses at the present privilege. */
 void emu_tlb_select(struct emu_cpu *cpu)
 {
@@ -215,7 +226,7 @@ static void fill(struct emu_cpu *cpu, enum emu_tlb_index index, uint64_t linear,
     if (!host || index == EMU_TLB_USER_ALIGNED || emu_watched(cpu, tag))
         return;
     bool writable = walk->writable && index < EMU_TLB_CODE && emu_phys(cpu->vm, page, true) &&
-                    !emu_code_page_find(cpu->vm, page);
+                    !emu_code_page_find(cpu->vm, page) && !emu_log_wants(cpu->vm, page);
     struct emu_tlb_entry *entry = entry_of(cpu->tlbs[index], linear);
     if (entry->read_tag != tag)
         evict(cpu->tlbs[index], entry);
@@ -261,6 +272,8 @@ bool emu_tlb_translate(struct emu_cpu *cpu, enum emu_tlb_index index, uint64_t l
         *error = walk.error;
         return false;
     }
+    if (access == EMU_WRITE)
+        emu_log_write(cpu->vm, walk.gpa);
     fill(cpu, index, linear, &walk);
     *gpa = walk.gpa;
     return true;

@@ -26,6 +26,62 @@ void emu_vm_unlock(struct emu_vm *vm)
     pthread_mutex_unlock(&vm->lock);
 }
 
+/* Executes, or may begin to at any moment. */
+static bool executes(const struct emu_cpu *cpu)
+{
+    return atomic_load(&cpu->inside) && !cpu->parked && !cpu->sleeps_until_ns;
+}
+
+static struct emu_cpu *first_executing(const struct emu_vm *vm)
+{
+    struct emu_cpu *cpu = vm->cpus;
+    while (cpu && !executes(cpu))
+        cpu = cpu->next;
+    return cpu;
+}
+
+/* Wait until every processor stands still between two instructions, or is with its owner, and
+ * keep it so. Any thread that is in none of them. vm->lock is held from here to the thaw. */
+void emu_vm_freeze(struct emu_vm *vm)
+{
+    emu_vm_lock(vm);
+    atomic_fetch_add(&vm->freezers, 1);
+    for (struct emu_cpu *cpu = vm->cpus; cpu; cpu = cpu->next)
+        atomic_fetch_or(&cpu->attention, EMU_ATTEND_PARK);
+    while (first_executing(vm))
+        pthread_cond_wait(&vm->frozen, &vm->lock);
+}
+
+void emu_vm_thaw(struct emu_vm *vm)
+{
+    atomic_fetch_sub(&vm->freezers, 1);
+    pthread_cond_broadcast(&vm->frozen);
+    emu_vm_unlock(vm);
+}
+
+/* A processor has left its owner's call, or sleeps: who wants to freeze looks again. */
+void emu_turn_left(struct emu_vm *vm)
+{
+    if (EMU_LIKELY(!atomic_load(&vm->freezers)))
+        return;
+    emu_vm_lock(vm);
+    pthread_cond_broadcast(&vm->frozen);
+    emu_vm_unlock(vm);
+}
+
+/* Between two instructions: stand still while somebody wants that. */
+void emu_turn_park(struct emu_cpu *cpu)
+{
+    struct emu_vm *vm = cpu->vm;
+    emu_vm_lock(vm);
+    cpu->parked = true;
+    pthread_cond_broadcast(&vm->frozen);
+    while (atomic_load(&vm->freezers))
+        pthread_cond_wait(&vm->frozen, &vm->lock);
+    cpu->parked = false;
+    emu_vm_unlock(vm);
+}
+
 int emu_turn_init(struct emu_cpu *cpu)
 {
     pthread_condattr_t attributes;
@@ -77,13 +133,22 @@ static struct emu_cpu *next_after(const struct emu_vm *vm, const struct emu_cpu 
     return above ? above : first;
 }
 
+/* Wake one that sleeps. */
+static void nudge(struct emu_cpu *cpu)
+{
+    if (cpu->polls)
+        emu_irqfds_wake(cpu);
+    else
+        pthread_cond_signal(&cpu->changed);
+}
+
 static void hand(struct emu_vm *vm, struct emu_cpu *next, int64_t quantum)
 {
     vm->holder = next;
     if (!next)
         return;
     next->quantum = quantum;
-    pthread_cond_signal(&next->changed);
+    nudge(next);
 }
 
 /* Nobody has the turn: may this one take it? */
@@ -118,7 +183,12 @@ static void sleep_until(struct emu_cpu *cpu, uint64_t until_ns)
         until_ns = sooner(until_ns, cpu->deadline_ns);
     struct timespec until = {(time_t)(until_ns / NS_PER_S), (long)(until_ns % NS_PER_S)};
     cpu->sleeps_until_ns = until_ns;
-    pthread_cond_timedwait(&cpu->changed, &cpu->vm->lock, &until);
+    if (atomic_load(&cpu->vm->freezers))
+        pthread_cond_broadcast(&cpu->vm->frozen);
+    if (EMU_UNLIKELY(cpu->vm->irqfds))
+        emu_irqfds_sleep(cpu, until_ns);
+    else
+        pthread_cond_timedwait(&cpu->changed, &cpu->vm->lock, &until);
     cpu->sleeps_until_ns = 0;
 }
 
@@ -244,45 +314,45 @@ void emu_turn_retime(struct emu_vm *vm, uint64_t next_ns)
     for (struct emu_cpu *cpu = vm->cpus; cpu; cpu = cpu->next) {
         emu_attend(cpu, EMU_ATTEND_EVENT);
         if (cpu->sleeps_until_ns > next_ns + vm->start_ns)
-            pthread_cond_signal(&cpu->changed);
+            nudge(cpu);
     }
 }
 
 /* Have a processor look at what has just changed for it, and wake it. vm->lock is held. */
-static void rouse(struct emu_cpu *cpu)
+void emu_turn_rouse(struct emu_cpu *cpu)
 {
     emu_attend(cpu, EMU_ATTEND_EVENT);
-    pthread_cond_signal(&cpu->changed);
+    nudge(cpu);
 }
 
 void emu_turn_wake(struct emu_cpu *cpu)
 {
     emu_vm_lock(cpu->vm);
-    rouse(cpu);
+    emu_turn_rouse(cpu);
     emu_vm_unlock(cpu->vm);
 }
 
 void emu_want_interrupt(struct emu_cpu *cpu)
 {
     atomic_store(&cpu->irq_wanted, true);
-    rouse(cpu);
+    emu_turn_rouse(cpu);
 }
 
 void emu_want_nmi(struct emu_cpu *cpu)
 {
     atomic_store(&cpu->nmi_pending, true);
-    rouse(cpu);
+    emu_turn_rouse(cpu);
 }
 
 void emu_want_init(struct emu_cpu *cpu)
 {
     atomic_store(&cpu->startup, -1);
     atomic_store(&cpu->init_wanted, true);
-    rouse(cpu);
+    emu_turn_rouse(cpu);
 }
 
 void emu_want_startup(struct emu_cpu *cpu, uint8_t vector)
 {
     atomic_store(&cpu->startup, vector);
-    rouse(cpu);
+    emu_turn_rouse(cpu);
 }

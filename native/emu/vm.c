@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cpu.h"
+#include "chips.h"
 
 struct emu_vm *emu_vm_create(struct pykvm_natives *natives)
 {
@@ -15,6 +15,7 @@ struct emu_vm *emu_vm_create(struct pykvm_natives *natives)
     vm->start_ns = emu_now_ns();
     vm->next_timer_ns = EMU_NEVER;
     pthread_mutex_init(&vm->lock, NULL);
+    pthread_cond_init(&vm->frozen, NULL);
     emu_decode_init();
     if (emu_cache_init(&vm->cache)) {
         emu_vm_destroy(vm);
@@ -27,7 +28,14 @@ struct emu_vm *emu_vm_create(struct pykvm_natives *natives)
 void emu_vm_destroy(struct emu_vm *vm)
 {
     emu_cache_deinit(&vm->cache);
+    emu_doorbells_destroy(vm);
+    emu_irqfds_destroy(vm);
+    for (uint32_t i = 0; i < vm->region_count; i++)
+        free(vm->region[i].dirty);
+    pthread_cond_destroy(&vm->frozen);
     pthread_mutex_destroy(&vm->lock);
+    if (vm->chips)
+        free(vm->chips->route);
     free(vm->chips);
     free(vm);
 }
@@ -45,9 +53,7 @@ static bool overlaps(const struct emu_region *region, uint64_t gpa, uint64_t siz
     return gpa < region->gpa + region->size_bytes && region->gpa < gpa + size_bytes;
 }
 
-/* Let the guest see host memory. Whole pages only. Returns 0 or -errno; not while a
- * processor runs. */
-int emu_vm_map(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes, void *hva, uint32_t flags)
+static int map(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes, void *hva, uint32_t flags)
 {
     if ((gpa | size_bytes) % EMU_PAGE_BYTES || !size_bytes || gpa + size_bytes < gpa)
         return -EINVAL;
@@ -56,16 +62,28 @@ int emu_vm_map(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes, void *hva, 
     for (uint32_t i = 0; i < vm->region_count; i++)
         if (overlaps(&vm->region[i], gpa, size_bytes))
             return -EEXIST;
-    vm->region[vm->region_count++] = (struct emu_region){gpa, size_bytes, hva, flags};
+    vm->region[vm->region_count++] =
+        (struct emu_region){.gpa = gpa, .size_bytes = size_bytes, .hva = hva, .flags = flags};
     forget_translations(vm);
     return 0;
 }
 
-int emu_vm_unmap(struct emu_vm *vm, uint64_t gpa)
+/* Let the guest see host memory. Whole pages only. Returns 0 or -errno. Any thread. */
+int emu_vm_map(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes, void *hva, uint32_t flags)
+{
+    emu_vm_freeze(vm);
+    int result = map(vm, gpa, size_bytes, hva, flags);
+    emu_vm_thaw(vm);
+    return result;
+}
+
+static int unmap(struct emu_vm *vm, uint64_t gpa)
 {
     for (uint32_t i = 0; i < vm->region_count; i++) {
         if (vm->region[i].gpa != gpa)
             continue;
+        vm->logged_count -= vm->region[i].logged;
+        free(vm->region[i].dirty);
         vm->region[i] = vm->region[--vm->region_count];
         forget_translations(vm);
         return 0;
@@ -73,13 +91,45 @@ int emu_vm_unmap(struct emu_vm *vm, uint64_t gpa)
     return -ENOENT;
 }
 
-static const struct emu_region *region_find(struct emu_vm *vm, uint64_t gpa)
+static int move(struct emu_vm *vm, uint64_t gpa, uint64_t to_gpa)
 {
-    const struct emu_region *last = vm->last_region;
+    struct emu_region *moved = emu_region_at(vm, gpa);
+    if (!moved || moved->gpa != gpa)
+        return -ENOENT;
+    if (to_gpa % EMU_PAGE_BYTES || to_gpa + moved->size_bytes < to_gpa)
+        return -EINVAL;
+    for (uint32_t i = 0; i < vm->region_count; i++)
+        if (&vm->region[i] != moved && overlaps(&vm->region[i], to_gpa, moved->size_bytes))
+            return -EEXIST;
+    moved->gpa = to_gpa;
+    forget_translations(vm);
+    return 0;
+}
+
+/* Let the guest see a region at another address, its dirty log with it. */
+int emu_vm_move(struct emu_vm *vm, uint64_t gpa, uint64_t to_gpa)
+{
+    emu_vm_freeze(vm);
+    int result = move(vm, gpa, to_gpa);
+    emu_vm_thaw(vm);
+    return result;
+}
+
+int emu_vm_unmap(struct emu_vm *vm, uint64_t gpa)
+{
+    emu_vm_freeze(vm);
+    int result = unmap(vm, gpa);
+    emu_vm_thaw(vm);
+    return result;
+}
+
+struct emu_region *emu_region_at(struct emu_vm *vm, uint64_t gpa)
+{
+    struct emu_region *last = vm->last_region;
     if (last && gpa - last->gpa < last->size_bytes)
         return last;
     for (uint32_t i = 0; i < vm->region_count; i++) {
-        const struct emu_region *region = &vm->region[i];
+        struct emu_region *region = &vm->region[i];
         if (gpa - region->gpa < region->size_bytes)
             return vm->last_region = region;
     }
@@ -90,7 +140,7 @@ static const struct emu_region *region_find(struct emu_vm *vm, uint64_t gpa)
  * is no memory, or none that may be written. */
 uint8_t *emu_phys(struct emu_vm *vm, uint64_t gpa, bool write)
 {
-    const struct emu_region *region = region_find(vm, gpa);
+    const struct emu_region *region = emu_region_at(vm, gpa);
     if (!region || (write && (region->flags & EMU_MAP_READONLY)))
         return NULL;
     return region->hva + (gpa - region->gpa);
@@ -144,8 +194,19 @@ void emu_vm_set_instruction_clock(struct emu_vm *vm, bool on)
     vm->instruction_clock = on;
 }
 
-/* Ask the owner about MSRs the emulator does not have, instead of raising #GP. */
-void emu_vm_set_msr_exits(struct emu_vm *vm, bool on)
+/* Which MSR accesses are the owner's (EMU_MSR_*), instead of raising #GP. */
+void emu_vm_set_msr_exits(struct emu_vm *vm, uint32_t reasons)
 {
-    vm->msr_exits = on;
+    emu_vm_freeze(vm);
+    vm->msr_exits = reasons;
+    emu_vm_thaw(vm);
+}
+
+/* Replace the traps: EMU_MSR_TRAPS_MAX at most. */
+void emu_vm_set_msr_traps(struct emu_vm *vm, const struct emu_msr_trap *traps, uint32_t count)
+{
+    emu_vm_freeze(vm);
+    memcpy(vm->msr_trap, traps, count * sizeof(*traps));
+    vm->msr_trap_count = count;
+    emu_vm_thaw(vm);
 }

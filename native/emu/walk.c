@@ -47,6 +47,7 @@ static void entry_mark(struct emu_vm *vm, uint64_t gpa, uint32_t size_bytes, uin
     if (!host)
         return;
     memcpy(host, &entry, size_bytes);
+    emu_log_write(vm, gpa);
     emu_code_written(vm, gpa, size_bytes);
 }
 

@@ -101,7 +101,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
     take(&data, &size_bytes, &chips, 1);
     take(&data, &size_bytes, &state, sizeof(state));
     emu_vm_set_instruction_clock(vm, true);
-    emu_vm_set_msr_exits(vm, chips & 1);
+    emu_vm_set_msr_exits(vm, chips & 1 ? EMU_MSR_UNKNOWN | EMU_MSR_INVALID : 0);
     if (chips & 2)
         emu_vm_create_irqchip(vm, chips & 4 ? EMU_IRQCHIP_FULL : EMU_IRQCHIP_SPLIT);
     shape_mode(&state, choice);
@@ -113,7 +113,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
         emu_cpu_nmi(cpu);
     if (chips & 16)
         emu_cpu_interrupt(cpu, chips);
-    emu_cpu_set_single_step(cpu, chips & 32);
+    emu_cpu_set_debug(cpu, chips & 32 ? EMU_DEBUG_STEP : 0, state.dr);
     if (emu_cpu_set_state(cpu, &state) == 0)
         run(cpu);
     emu_cpu_destroy(cpu);

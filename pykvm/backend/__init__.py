@@ -11,13 +11,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pykvm import host
+from pykvm.backend.abilities import VcpuControl, VcpuState, VmEvents, VmMemory, VmState
 from pykvm.errors import KvmUnavailable, UsageError
 
 if TYPE_CHECKING:  # the pytest plugin asks for BACKENDS in every run: keep that cheap
     from pykvm.exits import Exit
     from pykvm.memory import Region
     from pykvm.registers import Registers, SpecialRegisters
-    from pykvm.state import MpState
 
 BACKENDS = ("kvm", "emu")  # best first
 CLOCKS = ("wall", "instructions")
@@ -34,7 +34,7 @@ class RawExit(Protocol):
     count: int
 
 
-class Vcpu(Protocol):
+class Vcpu(VcpuState, VcpuControl, Protocol):
     """One virtual processor.
 
     Attributes:
@@ -125,21 +125,13 @@ class Vcpu(Protocol):
         """Set model-specific registers."""
         ...
 
-    def get_mp_state(self) -> MpState:
-        """Whether it runs, sleeps in HLT, or waits to be started."""
-        ...
-
     def close(self) -> None:
         """Give the processor back."""
         ...
 
 
-class Vm(Protocol):
+class Vm(VmMemory, VmEvents, VmState, Protocol):
     """One virtual machine: memory, processors, interrupt lines."""
-
-    def map(self, region: Region) -> None:
-        """Let the guest see a region."""
-        ...
 
     def create_vcpu(self, index: int, cpu: str, count: int = 1) -> Vcpu:
         """Add a processor of the named model to a machine that has `count` of them."""

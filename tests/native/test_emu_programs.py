@@ -308,7 +308,7 @@ def test_stop_interrupts_the_next_run(machine: Machine) -> None:
 def test_single_steps_come_out_one_by_one(machine: Machine) -> None:
     machine.write(START, assemble("inc rax; inc rax; hlt"))
     machine.enter("long", START)
-    machine.lib.emu_cpu_set_single_step(machine.cpu, True)
+    machine.lib.emu_cpu_set_debug(machine.cpu, machine.lib.EMU_DEBUG_STEP, [0] * 8)
     for number in (1, 2):
         assert machine.run() == "DEBUG"
         assert machine.reg("rax") == number

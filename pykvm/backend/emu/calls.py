@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pykvm.errors import LayoutError, PykvmError
+from pykvm.errors import LayoutError, PykvmError, UsageError
 
 _WHY = {
     errno.EEXIST: "it overlaps other memory",
@@ -13,6 +13,40 @@ _WHY = {
     errno.EINVAL: "it is not a number of 4 KiB pages",
     errno.ENOENT: "no memory is mapped there",
 }
+
+# What an error means for one call.
+_HINTS = {
+    ("an irqchip", errno.EEXIST): "the machine has interrupt chips",
+    ("an irqchip", errno.EBUSY): "interrupt chips come before the first vCPU",
+    ("a PIT", errno.EEXIST): "the machine has a PIT",
+    ("a chip's state", errno.ENXIO): "the machine has no such chip",
+    ("an ioeventfd", errno.EEXIST): "an ioeventfd has this address, size and datamatch",
+    ("an ioeventfd", errno.ENOENT): "no ioeventfd has this address, size and datamatch",
+    ("an ioeventfd", errno.ENOSPC): "the emulator has no room for another one",
+    ("a coalesced zone", errno.ENOSPC): "the emulator has no room for another one",
+    ("an irqfd", errno.ENXIO): "the machine has no interrupt chips",
+    ("an irqfd", errno.EBUSY): "this eventfd is bound to an interrupt line",
+    ("an irqfd", errno.ENOENT): "this eventfd is not bound to this line",
+    ("an irqfd", errno.ENOSPC): "the emulator has no room for another one",
+    ("routes", errno.ENXIO): "the machine has no interrupt chips",
+    ("routes", errno.EINVAL): "the machine has no such pin",
+    ("a dirty log", errno.ENOENT): "the region is not logged",
+}
+
+
+def check(result: int, what: str) -> None:
+    """Raise what a call failed of.
+
+    Args:
+        result: of the call: 0, or a negative errno.
+        what: it was about.
+
+    Raises:
+        UsageError: the call did not return 0.
+    """
+    if result:
+        why = _HINTS.get((what, -result)) or os.strerror(-result)
+        raise UsageError(f"{what}: {why}")
 
 
 def check_map(result: int, gpa: int, size_bytes: int) -> None:

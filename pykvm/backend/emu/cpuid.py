@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from pykvm import cpumodel
 from pykvm._native import ffi, lib
@@ -34,9 +34,16 @@ def supported() -> tuple[CpuidEntry, ...]:
     )
 
 
+class CpuidTable(NamedTuple):
+    """What a processor's CPUID tells: the lines, and the same as an array of struct emu_cpuid."""
+
+    entries: tuple[CpuidEntry, ...]
+    raw: Any
+
+
 @lru_cache(maxsize=64)
-def prepared(name: str, index: int, count: int) -> tuple[Any, int]:
-    """The table that makes a processor the named model, and its length.
+def prepared(name: str, index: int, count: int) -> CpuidTable:
+    """The table that makes a processor the named model.
 
     Args:
         index: of the processor; its APIC id.
@@ -58,7 +65,7 @@ def prepared(name: str, index: int, count: int) -> tuple[Any, int]:
         if missing := model.missing(supported()):
             raise CpuModelError(name, missing)
         entries = list(model.entries(index, count))
-    return _raw(entries), len(entries)
+    return CpuidTable(tuple(entries), _raw(entries))
 
 
 def _raw(entries: Sequence[CpuidEntry]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pykvm._native import ffi, lib
@@ -20,6 +20,7 @@ from pykvm.registers import (
 )
 
 _MASK = (1 << 64) - 1
+_MAX_MSRS = 128
 # struct emu_state begins with the general registers, in the encoding's order.
 _ENCODED = [
     "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
@@ -41,6 +42,7 @@ _SEGMENT_AT = {
 _SEGMENT_FIELDS = (
     "base", "limit", "selector", "type", "present", "dpl", "db", "s", "l", "g", "avl", "unusable",
 )  # fmt: skip
+_SEGMENT_BITS = (64, 32, 16, *[8] * 9)
 
 
 class RegisterAccess:
@@ -92,7 +94,7 @@ class RegisterAccess:
         try:
             _GENERAL.pack_into(ffi.buffer(raw), 0, *values)
         except struct.error:
-            raise _misfit(dict(zip(_ENCODED, values, strict=True)), 64) from None
+            raise _misfit((*each, 64) for each in zip(_ENCODED, values, strict=True)) from None
         lib.emu_cpu_set_registers(self.native, raw)
 
     def reset(self, special: SpecialRegisters, registers: Registers) -> None:
@@ -126,7 +128,8 @@ class RegisterAccess:
             try:
                 _SEGMENT.pack_into(area, _SEGMENT_AT[name], *values)
             except struct.error:
-                raise RegisterError(name, f"{segment!r} does not fit") from None
+                names = (f"{name}.{field}" for field in _SEGMENT_FIELDS)
+                raise _misfit(zip(names, values, _SEGMENT_BITS, strict=True)) from None
         try:
             for name in TABLES:
                 table = getattr(special, name)
@@ -137,6 +140,11 @@ class RegisterAccess:
         except (OverflowError, TypeError):
             raise RegisterError(name, f"{getattr(special, name)!r} does not fit") from None
         self.set_state(state)
+
+    def msr_indices(self) -> tuple[int, ...]:
+        """The MSRs that a processor's state consists of, those first that others depend on."""
+        raw = ffi.new("uint32_t[]", _MAX_MSRS)
+        return tuple(raw[0 : lib.emu_msr_indices(raw, _MAX_MSRS)])
 
     def get_msrs(self, indices: Sequence[int]) -> dict[int, int]:
         """Model-specific registers by index; those that the emulator lacks are left out."""
@@ -157,9 +165,9 @@ class RegisterAccess:
                 raise RegisterError(f"MSR {index:#x}", f"cannot be set to {value:#x}")
 
 
-def _misfit(values: Mapping[str, object], bits: int) -> RegisterError:
+def _misfit(values: Iterable[tuple[str, object, int]]) -> RegisterError:
     return next(
         RegisterError(name, f"{value!r} does not fit in {bits} bits")
-        for name, value in values.items()
+        for name, value, bits in values
         if not isinstance(value, int) or not 0 <= value < 1 << bits
     )

@@ -8,16 +8,18 @@ from typing import Any
 
 from pykvm._native import ffi, lib
 from pykvm.backend.emu.registers import RegisterAccess
-from pykvm.errors import UsageError
+from pykvm.errors import RegisterError, UsageError
+from pykvm.registers import RFLAGS_IF
 from pykvm.state import DebugRegisters, Events, Fpu
 
 # The XSAVE area, Intel SDM vol. 1 §13.4: legacy part, header, upper halves of YMM.
 _XSTATE_BV, _AVX_OFFSET, _AVX_SIZE = 512, 576, 256
 _XSAVE_SIZE = 4096  # as KVM's smallest, so that areas move between backends
 _XSTATE_X87, _XSTATE_SSE, _XSTATE_AVX = 1, 2, 4
+_XCR0_VALUES = (1, 3, 7)
 _XMM, _YMM = struct.Struct("<32Q"), struct.Struct("<64Q")
 _INTERRUPT, _NMI, _FAULT = lib.EMU_EVENT_INTERRUPT, lib.EMU_EVENT_NMI, lib.EMU_EVENT_FAULT
-_NMI_VECTOR = 2
+_DB_VECTOR, _NMI_VECTOR = 1, 2
 _SHADOW_STI = 2
 
 
@@ -82,9 +84,12 @@ class StateAccess(RegisterAccess):
 
         Raises:
             UsageError: another one than XCR0.
+            RegisterError: XCR0 cannot be so: it holds x87, and AVX not without SSE.
         """
         if set(values) - {0}:
             raise UsageError(f"there is XCR0 alone, not {', '.join(map(str, values))}")
+        if values.get(0, _XSTATE_X87) not in _XCR0_VALUES:
+            raise RegisterError("xcr0", f"cannot be {values[0]:#x}")
         state = self.get_state()
         state.xcr0 = values.get(0, state.xcr0)
         self.set_state(state)
@@ -94,12 +99,14 @@ class StateAccess(RegisterAccess):
         state = self.get_state()
         pending = bool(state.event_pending)
         fault, interrupt = (pending and state.event_type == kind for kind in (_FAULT, _INTERRUPT))
+        vector = state.event_vector if interrupt else state.interrupt_vector
         return Events(
             exception_injected=fault,
-            exception_vector=state.event_vector if fault else 0,
+            exception_pending=bool(state.trap),
+            exception_vector=state.event_vector if fault else _DB_VECTOR if state.trap else 0,
             exception_error_code=state.event_error if fault and state.event_has_error else None,
-            interrupt_injected=interrupt,
-            interrupt_vector=state.event_vector if interrupt else 0,
+            interrupt_injected=interrupt or bool(state.interrupt_waits),
+            interrupt_vector=vector,
             interrupt_shadow=_SHADOW_STI if state.shadow else 0,
             nmi_injected=pending and state.event_type == _NMI,
             nmi_pending=bool(state.nmi_pending),
@@ -111,23 +118,30 @@ class StateAccess(RegisterAccess):
         state = self.get_state()
         state.nmi_pending, state.nmi_blocked = events.nmi_pending, events.nmi_masked
         state.shadow = bool(events.interrupt_shadow)
+        state.trap = state.interrupt_waits = 0
         fault = events.exception_injected or events.exception_pending
+        # One that came while interrupts were off cannot be under way: it waits.
+        waits = events.interrupt_injected and not state.rflags & RFLAGS_IF
         state.event_pending = fault or events.nmi_injected or events.interrupt_injected
         state.event_has_error = False
+        if waits or (events.interrupt_injected and (fault or events.nmi_injected)):
+            state.interrupt_waits, state.interrupt_vector = True, events.interrupt_vector
+            state.event_pending = fault or events.nmi_injected
         if fault:
             state.event_type, state.event_vector = _FAULT, events.exception_vector
             state.event_has_error = events.exception_error_code is not None
             state.event_error = events.exception_error_code or 0
         elif events.nmi_injected:
             state.event_type, state.event_vector = _NMI, _NMI_VECTOR
-        elif events.interrupt_injected:
+        elif state.event_pending:
             state.event_type, state.event_vector = _INTERRUPT, events.interrupt_vector
         self.set_state(state)
 
     def get_debug_registers(self) -> DebugRegisters:
         """The guest's own debug registers."""
-        dr = self.get_state().dr
-        return DebugRegisters((dr[0], dr[1], dr[2], dr[3]), dr[6], dr[7])
+        state = self.get_state()
+        dr = state.dr
+        return DebugRegisters((dr[0], dr[1], dr[2], dr[3]), dr[6] | state.trap, dr[7])
 
     def set_debug_registers(self, registers: DebugRegisters) -> None:
         """Set the guest's own debug registers."""

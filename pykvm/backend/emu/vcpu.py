@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from pykvm._native import ffi, lib
 from pykvm.backend import kinds
+from pykvm.backend.controls import HardwareBreakpoint, debug_registers
 from pykvm.backend.emu.calls import out_of_memory
+from pykvm.backend.emu.cpuid import CpuidTable
 from pykvm.backend.emu.state import StateAccess
+from pykvm.backend.running import Running
+from pykvm.cpumodel import CpuidEntry
 from pykvm.errors import ClosedError, UsageError
 from pykvm.exits import Exit
 from pykvm.state import MpState
@@ -21,33 +25,36 @@ _MP_STATES: dict[MpState, int] = {state: getattr(lib, f"EMU_MP_{state.name}") fo
 _MP_NAMES = {number: state for state, number in _MP_STATES.items()}
 
 
-class EmuVcpu(StateAccess):
+class EmuVcpu(Running, StateAccess):
     """A struct emu_cpu.
 
     It is freed when nobody knows it any more: a thread may hold `enter` when the
     processor is closed, and gets an error then.
     """
 
-    def __init__(self, vm: Any, index: int) -> None:
+    def __init__(self, vm: Any, index: int, table: CpuidTable, irqchip: str) -> None:
         native = lib.emu_cpu_create(vm, index)
         if not native:
             raise out_of_memory("a processor")
         native = ffi.gc(native, lib.emu_cpu_destroy)
         super().__init__(native)
         self.index = index
+        self._vm = vm
+        self._irqchip = irqchip
         self._lock = threading.Lock()
-        self.raw: Any = lib.emu_cpu_exit(native)
-        self.entry: tuple[Callable[[Any], int], Any] = (lib.pykvm_emu_run, native)
+        self.raw = lib.emu_cpu_exit(native)
+        self.entry = (lib.pykvm_emu_run, native)
+        self.set_cpuid(table)
 
-    def enter(self) -> int:
-        """Run to the next exit; its key."""
-        run, native = self.entry
-        return run(native)
-
-    def set_cpuid(self, entries: Any, count: int) -> None:
-        """Make CPUID answer from a table of struct emu_cpuid."""
-        if lib.emu_cpu_set_cpuid(self.native, entries, count):
+    def set_cpuid(self, table: CpuidTable) -> None:
+        """Make CPUID answer from a table."""
+        if lib.emu_cpu_set_cpuid(self.native, table.raw, len(table.entries)):
             raise out_of_memory("a CPUID table")
+        self._table = table
+
+    def get_cpuid(self) -> tuple[CpuidEntry, ...]:
+        """What CPUID tells the guest."""
+        return self._table.entries
 
     def exit(self, key: int) -> Exit:
         """The last exit as a value.
@@ -62,14 +69,6 @@ class EmuVcpu(StateAccess):
                 raise ClosedError("vCPU")
             raise UsageError("another thread runs this processor")
         return kinds.exit_value(key, self.raw)
-
-    def answer(self, exit: Exit, value: int | bytes, *, fault: bool = False) -> None:
-        """Answer a read exit; delivered at the next entry."""
-        kinds.answer(self.raw, exit, value, fault)
-
-    def answered(self, exit: Exit) -> int | bytes | None:
-        """What the exit has been answered with."""
-        return kinds.answered(self.raw, exit)
 
     def complete(self) -> int:
         """Finish the last exit's instruction."""
@@ -90,24 +89,13 @@ class EmuVcpu(StateAccess):
             if not self.closed:
                 lib.emu_cpu_stop(self._native)
 
-    def exit_counts(self) -> Mapping[str, int]:
-        """Exits by name."""
-        counts: dict[str, int] = {}
-        native = self.native
-        for kind, name in kinds.NAMES.items():
-            if count := lib.emu_cpu_count(native, kind):
-                counts[name] = counts.get(name, 0) + count
-        return counts
+    def _count(self, kind: int) -> int:
+        return int(lib.emu_cpu_count(self.native, kind))
 
     @property
     def native_count(self) -> int:
         """How many of those exits were answered without Python."""
         return int(lib.emu_cpu_native_count(self.native))
-
-    @property
-    def assisted(self) -> tuple[int, int]:
-        """Nobody helps this one."""
-        return 0, 0
 
     @property
     def retired(self) -> int:
@@ -123,6 +111,8 @@ class EmuVcpu(StateAccess):
 
     def set_mp_state(self, state: MpState) -> None:
         """Let the processor run, wait or halt; needs an irqchip."""
+        if self._irqchip == "none" and state is not MpState.RUNNABLE:
+            raise UsageError("a processor waits or halts only where there is an irqchip")
         lib.emu_cpu_set_mp_state(self.native, _MP_STATES[state])
 
     def get_lapic(self) -> bytes:
@@ -145,14 +135,60 @@ class EmuVcpu(StateAccess):
         """Inject an external interrupt, which the guest takes once it can.
 
         Raises:
-            UsageError: one waits already.
+            UsageError: one waits already, or chips do this.
         """
+        if self._irqchip == "full":
+            raise UsageError("the machine has an interrupt controller: drive its lines")
         if lib.emu_cpu_interrupt(self.native, vector):
             raise UsageError("an interrupt waits for this processor already")
 
     def nmi(self) -> None:
         """Inject a non-maskable interrupt."""
         lib.emu_cpu_nmi(self.native)
+
+    @property
+    def ready_for_interrupt(self) -> bool:
+        """Whether `interrupt` would be taken at once."""
+        return bool(lib.emu_cpu_ready_for_interrupt(self.native))
+
+    def request_interrupt_window(self, wanted: bool = True) -> None:
+        """Let a run end with an IrqWindow exit as soon as the guest can take an interrupt."""
+        lib.emu_cpu_want_window(self.native, wanted and self._irqchip != "full")
+
+    def set_guest_debug(
+        self,
+        *,
+        single_step: bool = False,
+        software: bool = False,
+        hardware: Sequence[HardwareBreakpoint] = (),
+    ) -> None:
+        """Choose what ends a run with a Debug exit; without arguments, nothing does.
+
+        Args:
+            single_step: every instruction.
+            software: INT3, which the guest then does not see itself.
+            hardware: addresses that the processor watches, MAX_HARDWARE at most. The
+                guest's own debug registers do not work meanwhile. A run that starts at a
+                breakpoint stops there at once: step past it without the breakpoint first.
+        """
+        what = (
+            (single_step and lib.EMU_DEBUG_STEP)
+            | (software and lib.EMU_DEBUG_SOFTWARE)
+            | (bool(hardware) and lib.EMU_DEBUG_HARDWARE)
+        )
+        lib.emu_cpu_set_debug(self.native, what, debug_registers(hardware))
+
+    def get_tsc_khz(self) -> int:
+        """Frequency of the guest's time stamp counter."""
+        self.native  # noqa: B018  raises where it is closed
+        return int(lib.emu_vm_tsc_khz(self._vm))
+
+    def set_tsc_khz(self, khz: int) -> None:
+        """Let all processors' time stamp counters run at this frequency, from where they are."""
+        self.native  # noqa: B018  raises where it is closed
+        if not 0 < khz < 1 << 32:
+            raise UsageError(f"a time stamp counter runs at 1 kHz at least, not {khz}")
+        lib.emu_vm_set_tsc_khz(self._vm, khz)
 
     def close(self) -> None:
         """Give it back; a run under way is stopped first."""

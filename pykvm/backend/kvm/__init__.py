@@ -1,9 +1,9 @@
 """The KVM backend: every system call is made through the definitions of <linux/kvm.h>.
 
-What only KVM can do is reached through `as_kvm`:
+What only KVM has is reached through `as_kvm`:
 
-    as_kvm(vm.vm).add_irqfd(fd, gsi=4)
-    as_kvm(vm.vcpu).set_guest_debug(single_step=True)
+    as_kvm(vm.vm).enable("KVM_CAP_…")
+    as_kvm(vm.vcpu).run_page
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from typing import Any
 from pykvm import host
 from pykvm._native import ffi, lib
 from pykvm.backend import kinds
+from pykvm.backend.controls import HardwareBreakpoint
 from pykvm.backend.kvm.calls import failure
-from pykvm.backend.kvm.debug import HardwareBreakpoint
 from pykvm.backend.kvm.system import System
 from pykvm.backend.kvm.vcpu import KvmVcpu
 from pykvm.memory import Region

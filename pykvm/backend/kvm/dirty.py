@@ -9,12 +9,12 @@ from typing import Any
 
 from pykvm import layout
 from pykvm._native import ffi, lib
+from pykvm.backend.controls import bitmap_for, bitmap_of, pages_in
 from pykvm.backend.kvm.slots import MemorySlots
 from pykvm.errors import UsageError
 from pykvm.memory import Region
 
 MIN_RING_ENTRIES = 1024  # KVM keeps up to 576 in reserve on processors that log pages
-_LOG_ALIGNMENT = 64  # pages; KVM_CLEAR_DIRTY_LOG takes whole 64-bit words of the bitmap
 _SLOT_MASK = 0xFFFF  # the upper half is the address space: 0 outside SMM
 
 
@@ -91,12 +91,11 @@ class DirtyTracking(MemorySlots):
 
         Source: api.rst §4.8.
         """
-        pages = region.size_bytes // layout.PAGE_SIZE
-        bitmap = ffi.new("uint64_t[]", -(-pages // 64))
+        bitmap = bitmap_for(region)
         raw = ffi.new("struct kvm_dirty_log *", {"slot": self.slot_of(region)})
         raw.dirty_bitmap = bitmap
         self.call("KVM_GET_DIRTY_LOG", raw)
-        return [region.gpa + page * layout.PAGE_SIZE for page in _set_bits(bitmap)]
+        return pages_in(region, bitmap)
 
     def clear_dirty_log(self, region: Region, gpas: Iterable[int]) -> None:
         """Watch these pages of a region again, after `protect_dirty_manually`.
@@ -108,15 +107,9 @@ class DirtyTracking(MemorySlots):
         """
         if not self._protects_manually:
             raise UsageError("dirty_log() clears by itself; call protect_dirty_manually() before")
-        pages = region.size_bytes // layout.PAGE_SIZE
-        bitmap = ffi.new("uint64_t[]", -(-pages // _LOG_ALIGNMENT))
-        for gpa in gpas:
-            if not region.gpa <= gpa < region.end:
-                raise UsageError(f"page {gpa:#x} is not in {region.gpa:#x}..{region.end:#x}")
-            page = (gpa - region.gpa) // layout.PAGE_SIZE
-            bitmap[page // 64] |= 1 << page % 64
+        bitmap = bitmap_of(region, gpas)
         raw = ffi.new("struct kvm_clear_dirty_log *", {"slot": self.slot_of(region)})
-        raw.num_pages, raw.dirty_bitmap = pages, bitmap
+        raw.num_pages, raw.dirty_bitmap = region.size_bytes // layout.PAGE_SIZE, bitmap
         self.call("KVM_CLEAR_DIRTY_LOG", raw)
 
     def enable_dirty_ring(self, entries: int) -> None:
@@ -167,13 +160,3 @@ class DirtyTracking(MemorySlots):
         if self._rings is None:
             raise UsageError("this machine has no dirty rings; call enable_dirty_ring() first")
         return self._rings
-
-
-def _set_bits(bitmap: Any) -> list[int]:
-    found = []
-    for index, word in enumerate(bitmap):
-        while word:
-            lowest = word & -word
-            found.append(index * 64 + lowest.bit_length() - 1)
-            word ^= lowest
-    return found

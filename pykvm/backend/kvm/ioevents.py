@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from pykvm import layout
 from pykvm._native import ffi, lib
+from pykvm.backend.controls import check_ioeventfd
 from pykvm.backend.kvm.handle import Handle
-from pykvm.errors import UsageError
 from pykvm.exits import MmioWrite, PortOut
 
 if TYPE_CHECKING:
     from pykvm.backend.kvm.vcpu import KvmVcpu
-
-_SIZES = (0, 1, 2, 4, 8)
 
 
 class IoEvents(Handle):
@@ -104,8 +102,7 @@ def _ring_entries() -> int:
 def _ioeventfd(
     fd: int, address: int, size: int, port: bool, datamatch: int | None, flags: int
 ) -> Any:
-    if size not in _SIZES or (size == 0 and datamatch is not None):
-        raise UsageError(f"an ioeventfd watches 1, 2, 4 or 8 bytes, or 0 for any, not {size}")
+    check_ioeventfd(size, datamatch)
     raw = ffi.new("struct kvm_ioeventfd *", {"fd": fd, "addr": address, "len": size})
     raw.flags = flags | (lib.KVM_IOEVENTFD_FLAG_PIO if port else 0)
     if datamatch is not None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pykvm._native import ffi, lib
+from pykvm.backend.controls import MsiRoute, Route
 from pykvm.backend.kvm.handle import Handle
 from pykvm.errors import UsageError
 from pykvm.state import IrqchipState
 
 _LOW32 = 0xFFFF_FFFF
-_PIC_PINS = 8
 _PIC_STATE_SIZE = 16  # bytes of struct kvm_pic_state
 _IOAPIC_STATE_SIZE = 216  # bytes of struct kvm_ioapic_state
 _STATES = {
@@ -19,35 +18,6 @@ _STATES = {
     "pic_slave": (lib.KVM_IRQCHIP_PIC_SLAVE, _PIC_STATE_SIZE),
     "ioapic": (lib.KVM_IRQCHIP_IOAPIC, _IOAPIC_STATE_SIZE),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class PinRoute:
-    """A line (GSI) that drives an input of a chip: "pic_master", "pic_slave" or "ioapic"."""
-
-    gsi: int
-    chip: str
-    pin: int
-
-
-@dataclass(frozen=True, slots=True)
-class MsiRoute:
-    """A line (GSI) that sends a message. Source: Intel SDM vol. 3A §10.11."""
-
-    gsi: int
-    address: int
-    data: int
-
-
-Route = PinRoute | MsiRoute
-
-
-def default_routes() -> tuple[Route, ...]:
-    """How a full irqchip is wired at first: every line to the I/O APIC, 0 to 15 to a PIC too."""
-    ioapic = [PinRoute(gsi, "ioapic", gsi) for gsi in range(lib.KVM_IOAPIC_NUM_PINS)]
-    master = [PinRoute(gsi, "pic_master", gsi) for gsi in range(_PIC_PINS)]
-    slave = [PinRoute(_PIC_PINS + pin, "pic_slave", pin) for pin in range(_PIC_PINS)]
-    return (*ioapic, *master, *slave)
 
 
 class InterruptControl(Handle):

@@ -116,6 +116,10 @@ class RegisterAccess(Handle):
         """What CPUID tells the guest, whatever was asked for. Source: api.rst, KVM_GET_CPUID2."""
         return cpuid.read(self.open_fd())
 
+    def msr_indices(self) -> tuple[int, ...]:
+        """The MSRs that a processor's state consists of. Source: api.rst §4.3."""
+        return self.system.msr_indices()
+
     def get_msrs(self, indices: Sequence[int]) -> dict[int, int]:
         """Model-specific registers by index; those that KVM does not know are left out."""
         return msrs.read(self.call, indices)

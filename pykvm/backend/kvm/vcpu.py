@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from pykvm._native import ffi, lib
@@ -14,12 +13,13 @@ from pykvm.backend.kvm.debug import GuestDebug
 from pykvm.backend.kvm.registers import RegisterAccess
 from pykvm.backend.kvm.state import StateAccess
 from pykvm.backend.kvm.system import System
+from pykvm.backend.running import Running
 from pykvm.exits import Exit
 
 _STOP_POLL_S = 0.0002
 
 
-class KvmVcpu(RegisterAccess, StateAccess, GuestDebug):
+class KvmVcpu(Running, RegisterAccess, StateAccess, GuestDebug):
     """A vCPU file descriptor, its run page, and the native run loop's state."""
 
     what = "vCPU"
@@ -36,13 +36,8 @@ class KvmVcpu(RegisterAccess, StateAccess, GuestDebug):
         self.index = index
         self._native: Any = native
         self._lock = threading.Lock()
-        self.raw: Any = ffi.addressof(native, "exit")
-        self.entry: tuple[Callable[[Any], int], Any] = (lib.pykvm_vcpu_run, native)
-
-    def enter(self) -> int:
-        """Run to the next exit; its key."""
-        run, native = self.entry
-        return run(native)
+        self.raw = ffi.addressof(native, "exit")
+        self.entry = (lib.pykvm_vcpu_run, native)
 
     def exit(self, key: int) -> Exit:
         """The last exit as a value.
@@ -54,14 +49,6 @@ class KvmVcpu(RegisterAccess, StateAccess, GuestDebug):
         if key & kinds.KIND_MASK == kinds.ERROR:
             raise failure("KVM_RUN", key >> kinds.PORT_SHIFT)
         return kinds.exit_value(key, self.raw)
-
-    def answer(self, exit: Exit, value: int | bytes, *, fault: bool = False) -> None:
-        """Answer a read exit; delivered at the next entry."""
-        kinds.answer(self.raw, exit, value, fault)
-
-    def answered(self, exit: Exit) -> int | bytes | None:
-        """What the exit has been answered with."""
-        return kinds.answered(self.raw, exit)
 
     def complete(self) -> int:
         """Finish the last exit's instruction. Source: api.rst, "immediate_exit"."""
@@ -87,24 +74,13 @@ class KvmVcpu(RegisterAccess, StateAccess, GuestDebug):
             if not self.closed:
                 lib.pykvm_vcpu_stop(self._native)
 
-    def exit_counts(self) -> Mapping[str, int]:
-        """Exits by name."""
-        counts: dict[str, int] = {}
-        native = self._open()
-        for kind, name in kinds.NAMES.items():
-            if native.counts[kind]:
-                counts[name] = counts.get(name, 0) + native.counts[kind]
-        return counts
+    def _count(self, kind: int) -> int:
+        return int(self._open().counts[kind])
 
     @property
     def native_count(self) -> int:
         """How many of those exits were answered without Python."""
         return int(self._open().native_count)
-
-    @property
-    def assisted(self) -> tuple[int, int]:
-        """Nobody helps this one."""
-        return 0, 0
 
     def interrupt(self, vector: int) -> None:
         """Inject an external interrupt, where no irqchip is in the kernel.

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 import pykvm
-from pykvm.backend.kvm import as_kvm
-from pykvm.backend.kvm.msr_exits import MsrExitReason, MsrTrap
-from pykvm.backend.kvm.vm import KvmVm
+from pykvm.backend import Vm
+from pykvm.backend.controls import MsrExitReason, MsrTrap
 from pykvm.errors import UsageError
 from pykvm.exits import Halt, MsrRead, MsrWrite, Shutdown
 from pykvm.machine import Machine
@@ -15,22 +14,23 @@ from pykvm.machine import Machine
 TIMEOUT_S = 5
 UNKNOWN_MSR = 0x1234_5678
 SYSENTER_EIP = 0x176
+USUAL = MsrExitReason.UNKNOWN | MsrExitReason.INVALID
 
 READ = "mov ecx, {0}\nrdmsr\nhlt"
 WRITE = "mov ecx, {0}\nmov eax, 0x11\nmov edx, 0x22\nwrmsr\nhlt"
 
 
-def machine(source: str) -> tuple[Machine, KvmVm]:
-    """A machine with a guest, and its KVM side."""
-    vm = pykvm.VM(memory="1M")
+def machine(backend: str, source: str) -> tuple[Machine, Vm]:
+    """A machine with a guest, and what its backend is asked for."""
+    vm = pykvm.VM(backend=backend, memory="1M")
     vm.load(pykvm.assemble(source))
-    return vm, as_kvm(vm.vm)
+    return vm, vm.vm
 
 
-def test_a_read_of_an_unknown_msr_is_answered() -> None:
-    vm, kvm = machine(READ.format(UNKNOWN_MSR))
+def test_a_read_of_an_unknown_msr_is_answered(backend: str) -> None:
+    vm, control = machine(backend, READ.format(UNKNOWN_MSR))
     with vm:
-        kvm.enable_msr_exits()
+        control.enable_msr_exits(USUAL)
         exits = vm.exits(TIMEOUT_S)
         assert next(exits) == MsrRead(UNKNOWN_MSR)
         vm.answer(0x1111_2222_3333_4444)
@@ -38,10 +38,10 @@ def test_a_read_of_an_unknown_msr_is_answered() -> None:
         assert (vm.registers.rax, vm.registers.rdx) == (0x3333_4444, 0x1111_2222)
 
 
-def test_a_write_of_an_unknown_msr_is_accepted() -> None:
-    vm, kvm = machine(WRITE.format(UNKNOWN_MSR))
+def test_a_write_of_an_unknown_msr_is_accepted(backend: str) -> None:
+    vm, control = machine(backend, WRITE.format(UNKNOWN_MSR))
     with vm:
-        kvm.enable_msr_exits()
+        control.enable_msr_exits(USUAL)
         exits = vm.exits(TIMEOUT_S)
         assert next(exits) == MsrWrite(UNKNOWN_MSR, 0x22_0000_0011)
         vm.answer(0)
@@ -49,29 +49,29 @@ def test_a_write_of_an_unknown_msr_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("source", [READ, WRITE])
-def test_a_fault_is_a_gp_in_the_guest(source: str) -> None:
-    vm, kvm = machine(source.format(UNKNOWN_MSR))
+def test_a_fault_is_a_gp_in_the_guest(backend: str, source: str) -> None:
+    vm, control = machine(backend, source.format(UNKNOWN_MSR))
     with vm:
-        kvm.enable_msr_exits()
+        control.enable_msr_exits(USUAL)
         exits = vm.exits(TIMEOUT_S)
         assert isinstance(next(exits), MsrRead | MsrWrite)
         vm.answer(0, fault=True)
         assert next(exits) == Shutdown()  # there is no IDT
 
 
-def test_an_unanswered_access_faults() -> None:
-    vm, kvm = machine(READ.format(UNKNOWN_MSR))
+def test_an_unanswered_access_faults(backend: str) -> None:
+    vm, control = machine(backend, READ.format(UNKNOWN_MSR))
     with vm:
-        kvm.enable_msr_exits()
+        control.enable_msr_exits(USUAL)
         assert vm.run(TIMEOUT_S).outcome is pykvm.Outcome.SHUTDOWN
         assert vm.result.exits == {"MsrRead": 1, "Shutdown": 1}
 
 
-def test_a_trapped_msr_exits_though_kvm_knows_it() -> None:
-    vm, kvm = machine(READ.format(SYSENTER_EIP))
+def test_a_trapped_msr_exits_though_the_backend_knows_it(backend: str) -> None:
+    vm, control = machine(backend, READ.format(SYSENTER_EIP))
     with vm:
-        kvm.enable_msr_exits(MsrExitReason.FILTER)
-        kvm.trap_msrs([MsrTrap(range(SYSENTER_EIP, SYSENTER_EIP + 1))])
+        control.enable_msr_exits(MsrExitReason.FILTER)
+        control.trap_msrs([MsrTrap(range(SYSENTER_EIP, SYSENTER_EIP + 1))])
         exits = vm.exits(TIMEOUT_S)
         assert next(exits) == MsrRead(SYSENTER_EIP)
         vm.answer(5)
@@ -79,28 +79,28 @@ def test_a_trapped_msr_exits_though_kvm_knows_it() -> None:
         assert vm.registers.rax == 5
 
 
-def test_a_trap_on_writes_lets_reads_through() -> None:
-    vm, kvm = machine(f"mov ecx, {SYSENTER_EIP}\nrdmsr\nwrmsr\nhlt")
+def test_a_trap_on_writes_lets_reads_through(backend: str) -> None:
+    vm, control = machine(backend, f"mov ecx, {SYSENTER_EIP}\nrdmsr\nwrmsr\nhlt")
     with vm:
-        kvm.enable_msr_exits(MsrExitReason.FILTER)
-        kvm.trap_msrs([MsrTrap(range(SYSENTER_EIP, SYSENTER_EIP + 1), reads=False)])
+        control.enable_msr_exits(MsrExitReason.FILTER)
+        control.trap_msrs([MsrTrap(range(SYSENTER_EIP, SYSENTER_EIP + 1), reads=False)])
         vm.vcpu.set_msrs({SYSENTER_EIP: 0x9_0000_0008})
         exits = vm.exits(TIMEOUT_S)
         assert next(exits) == MsrWrite(SYSENTER_EIP, 0x9_0000_0008)
         exits.close()
 
 
-def test_traps_are_replaced() -> None:
-    vm, kvm = machine(READ.format(SYSENTER_EIP))
+def test_traps_are_replaced(backend: str) -> None:
+    vm, control = machine(backend, READ.format(SYSENTER_EIP))
     with vm:
-        kvm.enable_msr_exits(MsrExitReason.FILTER)
-        kvm.trap_msrs([MsrTrap(range(SYSENTER_EIP, SYSENTER_EIP + 1))])
-        kvm.trap_msrs([])
+        control.enable_msr_exits(MsrExitReason.FILTER)
+        control.trap_msrs([MsrTrap(range(SYSENTER_EIP, SYSENTER_EIP + 1))])
+        control.trap_msrs([])
         assert next(vm.exits(TIMEOUT_S)) == Halt()
 
 
-def test_impossible_traps_are_refused() -> None:
-    vm, kvm = machine("hlt")
+def test_impossible_traps_are_refused(backend: str) -> None:
+    vm, control = machine(backend, "hlt")
     with vm:
         for traps in [
             [MsrTrap(range(0))],
@@ -109,4 +109,4 @@ def test_impossible_traps_are_refused() -> None:
             [MsrTrap(range(1))] * 17,
         ]:
             with pytest.raises(UsageError):
-                kvm.trap_msrs(traps)
+                control.trap_msrs(traps)

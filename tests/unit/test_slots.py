@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import pykvm
-from pykvm.backend.kvm import System, as_kvm
+from pykvm.backend.kvm import System
 from pykvm.backend.kvm.vm import KvmVm
 from pykvm.errors import ClosedError, KvmError, LayoutError, MemoryAccessError
 from pykvm.exits import Halt, MmioRead, MmioWrite
@@ -17,16 +17,16 @@ TIMEOUT_S = 5
 
 
 @pytest.mark.parametrize("backing", list(Backing))
-def test_every_backing_runs_a_guest(backing: Backing) -> None:
-    with pykvm.VM(memory="2M", backing=backing.value) as vm:
+def test_every_backing_runs_a_guest(backend: str, backing: Backing) -> None:
+    with pykvm.VM(backend=backend, memory="2M", backing=backing.value) as vm:
         vm.load(pykvm.assemble("mov dword ptr [0x100000], 0x1234\nhlt"))
         assert vm.run(TIMEOUT_S).outcome is pykvm.Outcome.HALT
         assert vm.memory.read_int(0x10_0000, 4) == 0x1234
         assert vm.memory.regions[0].backing is backing
 
 
-def test_huge_pages_say_when_they_are_transparent_ones() -> None:
-    with pykvm.VM(memory="2M", backing="huge") as vm:
+def test_huge_pages_say_when_they_are_transparent_ones(backend: str) -> None:
+    with pykvm.VM(backend=backend, memory="2M", backing="huge") as vm:
         note = vm.memory.regions[0].note
         assert note == "" or "transparent huge pages" in note
 
@@ -43,8 +43,8 @@ def test_memory_of_a_memfd_is_the_files() -> None:
         memory.close()
 
 
-def test_a_view_may_outlive_its_machine() -> None:
-    vm = pykvm.VM(memory="1M")
+def test_a_view_may_outlive_its_machine(backend: str) -> None:
+    vm = pykvm.VM(backend=backend, memory="1M")
     view = vm.memory.view(0x1000, 4)
     view[:] = b"kept"
     vm.close()
@@ -53,10 +53,10 @@ def test_a_view_may_outlive_its_machine() -> None:
         vm.memory.view(0x1000, 4)
 
 
-def test_a_readonly_slot_is_read_directly_and_written_by_exit() -> None:
-    with pykvm.VM(memory="1M") as vm:
+def test_a_readonly_slot_is_read_directly_and_written_by_exit(backend: str) -> None:
+    with pykvm.VM(backend=backend, memory="1M") as vm:
         region = vm.memory.add(EXTRA, PAGE_SIZE, readonly=True)
-        as_kvm(vm.vm).map(region)
+        vm.vm.map(region)
         vm.memory.write_int(EXTRA, 0x55, 4)
         vm.load(pykvm.assemble(f"mov eax, [{EXTRA}]\nmov dword ptr [{EXTRA}], 7\nhlt"))
         exits = vm.exits(TIMEOUT_S)
@@ -66,26 +66,26 @@ def test_a_readonly_slot_is_read_directly_and_written_by_exit() -> None:
         exits.close()
 
 
-def test_a_removed_slot_exits_as_mmio() -> None:
-    with pykvm.VM(memory="1M") as vm:
+def test_a_removed_slot_exits_as_mmio(backend: str) -> None:
+    with pykvm.VM(backend=backend, memory="1M") as vm:
         region = vm.memory.add(EXTRA, PAGE_SIZE)
-        as_kvm(vm.vm).map(region)
+        vm.vm.map(region)
         vm.load(pykvm.assemble(f"mov eax, [{EXTRA}]\nhlt"))
-        as_kvm(vm.vm).unmap(region)
+        vm.vm.unmap(region)
         exits = vm.exits(TIMEOUT_S)
         assert next(exits) == MmioRead(EXTRA, 4)
         exits.close()
         with pytest.raises(LayoutError, match="not mapped"):
-            as_kvm(vm.vm).unmap(region)
-        as_kvm(vm.vm).map(region)  # and back again
+            vm.vm.unmap(region)
+        vm.vm.map(region)  # and back again
 
 
-def test_a_moved_slot_is_seen_at_its_new_address_only() -> None:
-    with pykvm.VM(memory="1M") as vm:
+def test_a_moved_slot_is_seen_at_its_new_address_only(backend: str) -> None:
+    with pykvm.VM(backend=backend, memory="1M") as vm:
         region = vm.memory.add(EXTRA, PAGE_SIZE)
-        as_kvm(vm.vm).map(region)
+        vm.vm.map(region)
         vm.memory.write_int(EXTRA, 0x99, 4)
-        as_kvm(vm.vm).move(vm.memory, region, 2 * EXTRA)
+        vm.vm.move(vm.memory, region, 2 * EXTRA)
         assert vm.memory.read_int(2 * EXTRA, 4) == 0x99
         with pytest.raises(MemoryAccessError):
             vm.memory.read(EXTRA, 4)
@@ -99,39 +99,39 @@ def test_a_moved_slot_is_seen_at_its_new_address_only() -> None:
         exits.close()
 
 
-def test_regions_can_change_their_order() -> None:
-    with pykvm.VM(memory="1M") as vm:
+def test_regions_can_change_their_order(backend: str) -> None:
+    with pykvm.VM(backend=backend, memory="1M") as vm:
         first, second = (vm.memory.add(page, PAGE_SIZE) for page in (EXTRA, 2 * EXTRA))
-        as_kvm(vm.vm).map(first)
-        as_kvm(vm.vm).map(second)
-        as_kvm(vm.vm).move(vm.memory, first, 3 * EXTRA)
+        vm.vm.map(first)
+        vm.vm.map(second)
+        vm.vm.move(vm.memory, first, 3 * EXTRA)
         vm.memory.write_int(2 * EXTRA, 2, 1)
         vm.memory.write_int(3 * EXTRA, 3, 1)
         assert (first.view[0], second.view[0]) == (3, 2)
 
 
-def test_an_impossible_move_changes_nothing() -> None:
-    with pykvm.VM(memory="1M") as vm:
+def test_an_impossible_move_changes_nothing(backend: str) -> None:
+    with pykvm.VM(backend=backend, memory="1M") as vm:
         region = vm.memory.add(EXTRA, PAGE_SIZE)
         with pytest.raises(LayoutError, match="not mapped"):
-            as_kvm(vm.vm).move(vm.memory, region, 2 * EXTRA)
-        as_kvm(vm.vm).map(region)
+            vm.vm.move(vm.memory, region, 2 * EXTRA)
+        vm.vm.map(region)
         for gpa in (0, EXTRA + 1, -PAGE_SIZE, 1 << 60):
             with pytest.raises(LayoutError):
-                as_kvm(vm.vm).move(vm.memory, region, gpa)
+                vm.vm.move(vm.memory, region, gpa)
         assert region.gpa == EXTRA
         vm.memory.write_int(EXTRA, 1, 1)
 
 
-def test_a_removed_region_leaves_room() -> None:
-    with pykvm.VM(memory="1M") as vm:
+def test_a_removed_region_leaves_room(backend: str) -> None:
+    with pykvm.VM(backend=backend, memory="1M") as vm:
         region = vm.memory.add(EXTRA, PAGE_SIZE)
-        as_kvm(vm.vm).map(region)
-        as_kvm(vm.vm).unmap(region)
+        vm.vm.map(region)
+        vm.vm.unmap(region)
         vm.memory.remove(region)
         with pytest.raises(LayoutError, match="not of this memory"):
             vm.memory.remove(region)
-        as_kvm(vm.vm).map(vm.memory.add(EXTRA, PAGE_SIZE))
+        vm.vm.map(vm.memory.add(EXTRA, PAGE_SIZE))
         assert vm.memory.read_int(EXTRA, 4) == 0
 
 

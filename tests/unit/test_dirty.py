@@ -8,9 +8,9 @@ import pytest
 
 import pykvm
 from pykvm.backend import kinds
-from pykvm.backend.kvm import System, as_kvm
+from pykvm.backend.kvm import System
 from pykvm.backend.kvm.vm import KvmVm
-from pykvm.errors import KvmError, UsageError
+from pykvm.errors import KvmError, PykvmError, UsageError
 from pykvm.exits import DirtyRingFull, Exit, Halt
 from pykvm.layout import MIB, PAGE_SIZE
 from pykvm.loader.entry import enter
@@ -22,11 +22,11 @@ LOGGED = 16 * MIB  # a region apart from the one that holds code and tables
 LOGGED_SIZE = 4 * MIB
 
 
-def logged_machine() -> tuple[Machine, Region]:
+def logged_machine(backend: str) -> tuple[Machine, Region]:
     """A machine with a region whose writes are logged."""
-    vm = pykvm.VM(memory="1M")
+    vm = pykvm.VM(backend=backend, memory="1M")
     region = vm.memory.add(LOGGED, LOGGED_SIZE)
-    as_kvm(vm.vm).map(region, log_dirty=True)
+    vm.vm.map(region, log_dirty=True)
     return vm, region
 
 
@@ -42,65 +42,65 @@ def addresses(pages: list[int]) -> list[int]:
     return [LOGGED + page * PAGE_SIZE for page in pages]
 
 
-def test_the_log_gives_the_pages_written_since_it_was_read() -> None:
-    vm, region = logged_machine()
+def test_the_log_gives_the_pages_written_since_it_was_read(backend: str) -> None:
+    vm, region = logged_machine(backend)
     with vm:
         write_pages(vm, [0, 5, 63, 64, 1023])
-        assert as_kvm(vm.vm).dirty_log(region) == addresses([0, 5, 63, 64, 1023])
-        assert as_kvm(vm.vm).dirty_log(region) == []
+        assert vm.vm.dirty_log(region) == addresses([0, 5, 63, 64, 1023])
+        assert vm.vm.dirty_log(region) == []
         write_pages(vm, [5])
-        assert as_kvm(vm.vm).dirty_log(region) == addresses([5])
+        assert vm.vm.dirty_log(region) == addresses([5])
 
 
-def test_reads_and_writes_of_the_host_are_not_logged() -> None:
-    vm, region = logged_machine()
+def test_reads_and_writes_of_the_host_are_not_logged(backend: str) -> None:
+    vm, region = logged_machine(backend)
     with vm:
         vm.memory.write_int(LOGGED, 1, 4)
         vm.load(pykvm.assemble(f"mov eax, [{LOGGED}]\nhlt"))
         vm.run(TIMEOUT_S)
-        assert as_kvm(vm.vm).dirty_log(region) == []
+        assert vm.vm.dirty_log(region) == []
 
 
-def test_logging_can_be_switched() -> None:
-    vm, region = logged_machine()
+def test_logging_can_be_switched(backend: str) -> None:
+    vm, region = logged_machine(backend)
     with vm:
-        as_kvm(vm.vm).set_dirty_logging(region, False)
+        vm.vm.set_dirty_logging(region, False)
         write_pages(vm, [1])
-        with pytest.raises(KvmError):
-            as_kvm(vm.vm).dirty_log(region)
-        as_kvm(vm.vm).set_dirty_logging(region, True)
+        with pytest.raises(PykvmError):
+            vm.vm.dirty_log(region)
+        vm.vm.set_dirty_logging(region, True)
         write_pages(vm, [2])
-        assert as_kvm(vm.vm).dirty_log(region) == addresses([2])
+        assert vm.vm.dirty_log(region) == addresses([2])
 
 
-def test_a_moved_region_keeps_being_logged() -> None:
-    vm, region = logged_machine()
+def test_a_moved_region_keeps_being_logged(backend: str) -> None:
+    vm, region = logged_machine(backend)
     with vm:
-        as_kvm(vm.vm).move(vm.memory, region, 2 * LOGGED)
+        vm.vm.move(vm.memory, region, 2 * LOGGED)
         vm.load(pykvm.assemble(f"mov dword ptr [{2 * LOGGED + PAGE_SIZE}], 1\nhlt"))
         vm.run(TIMEOUT_S)
-        assert as_kvm(vm.vm).dirty_log(region) == [2 * LOGGED + PAGE_SIZE]
+        assert vm.vm.dirty_log(region) == [2 * LOGGED + PAGE_SIZE]
 
 
-def test_manual_protection_clears_only_what_it_is_told() -> None:
-    vm, region = logged_machine()
+def test_manual_protection_clears_only_what_it_is_told(backend: str) -> None:
+    vm, region = logged_machine(backend)
     with vm:
-        as_kvm(vm.vm).protect_dirty_manually()
+        vm.vm.protect_dirty_manually()
         write_pages(vm, [3, 4])
-        assert as_kvm(vm.vm).dirty_log(region) == addresses([3, 4])
-        assert as_kvm(vm.vm).dirty_log(region) == addresses([3, 4])
-        as_kvm(vm.vm).clear_dirty_log(region, addresses([3]))
-        assert as_kvm(vm.vm).dirty_log(region) == addresses([4])
+        assert vm.vm.dirty_log(region) == addresses([3, 4])
+        assert vm.vm.dirty_log(region) == addresses([3, 4])
+        vm.vm.clear_dirty_log(region, addresses([3]))
+        assert vm.vm.dirty_log(region) == addresses([4])
         write_pages(vm, [3])
-        assert as_kvm(vm.vm).dirty_log(region) == addresses([3, 4])
+        assert vm.vm.dirty_log(region) == addresses([3, 4])
         with pytest.raises(UsageError, match="not in"):
-            as_kvm(vm.vm).clear_dirty_log(region, [0])
+            vm.vm.clear_dirty_log(region, [0])
 
 
-def test_clearing_needs_manual_protection() -> None:
-    vm, region = logged_machine()
+def test_clearing_needs_manual_protection(backend: str) -> None:
+    vm, region = logged_machine(backend)
     with vm, pytest.raises(UsageError, match="protect_dirty_manually"):
-        as_kvm(vm.vm).clear_dirty_log(region, [])
+        vm.vm.clear_dirty_log(region, [])
 
 
 class RingMachine:

@@ -10,9 +10,8 @@ import pytest
 
 import pykvm
 from pykvm import layout
-from pykvm.backend.kvm import as_kvm
-from pykvm.backend.kvm.irq import MsiRoute, PinRoute, default_routes
-from pykvm.errors import KvmError, UsageError
+from pykvm.backend.controls import MsiRoute, PinRoute, default_routes
+from pykvm.errors import PykvmError, UsageError
 from pykvm.exits import IoapicEoi, IrqWindow, PortOut
 from pykvm.machine import Machine
 from pykvm.registers import Table
@@ -54,36 +53,36 @@ def mark() -> PortOut:
     return PortOut(MARK_PORT, 1, b"\x01")
 
 
-def test_an_interrupt_is_injected_when_its_window_opens() -> None:
-    with pykvm.VM(memory="1M") as vm:
+def test_an_interrupt_is_injected_when_its_window_opens(backend: str) -> None:
+    with pykvm.VM(backend=backend, memory="1M") as vm:
         vm.load(pykvm.assemble("nop\nnop\n" + IDLE, mode="real"))
         set_handler(vm, VECTOR, f"mov al, 1\nout {MARK_PORT}, al\nhlt")
-        as_kvm(vm.vcpu).request_interrupt_window()
+        vm.vcpu.request_interrupt_window()
         exits = vm.exits(TIMEOUT_S)
         assert next(exits) == IrqWindow()
-        assert as_kvm(vm.vcpu).ready_for_interrupt
-        as_kvm(vm.vcpu).request_interrupt_window(False)
-        as_kvm(vm.vcpu).interrupt(VECTOR)
+        assert vm.vcpu.ready_for_interrupt
+        vm.vcpu.request_interrupt_window(False)
+        vm.vcpu.interrupt(VECTOR)
         assert next(exits) == mark()
         exits.close()
 
 
-def test_an_nmi_comes_with_interrupts_off() -> None:
-    with pykvm.VM(memory="1M") as vm:
+def test_an_nmi_comes_with_interrupts_off(backend: str) -> None:
+    with pykvm.VM(backend=backend, memory="1M") as vm:
         vm.load(pykvm.assemble("cli\nwait_here: jmp wait_here", mode="real"))
         set_handler(vm, NMI_VECTOR, "hlt")
-        as_kvm(vm.vcpu).nmi()
+        vm.vcpu.nmi()
         assert vm.run(TIMEOUT_S).outcome is pykvm.Outcome.HALT
         assert vm.registers.rip == HANDLER + 1
-        assert as_kvm(vm.vcpu).get_events().nmi_masked
+        assert vm.vcpu.get_events().nmi_masked
 
 
-def test_injection_with_an_irqchip_is_refused_with_a_hint() -> None:
+def test_injection_with_an_irqchip_is_refused_with_a_hint(backend: str) -> None:
     with (
-        pykvm.VM(memory="1M", irqchip="full") as vm,
-        pytest.raises(KvmError, match="drive its lines"),
+        pykvm.VM(backend=backend, memory="1M", irqchip="full") as vm,
+        pytest.raises(PykvmError, match="drive its lines"),
     ):
-        as_kvm(vm.vcpu).interrupt(VECTOR)
+        vm.vcpu.interrupt(VECTOR)
 
 
 # The first PIC with its vectors from VECTOR on and every line open.
@@ -94,9 +93,9 @@ PIC_SETUP = "".join(
 PIC_HANDLER = f"mov al, 0x20\nout 0x20, al\nmov al, 1\nout {MARK_PORT}, al\niret"
 
 
-def pic_machine() -> Machine:
+def pic_machine(backend: str) -> Machine:
     """A guest that programs the first PIC, tells so by an exit, and waits for line 4."""
-    vm = pykvm.VM(memory="1M", irqchip="full", float_unclaimed=True)
+    vm = pykvm.VM(backend=backend, memory="1M", irqchip="full", float_unclaimed=True)
     vm.load(pykvm.assemble(PIC_SETUP + f"out {MARK_PORT}, al\n" + IDLE, mode="real"))
     set_handler(vm, VECTOR + 4, PIC_HANDLER)
     return vm
@@ -113,16 +112,16 @@ iretq
 """
 
 
-def apic_machine(irqchip: str = "full") -> Machine:
+def apic_machine(backend: str, irqchip: str = "full") -> Machine:
     """A guest that switches its local APIC on, tells so by an exit, and waits for VECTOR."""
-    vm = pykvm.VM(memory="1M", irqchip=irqchip, float_unclaimed=True)
+    vm = pykvm.VM(backend=backend, memory="1M", irqchip=irqchip, float_unclaimed=True)
     vm.load(pykvm.assemble(APIC_SETUP + IDLE))
     set_gate(vm, VECTOR, APIC_HANDLER)
     return vm
 
 
-def test_a_line_interrupts_through_the_pic() -> None:
-    with pic_machine() as vm:
+def test_a_line_interrupts_through_the_pic(backend: str) -> None:
+    with pic_machine(backend) as vm:
         exits = vm.exits(TIMEOUT_S)
         next(exits)
         vm.vm.set_irq_line(4, True)
@@ -131,23 +130,23 @@ def test_a_line_interrupts_through_the_pic() -> None:
         exits.close()
 
 
-def test_an_eventfd_interrupts() -> None:
+def test_an_eventfd_interrupts(backend: str) -> None:
     fd = os.eventfd(0)
-    with pic_machine() as vm:
-        as_kvm(vm.vm).add_irqfd(fd, 4)
+    with pic_machine(backend) as vm:
+        vm.vm.add_irqfd(fd, 4)
         exits = vm.exits(TIMEOUT_S)
         next(exits)
         os.eventfd_write(fd, 1)
         assert next(exits) == mark()
-        as_kvm(vm.vm).remove_irqfd(fd, 4)
+        vm.vm.remove_irqfd(fd, 4)
         exits.close()
     os.close(fd)
 
 
-def test_the_end_of_a_level_interrupt_is_signalled() -> None:
+def test_the_end_of_a_level_interrupt_is_signalled(backend: str) -> None:
     fd, resample_fd = os.eventfd(0), os.eventfd(0)
-    with pic_machine() as vm:
-        as_kvm(vm.vm).add_irqfd(fd, 4, resample_fd)
+    with pic_machine(backend) as vm:
+        vm.vm.add_irqfd(fd, 4, resample_fd)
         exits = vm.exits(TIMEOUT_S)
         next(exits)
         assert not select.select([resample_fd], [], [], 0)[0]
@@ -159,20 +158,20 @@ def test_the_end_of_a_level_interrupt_is_signalled() -> None:
     os.close(resample_fd)
 
 
-def test_a_message_interrupts() -> None:
-    with apic_machine() as vm:
+def test_a_message_interrupts(backend: str) -> None:
+    with apic_machine(backend) as vm:
         exits = vm.exits(TIMEOUT_S)
         next(exits)
-        assert as_kvm(vm.vm).signal_msi(DELIVERY_ADDRESS, VECTOR)
+        assert vm.vm.signal_msi(DELIVERY_ADDRESS, VECTOR)
         assert next(exits) == mark()
         exits.close()
 
 
-def test_a_routed_line_sends_a_message() -> None:
+def test_a_routed_line_sends_a_message(backend: str) -> None:
     fd = os.eventfd(0)
-    with apic_machine() as vm:
-        as_kvm(vm.vm).set_routes((*default_routes(), MsiRoute(24, DELIVERY_ADDRESS, VECTOR)))
-        as_kvm(vm.vm).add_irqfd(fd, 24)
+    with apic_machine(backend) as vm:
+        vm.vm.set_routes((*default_routes(), MsiRoute(24, DELIVERY_ADDRESS, VECTOR)))
+        vm.vm.add_irqfd(fd, 24)
         exits = vm.exits(TIMEOUT_S)
         next(exits)
         os.eventfd_write(fd, 1)
@@ -181,9 +180,9 @@ def test_a_routed_line_sends_a_message() -> None:
     os.close(fd)
 
 
-def test_a_split_irqchip_reports_the_end_of_level_interrupts() -> None:
-    with apic_machine("split") as vm:
-        as_kvm(vm.vm).set_routes([MsiRoute(5, DELIVERY_ADDRESS, VECTOR | LEVEL_TRIGGERED)])
+def test_a_split_irqchip_reports_the_end_of_level_interrupts(backend: str) -> None:
+    with apic_machine(backend, "split") as vm:
+        vm.vm.set_routes([MsiRoute(5, DELIVERY_ADDRESS, VECTOR | LEVEL_TRIGGERED)])
         exits = vm.exits(TIMEOUT_S)
         next(exits)
         vm.vm.set_irq_line(5, True)
@@ -192,9 +191,9 @@ def test_a_split_irqchip_reports_the_end_of_level_interrupts() -> None:
         exits.close()
 
 
-def test_default_routes_are_what_kvm_starts_with() -> None:
-    with pic_machine() as vm:
-        as_kvm(vm.vm).set_routes(default_routes())
+def test_default_routes_are_what_a_machine_starts_with(backend: str) -> None:
+    with pic_machine(backend) as vm:
+        vm.vm.set_routes(default_routes())
         exits = vm.exits(TIMEOUT_S)
         next(exits)
         vm.vm.set_irq_line(4, True)
@@ -202,27 +201,33 @@ def test_default_routes_are_what_kvm_starts_with() -> None:
         exits.close()
 
 
-def test_routes_to_an_unknown_chip_are_refused() -> None:
-    with pykvm.VM(memory="1M", irqchip="full") as vm, pytest.raises(UsageError, match="ioapic"):
-        as_kvm(vm.vm).set_routes([PinRoute(0, "apic", 0)])
+def test_routes_to_an_unknown_chip_are_refused(backend: str) -> None:
+    with (
+        pykvm.VM(backend=backend, memory="1M", irqchip="full") as vm,
+        pytest.raises(UsageError, match="ioapic"),
+    ):
+        vm.vm.set_routes([PinRoute(0, "apic", 0)])
 
 
-def test_an_eventfd_drives_one_line_only() -> None:
+def test_an_eventfd_drives_one_line_only(backend: str) -> None:
     fd = os.eventfd(0)
-    with pykvm.VM(memory="1M", irqchip="full") as vm:
-        as_kvm(vm.vm).add_irqfd(fd, 4)
-        with pytest.raises(KvmError, match="bound"):
-            as_kvm(vm.vm).add_irqfd(fd, 4)
+    with pykvm.VM(backend=backend, memory="1M", irqchip="full") as vm:
+        vm.vm.add_irqfd(fd, 4)
+        with pytest.raises(PykvmError, match="bound"):
+            vm.vm.add_irqfd(fd, 4)
     os.close(fd)
 
 
-def test_chips_come_once_and_before_processors() -> None:
-    with pykvm.VM(memory="1M", irqchip="full", pit=True) as vm:
-        with pytest.raises(KvmError, match="has a PIT"):
-            as_kvm(vm.vm).create_pit()
-        with pytest.raises(KvmError, match="has interrupt chips"):
-            as_kvm(vm.vm).create_irqchip("full")
+def test_chips_come_once_and_before_processors(backend: str) -> None:
+    with pykvm.VM(backend=backend, memory="1M", irqchip="full", pit=True) as vm:
+        with pytest.raises(PykvmError, match="has a PIT"):
+            vm.vm.create_pit()
+        with pytest.raises(PykvmError, match="has interrupt chips"):
+            vm.vm.create_irqchip("full")
         with pytest.raises(UsageError, match="full or split"):
-            as_kvm(vm.vm).create_irqchip("pic")
-    with pykvm.VM(memory="1M") as vm, pytest.raises(KvmError, match="before the first vCPU"):
-        as_kvm(vm.vm).create_irqchip("full")
+            vm.vm.create_irqchip("pic")
+    with (
+        pykvm.VM(backend=backend, memory="1M") as vm,
+        pytest.raises(PykvmError, match="before the first vCPU"),
+    ):
+        vm.vm.create_irqchip("full")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import subprocess
@@ -15,9 +14,8 @@ from contextlib import contextmanager
 import pytest
 
 import pykvm
-from pykvm import host
 from pykvm.backend import kinds
-from pykvm.errors import ClosedError, KvmError
+from pykvm.errors import ClosedError, PykvmError
 from pykvm.machine import Machine
 
 TIMEOUT_S = 20  # never reached: what a test waits for comes first, or it fails
@@ -25,9 +23,9 @@ SOON_S = 0.02
 RACES = 10_000
 
 
-def endless() -> Machine:
+def endless(backend: str) -> Machine:
     """A machine whose guest counts in RAX for ever."""
-    vm = pykvm.VM(memory="1M")
+    vm = pykvm.VM(backend=backend, memory="1M")
     vm.load(pykvm.assemble("again: inc rax\njmp again"))
     return vm
 
@@ -48,30 +46,30 @@ def interrupt_myself() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_run_ends_with_its_time_and_can_go_on() -> None:
-    with endless() as vm:
+def test_a_run_ends_with_its_time_and_can_go_on(backend: str) -> None:
+    with endless(backend) as vm:
         assert vm.run(0.01).outcome is pykvm.Outcome.TIMEOUT
         count = vm.registers.rax
         assert vm.run(0.01).outcome is pykvm.Outcome.TIMEOUT
         assert vm.registers.rax > count > 0
 
 
-def test_another_thread_stops_a_run() -> None:
-    with endless() as vm, soon(vm.stop):
+def test_another_thread_stops_a_run(backend: str) -> None:
+    with endless(backend) as vm, soon(vm.stop):
         result = vm.run(TIMEOUT_S)
         assert (result.outcome, result.status) == (pykvm.Outcome.INTERRUPTED, 130)
 
 
-def test_a_stop_before_a_run_ends_it_at_once() -> None:
-    with endless() as vm:
+def test_a_stop_before_a_run_ends_it_at_once(backend: str) -> None:
+    with endless(backend) as vm:
         vm.stop()
         assert vm.run(TIMEOUT_S).outcome is pykvm.Outcome.INTERRUPTED
         assert vm.registers.rax == 0
         assert vm.run(0.01).outcome is pykvm.Outcome.TIMEOUT  # it counts once
 
 
-def test_ctrl_c_ends_a_run_and_the_machine_goes_on() -> None:
-    with endless() as vm:
+def test_ctrl_c_ends_a_run_and_the_machine_goes_on(backend: str) -> None:
+    with endless(backend) as vm:
         with soon(interrupt_myself), pytest.raises(KeyboardInterrupt):
             vm.run(TIMEOUT_S)
         count = vm.registers.rax
@@ -79,22 +77,22 @@ def test_ctrl_c_ends_a_run_and_the_machine_goes_on() -> None:
         assert vm.registers.rax > count
 
 
-def test_ctrl_c_ends_a_run_of_several_processors() -> None:
-    with pykvm.VM(memory="1M", cpus=2) as vm:
+def test_ctrl_c_ends_a_run_of_several_processors(backend: str) -> None:
+    with pykvm.VM(backend=backend, memory="1M", cpus=2) as vm:
         vm.load(pykvm.assemble("again: jmp again"))
         with soon(interrupt_myself), pytest.raises(KeyboardInterrupt):
             vm.run(TIMEOUT_S)
         assert vm.run(0.01).outcome is pykvm.Outcome.TIMEOUT
 
 
-def test_other_signals_are_handled_while_the_guest_runs() -> None:
+def test_other_signals_are_handled_while_the_guest_runs(backend: str) -> None:
     seen: list[int] = []
 
     def handle(number: int, frame: object) -> None:
         seen.append(number)
         vm.stop()
 
-    with endless() as vm:
+    with endless(backend) as vm:
         old = signal.signal(signal.SIGUSR1, handle)
         try:
             with soon(lambda: os.kill(os.getpid(), signal.SIGUSR1)):
@@ -104,11 +102,11 @@ def test_other_signals_are_handled_while_the_guest_runs() -> None:
     assert seen == [signal.SIGUSR1]
 
 
-def test_an_exception_of_a_signal_handler_leaves_the_run() -> None:
+def test_an_exception_of_a_signal_handler_leaves_the_run(backend: str) -> None:
     def handle(number: int, frame: object) -> None:
         raise ValueError("from a handler")
 
-    with endless() as vm:
+    with endless(backend) as vm:
         old = signal.signal(signal.SIGALRM, handle)
         try:
             signal.setitimer(signal.ITIMER_REAL, SOON_S)
@@ -119,31 +117,30 @@ def test_an_exception_of_a_signal_handler_leaves_the_run() -> None:
         assert vm.run(0.01).outcome is pykvm.Outcome.TIMEOUT
 
 
-def test_a_second_thread_in_one_processor_is_refused() -> None:
-    with endless() as vm:
-        refused: list[KvmError] = []
+def test_a_second_thread_in_one_processor_is_refused(backend: str) -> None:
+    with endless(backend) as vm:
+        refused: list[PykvmError] = []
 
         def enter_too() -> None:
             try:
                 vm.vcpu.exit(vm.vcpu.enter())
-            except KvmError as error:
+            except PykvmError as error:
                 refused.append(error)
             vm.stop()
 
         with soon(enter_too):
             assert vm.run(TIMEOUT_S).outcome is pykvm.Outcome.INTERRUPTED
-        assert [error.errno for error in refused] == [errno.EBUSY]
-        assert "another thread" in str(refused[0])
+        assert ["another thread" in str(error) for error in refused] == [True]
 
 
-def test_closing_stops_a_run_under_way() -> None:
-    vm = endless()
+def test_closing_stops_a_run_under_way(backend: str) -> None:
+    vm = endless(backend)
     with soon(vm.close), pytest.raises(ClosedError):
         vm.run(TIMEOUT_S)
 
 
-def test_a_closed_processor_is_not_entered() -> None:
-    vm = endless()
+def test_a_closed_processor_is_not_entered(backend: str) -> None:
+    vm = endless(backend)
     vcpu, enter = vm.vcpu, vm.vcpu.enter
     vm.close()
     with pytest.raises(ClosedError):
@@ -154,7 +151,7 @@ def test_a_closed_processor_is_not_entered() -> None:
         vcpu.begin(None)
 
 
-def test_no_stop_is_ever_lost() -> None:
+def test_no_stop_is_ever_lost(backend: str) -> None:
     """Each of many stops, at whatever moment it comes, ends one run."""
     ended = 0
     lost: list[int] = []
@@ -169,7 +166,7 @@ def test_no_stop_is_ever_lost() -> None:
                     lost.append(number)
                     return
 
-    with endless() as vm:
+    with endless(backend) as vm:
         thread = threading.Thread(target=stop_again_and_again)
         vm.vcpu.begin(None)
         thread.start()
@@ -185,11 +182,11 @@ def test_no_stop_is_ever_lost() -> None:
 
 
 FORKING = """
-import os, threading, pykvm
+import os, sys, threading, pykvm
 from pykvm.backend import kinds
 from pykvm.loader.image import Image, Mode
 def run():
-    with pykvm.VM(memory="1M") as vm:
+    with pykvm.VM(backend=sys.argv[1], memory="1M") as vm:
         vm.load(Image("<loop>", Mode.LONG, 0x10000, ((0x10000, b"\\xeb\\xfe"),)))
         timer = threading.Timer(0.02, vm.stop)
         timer.start()
@@ -205,6 +202,5 @@ run()
 """
 
 
-@pytest.mark.skipif(host.problem() is not None, reason=str(host.problem()))
-def test_a_forked_process_has_machines_of_its_own() -> None:
-    subprocess.run([sys.executable, "-c", FORKING], check=True, timeout=60)
+def test_a_forked_process_has_machines_of_its_own(backend: str) -> None:
+    subprocess.run([sys.executable, "-c", FORKING, backend], check=True, timeout=60)
