@@ -46,6 +46,15 @@ static inline struct kvm_sregs *pykvm_shared_sregs(struct kvm_run *run)
     return &run->s.regs.sregs;
 }
 
+/* Let the next run begin with these registers, and all others 0. */
+static inline void pykvm_stage(struct kvm_run *run, const struct kvm_sregs *special, uint64_t rip,
+                               uint64_t rsp, uint64_t rflags)
+{
+    run->s.regs.sregs = *special;
+    run->s.regs.regs = (struct kvm_regs){.rip = rip, .rsp = rsp, .rflags = rflags};
+    run->kvm_dirty_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+}
+
 /* In a hot loop Python calls a function of one argument. */
 static inline int64_t pykvm_emu_run(struct emu_cpu *cpu)
 {

@@ -72,7 +72,12 @@ GPA_MAP = (
     Range("BOOT_INFO", BOOT_INFO_BASE, BOOT_INFO_SIZE, "multiboot information, memory map"),
     Range("AP_TRAMPOLINE", AP_TRAMPOLINE_BASE, 0x1000, "where guests start further CPUs"),
     Range("GDT", GDT_BASE, 0x80, "descriptor table that pykvm builds"),
-    Range("TSS", TSS_BASE, 0x2F80, "64-bit task state segment; its bitmap allows every port"),
+    Range(
+        "TSS",
+        TSS_BASE,
+        0x2F80,
+        "64-bit task state segment; allows every port below 0xfff8",
+    ),
     Range("EBDA", EBDA_BASE, EBDA_SIZE, "extended BIOS data; not usable RAM in the memory map"),
     Range("ACPI", ACPI_BASE, ACPI_SIZE, "tables that describe the machine to a kernel"),
     Range("HIGH", HIGH_BASE, RAM_HOLE_BASE - HIGH_BASE, "RAM above 1 MiB, as far as it goes"),

@@ -7,18 +7,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from pykvm import layout
 from pykvm.acpi import tables
 from pykvm.backend import Vcpu, kinds, open_backend
 from pykvm.bus import Bus
 from pykvm.culprit import culprit
-from pykvm.devices import cmos, power, serial
+from pykvm.devices import power, serial
 from pykvm.devices.debugcon import IDENT, DebugConsole
 from pykvm.devices.exit import ExitPort, IsaDebugExit
 from pykvm.devices.scratch import Scratch
@@ -37,6 +36,9 @@ from pykvm.output import Output
 from pykvm.registers import RegisterFile
 from pykvm.result import STATUS_DIED, Outcome, Result, ending
 
+if TYPE_CHECKING:
+    from pykvm.devices.cmos import Cmos
+
 DEVICES = ("debugcon", "exit", "scratch", "serial", "cmos")
 KERNEL_DEVICES = ("serial", "cmos", "power")  # what a stock kernel gets
 _ALL_DEVICES = (*DEVICES, "power")
@@ -44,7 +46,6 @@ MAX_CPUS = 64
 MAX_TIMEOUT_S = 1e9
 NS_PER_S = 1_000_000_000
 ROUTES_MAX = 4096  # accesses remembered in one run: a guest may touch many
-EPOCH = datetime(2000, 1, 1)  # where the instruction clock begins
 RESET_RIP = 0xFFF0  # Intel SDM vol. 3A, table 9-1
 
 # Sees each exit after it was handled and before the guest goes on: the processor, the exit,
@@ -81,7 +82,7 @@ class Machine:
 
     image: Image | None = None
     serial: serial.Serial | None = None
-    cmos: cmos.Cmos | None = None
+    cmos: Cmos | None = None
     observer: Observer | None = None
     _take_console: Callable[[], bytes] | None = None
     _pending: Exit | None = None
@@ -125,17 +126,20 @@ class Machine:
         self.backend = open_backend(backend, clock, assist)
         try:
             self._add_memory(size_bytes, _backing(backing))
-            self.vm = self.backend.create_vm(clock, self.memory.regions)
+            chips = irqchip != "none" or pit or cpus > 1
+            self.vm = self.backend.create_vm(clock, self.memory.regions, None if chips else cpu)
         except BaseException:
             self.memory.close()
             raise
         self._closed = False
         try:
-            if irqchip != "none" or pit or cpus > 1:
+            if chips:
                 self.vm.create_irqchip("full" if irqchip == "none" else irqchip)
             if pit:
                 self.vm.create_pit()
-            self.vcpus = tuple(self.vm.create_vcpu(index, cpu, cpus) for index in range(cpus))
+            for index in range(len(self.vm.vcpus), cpus):
+                self.vm.create_vcpu(index, cpu, cpus)
+            self.vcpus = tuple(self.vm.vcpus)
             for name in devices:
                 self._wire(name)
         except BaseException:
@@ -173,10 +177,7 @@ class Machine:
                 self.serial = serial.Serial(self.output.write, irq)
                 self.ports.claim(layout.COM1_PORT, serial.SIZE, self.serial, name)
             case "cmos":
-                low, *high = (region.size_bytes for region in self.memory.regions)
-                self.cmos = cmos.Cmos(low, sum(high), self._calendar)
-                self.ports.claim(layout.CMOS_PORT, cmos.SIZE, self.cmos, name)
-
+                self._wire_cmos()
             case "power":
                 self._wire_power()
 
@@ -194,11 +195,13 @@ class Machine:
         ):
             self.ports.claim(port, size_bytes, device)
 
-    def _calendar(self) -> datetime:
-        """The guest's date: the host's, or as much after EPOCH as it has executed."""
-        if self.clock == "wall":
-            return cmos.utc_now()
-        return EPOCH + timedelta(microseconds=self.vm.now_ns() // 1000)
+    def _wire_cmos(self) -> None:
+        from pykvm.devices import cmos  # brings libraries, which make KVM_CREATE_VM longer
+
+        low, *high = (region.size_bytes for region in self.memory.regions)
+        elapsed_ns = None if self.clock == "wall" else self.vm.now_ns
+        self.cmos = cmos.Cmos(low, sum(high), cmos.clock(elapsed_ns))
+        self.ports.claim(layout.CMOS_PORT, cmos.SIZE, self.cmos, "cmos")
 
     def _end(self, status: int) -> None:
         """The guest has ended the run: stop every vCPU at its next entry."""
@@ -231,13 +234,14 @@ class Machine:
         if not isinstance(image, Image):
             image = read_image(image)
         command_line = _command_line(self.append)
+        is_new = self.memory.is_new  # zeros need not be written then: a page that is costs a fault
         place(image, self.memory)
-        if self.append or self.image:  # new memory is zeros: no command line
+        if self.append or not is_new:
             self.memory.write(layout.COMMAND_LINE_BASE, command_line)
         if image.multiboot:
             entries = memory_map(self.memory.regions)
             self.memory.write(layout.BOOT_INFO_BASE, multiboot.information(entries))
-        entry.enter(self.memory, self.vcpu, image.mode, image.entry)
+        entry.enter(self.memory, self.vcpu, image.mode, image.entry, is_new=is_new)
         registers = self.registers
         for name, value in image.registers.items():
             registers[name] = value
@@ -352,6 +356,7 @@ class Machine:
         self._check_open()
         if self.image is None and self.registers.rip == RESET_RIP:
             raise UsageError("nothing is loaded; call load() first")
+        self.memory.is_new = False
         self._status = self._result = self._failure = None
         self._started_ns = time.monotonic_ns()
         return _nanoseconds(timeout)

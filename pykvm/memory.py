@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from pykvm import layout
@@ -25,7 +26,12 @@ def parse_size(size: int | str) -> int:
     """
     if isinstance(size, int) and not isinstance(size, bool):
         return size
-    text = str(size).strip().upper().removesuffix("IB").removesuffix("B")
+    return _parse_text(str(size))
+
+
+@lru_cache(maxsize=64)
+def _parse_text(size: str) -> int:
+    text = size.strip().upper().removesuffix("IB").removesuffix("B")
     unit = text[-1:] if text[-1:] in _UNITS and not text.startswith("0X") else ""
     try:
         return int(text.removesuffix(unit), 0) * _UNITS[unit]
@@ -146,7 +152,13 @@ class GuestMemory:
 
     Regions never overlap. An access may end exactly at the end of memory and may cross
     from one region into an adjoining one; it never touches anything else.
+
+    Attributes:
+        is_new: nothing was written yet through this accessor: the bytes are all zero as long
+            as no guest has run.
     """
+
+    is_new = True
 
     def __init__(self) -> None:
         self.regions: list[Region] = []
@@ -231,6 +243,7 @@ class GuestMemory:
         """The access as (region, start, end) in order; checked as a whole before any use."""
         if self._closed:
             raise ClosedError("machine")
+        self.is_new = False
         spans, position, end = [], gpa, gpa + size_bytes
         while position < end:
             region = self._find(position, 1)
@@ -272,6 +285,7 @@ class GuestMemory:
             MemoryAccessError: any byte is outside guest memory; nothing is written then.
         """
         if region := self._find(gpa, len(data)) if type(data) is bytes else None:
+            self.is_new = False
             start = gpa - region.gpa
             region.view[start : start + len(data)] = data
             if region.on_write is not None:
@@ -302,6 +316,7 @@ class GuestMemory:
         """
         if self._closed:
             raise ClosedError("machine")
+        self.is_new = False
         region = self._find(gpa, size_bytes) if size_bytes >= 0 else None
         if region is None:
             raise MemoryAccessError(gpa, size_bytes, "does not lie in one region of guest memory")

@@ -14,6 +14,8 @@
 #include "assist.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 enum { PYKVM_ASSIST_FREE, PYKVM_ASSIST_BUSY, PYKVM_ASSIST_CLOSED };
@@ -38,11 +40,15 @@ static int64_t failure(int error)
 
 /* In zeroed memory. `xsave_bytes`: what KVM_GET_XSAVE2 fills, 0 where it is not there. */
 void pykvm_assist_init(struct pykvm_assist *assist, struct pykvm_vcpu *vcpu,
-                       const struct pykvm_assist_memory *memory, uint32_t xsave_bytes)
+                       const struct pykvm_vm *kvm, uint32_t xsave_bytes, bool interrupts,
+                       bool one_only, bool stays)
 {
     assist->vcpu = vcpu;
-    assist->memory = memory;
-    assist->transfer.xsave_bytes = xsave_bytes;
+    assist->kvm = kvm;
+    assist->xsave_bytes = xsave_bytes;
+    assist->interrupts = interrupts;
+    assist->one_only = one_only;
+    assist->stays = stays;
     assist->enabled = xsave_bytes <= PYKVM_XSAVE_BYTES_MAX;
     assist->move_ns = FIRST_MOVE_NS;
     assist->patience = 1;
@@ -54,23 +60,27 @@ static void drop(struct pykvm_assist *assist)
         emu_cpu_destroy(assist->cpu);
     if (assist->vm)
         emu_vm_destroy(assist->vm);
+    free(assist->transfer);
     assist->cpu = NULL;
     assist->vm = NULL;
+    assist->transfer = NULL;
 }
 
 static int map_all(struct pykvm_assist *assist)
 {
-    const struct pykvm_assist_memory *memory = assist->memory;
+    const struct pykvm_vm *kvm = assist->kvm;
     for (uint32_t i = 0; i < assist->mapped_count; i++)
         emu_vm_unmap(assist->vm, assist->mapped_gpa[i]);
     assist->mapped_count = 0;
-    assist->layout = memory->layout;
-    for (uint32_t i = 0; i < memory->count; i++) {
-        int error = emu_vm_map(assist->vm, memory->region[i].gpa, memory->region[i].size_bytes,
-                               memory->region[i].hva, memory->region[i].flags);
+    assist->layout = kvm->layout;
+    for (uint32_t i = 0; i < kvm->count; i++) {
+        const struct kvm_userspace_memory_region *slot = &kvm->slot[i];
+        int error = emu_vm_map(assist->vm, slot->guest_phys_addr, slot->memory_size,
+                               (void *)(uintptr_t)slot->userspace_addr,
+                               slot->flags & KVM_MEM_READONLY ? EMU_MAP_READONLY : 0);
         if (error)
             return error;
-        assist->mapped_gpa[assist->mapped_count++] = memory->region[i].gpa;
+        assist->mapped_gpa[assist->mapped_count++] = slot->guest_phys_addr;
     }
     return 0;
 }
@@ -79,9 +89,12 @@ static int map_all(struct pykvm_assist *assist)
 static int make(struct pykvm_assist *assist)
 {
     assist->mapped_count = 0;
+    assist->transfer = aligned_alloc(_Alignof(struct pykvm_transfer), sizeof(*assist->transfer));
     assist->vm = emu_vm_create(assist->vcpu->natives);
-    if (!assist->vm)
+    if (!assist->vm || !assist->transfer)
         return -ENOMEM;
+    memset(assist->transfer, 0, sizeof(*assist->transfer));
+    assist->transfer->xsave_bytes = assist->xsave_bytes;
     int error = map_all(assist);
     if (error)
         return error;
@@ -92,13 +105,13 @@ static int make(struct pykvm_assist *assist)
 static int bring(struct pykvm_assist *assist)
 {
     int error = 0;
-    if (assist->layout != assist->memory->layout)
+    if (assist->layout != assist->kvm->layout)
         error = map_all(assist);
     if (!error)
-        error = pykvm_transfer_in(&assist->transfer, assist->vcpu->fd, assist->cpu);
+        error = pykvm_transfer_in(assist->transfer, assist->vcpu->fd, assist->cpu);
     if (error)
         return error;
-    assist->writes = assist->memory->writes;
+    assist->writes = assist->kvm->writes;
     emu_cpu_end(assist->cpu); /* a stop that KVM saw */
     emu_cpu_begin(assist->cpu, assist->vcpu->deadline_ns);
     emu_cpu_begin_visit(assist->cpu, assist->interrupts);
@@ -134,7 +147,7 @@ int pykvm_assist_sync(struct pykvm_assist *assist)
     if (!assist->inside || assist->synced)
         return 0;
     assist->synced = true;
-    return pykvm_transfer_out(&assist->transfer, assist->vcpu->fd, assist->cpu);
+    return pykvm_transfer_out(assist->transfer, assist->vcpu->fd, assist->cpu);
 }
 
 static int move_out(struct pykvm_assist *assist)
@@ -151,14 +164,14 @@ static int resume(struct pykvm_assist *assist)
     struct pykvm_exit *exit = emu_cpu_exit(assist->cpu);
     exit->value = assist->vcpu->exit.value;
     exit->error = assist->vcpu->exit.error;
-    if (assist->writes != assist->memory->writes)
-        for (uint32_t i = 0; i < assist->memory->count; i++)
-            emu_vm_note_write(assist->vm, assist->memory->region[i].gpa,
-                              assist->memory->region[i].size_bytes);
-    assist->writes = assist->memory->writes;
-    int error = assist->layout != assist->memory->layout ? map_all(assist) : 0;
+    if (assist->writes != assist->kvm->writes)
+        for (uint32_t i = 0; i < assist->kvm->count; i++)
+            emu_vm_note_write(assist->vm, assist->kvm->slot[i].guest_phys_addr,
+                              assist->kvm->slot[i].memory_size);
+    assist->writes = assist->kvm->writes;
+    int error = assist->layout != assist->kvm->layout ? map_all(assist) : 0;
     if (!error && assist->changed)
-        error = pykvm_transfer_in(&assist->transfer, assist->vcpu->fd, assist->cpu);
+        error = pykvm_transfer_in(assist->transfer, assist->vcpu->fd, assist->cpu);
     assist->synced = assist->changed = false;
     return error;
 }
@@ -201,7 +214,7 @@ static bool crawls(struct pykvm_assist *assist)
 static bool wanted(struct pykvm_assist *assist, int64_t key)
 {
     int kind = key & PYKVM_KIND_MASK;
-    if (!assist->enabled)
+    if (!assist->enabled || assist->kvm->overflowed)
         return false;
     if (kind == PYKVM_AGAIN)
         return crawls(assist);

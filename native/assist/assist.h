@@ -3,29 +3,16 @@
 #define PYKVM_ASSIST_H
 
 #include "../emu/emu.h"
-#include "../kvm/vcpu.h"
+#include "../kvm/create.h"
 #include "transfer.h"
-
-#define PYKVM_ASSIST_REGIONS 64
-
-/* The machine's memory, as Python keeps it: the emulator of each vCPU maps the same. */
-struct pykvm_assist_memory {
-    uint64_t layout; /* another number: regions have come, gone or moved */
-    uint64_t writes; /* another number: their bytes have changed from outside */
-    uint32_t count;
-    struct pykvm_assist_region {
-        uint64_t gpa, size_bytes;
-        void *hva;
-        uint32_t flags; /* EMU_MAP_READONLY */
-    } region[PYKVM_ASSIST_REGIONS];
-};
 
 struct pykvm_assist {
     struct pykvm_vcpu *vcpu;
-    const struct pykvm_assist_memory *memory;
-    struct emu_vm *vm; /* made when it is first needed */
+    const struct pykvm_vm *kvm; /* the emulator maps the same slots */
+    struct emu_vm *vm;          /* made when it is first needed, as are cpu and transfer */
     struct emu_cpu *cpu;
-    struct pykvm_transfer transfer;
+    struct pykvm_transfer *transfer;
+    uint32_t xsave_bytes; /* of KVM_GET_XSAVE2; 0: KVM_GET_XSAVE */
     bool enabled;
     bool stays;      /* KVM is slower at CPL 0 than the emulator: no hurry to go back */
     bool one_only;   /* no more than the instruction that was refused */
@@ -36,7 +23,7 @@ struct pykvm_assist {
     atomic_int use;          /* PYKVM_ASSIST_FREE and so on */
     uint64_t layout, writes; /* of the memory, as last seen */
     uint32_t mapped_count;
-    uint64_t mapped_gpa[PYKVM_ASSIST_REGIONS];
+    uint64_t mapped_gpa[PYKVM_SLOTS_KEPT];
     uint64_t entries, instructions;
     uint64_t move_ns, stay_ns; /* measured; the time to stay that follows from it */
     uint64_t patience;
@@ -45,7 +32,8 @@ struct pykvm_assist {
 };
 
 void pykvm_assist_init(struct pykvm_assist *assist, struct pykvm_vcpu *vcpu,
-                       const struct pykvm_assist_memory *memory, uint32_t xsave_bytes);
+                       const struct pykvm_vm *kvm, uint32_t xsave_bytes, bool interrupts,
+                       bool one_only, bool stays);
 bool pykvm_assist_close(struct pykvm_assist *assist);
 int64_t pykvm_assist_run(struct pykvm_assist *assist);
 int64_t pykvm_assist_complete(struct pykvm_assist *assist);

@@ -9,46 +9,63 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static void note(struct pykvm_failure *failure, const char *call)
+static void note(struct pykvm_vm *vm, const char *call)
 {
-    failure->call = call;
-    failure->error = errno;
+    vm->failed.call = call;
+    vm->failed.error = errno;
 }
 
-static bool set_slots(int vm_fd, const struct kvm_userspace_memory_region *slots, uint32_t count)
+static bool set_slots(int vm_fd, const struct pykvm_vm *vm)
 {
-    for (uint32_t i = 0; i < count; i++)
-        if (ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &slots[i]) < 0)
+    for (uint32_t i = 0; i < vm->count; i++)
+        if (ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &vm->slot[i]) < 0)
             return false;
     return true;
 }
 
-/* A VM with its private pages placed and memory in its first slots (KVM api.rst §4.2, §4.36,
- * §4.40, §4.35): a descriptor or -1. */
-int pykvm_vm_create(int kvm_fd, uint64_t tss_gpa, uint64_t identity_map_gpa,
-                    const struct kvm_userspace_memory_region *slots, uint32_t count,
-                    struct pykvm_failure *failure)
+/* A VM with its private pages placed, memory in its slots, and its first vCPU where that is
+ * given (KVM api.rst §4.2, §4.36, §4.40, §4.35): a descriptor or -1. */
+int pykvm_vm_create(struct pykvm_vm *vm, int kvm_fd, uint64_t tss_gpa, uint64_t identity_map_gpa,
+                    struct pykvm_vcpu *first, size_t run_bytes, const struct kvm_cpuid2 *cpuid,
+                    struct pykvm_natives *natives)
 {
     int fd = ioctl(kvm_fd, KVM_CREATE_VM, 0UL);
     if (fd < 0) {
-        note(failure, "KVM_CREATE_VM");
+        note(vm, "KVM_CREATE_VM");
         return -1;
     }
     if (ioctl(fd, KVM_SET_TSS_ADDR, tss_gpa) < 0)
-        note(failure, "KVM_SET_TSS_ADDR");
+        note(vm, "KVM_SET_TSS_ADDR");
     else if (ioctl(fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map_gpa) < 0)
-        note(failure, "KVM_SET_IDENTITY_MAP_ADDR");
-    else if (!set_slots(fd, slots, count))
-        note(failure, "KVM_SET_USER_MEMORY_REGION");
-    else
+        note(vm, "KVM_SET_IDENTITY_MAP_ADDR");
+    else if (!set_slots(fd, vm))
+        note(vm, "KVM_SET_USER_MEMORY_REGION");
+    else if (!first || pykvm_vcpu_create(vm, fd, first, 0, run_bytes, cpuid, natives))
         return fd;
     close(fd);
     return -1;
 }
 
+static void keep(struct pykvm_vm *vm, const struct kvm_userspace_memory_region *region)
+{
+    uint32_t at = 0;
+    while (at < vm->count && vm->slot[at].slot != region->slot)
+        at++;
+    vm->layout++;
+    if (region->memory_size == 0) {
+        if (at < vm->count)
+            vm->slot[at] = vm->slot[--vm->count];
+    } else if (at < PYKVM_SLOTS_KEPT) {
+        vm->slot[at] = *region;
+        vm->count += at == vm->count;
+    } else {
+        vm->overflowed = true;
+    }
+}
+
 /* Returns 0 or -1 with errno. */
-int pykvm_slot_set(int vm_fd, uint32_t slot, uint32_t flags, uint64_t gpa, uint64_t size_bytes,
-                   uint64_t hva)
+int pykvm_slot_set(struct pykvm_vm *vm, int vm_fd, uint32_t slot, uint32_t flags, uint64_t gpa,
+                   uint64_t size_bytes, uint64_t hva)
 {
     struct kvm_userspace_memory_region region = {
         .slot = slot,
@@ -57,43 +74,33 @@ int pykvm_slot_set(int vm_fd, uint32_t slot, uint32_t flags, uint64_t gpa, uint6
         .memory_size = size_bytes,
         .userspace_addr = hva,
     };
-    return ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &region);
+    if (ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
+        return -1;
+    keep(vm, &region);
+    return 0;
 }
 
 /* Make a vCPU in zeroed memory: map its run page, set its CPUID. False leaves nothing open. */
-bool pykvm_vcpu_init(struct pykvm_vcpu *vcpu, int vm_fd, uint32_t index, size_t run_bytes,
-                     const struct kvm_cpuid2 *cpuid, struct pykvm_natives *natives,
-                     struct pykvm_failure *failure)
+bool pykvm_vcpu_create(struct pykvm_vm *vm, int vm_fd, struct pykvm_vcpu *vcpu, uint32_t index,
+                       size_t run_bytes, const struct kvm_cpuid2 *cpuid,
+                       struct pykvm_natives *natives)
 {
     vcpu->run_bytes = run_bytes;
     vcpu->natives = natives;
     vcpu->fd = ioctl(vm_fd, KVM_CREATE_VCPU, (unsigned long)index);
     if (vcpu->fd < 0) {
-        note(failure, "KVM_CREATE_VCPU");
+        note(vm, "KVM_CREATE_VCPU");
         return false;
     }
     vcpu->run = mmap(NULL, run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
     if (vcpu->run == MAP_FAILED) {
-        note(failure, "mmap of a vCPU's run page");
+        note(vm, "mmap of a vCPU's run page");
     } else if (ioctl(vcpu->fd, KVM_SET_CPUID2, cpuid) < 0) {
-        note(failure, "KVM_SET_CPUID2");
+        note(vm, "KVM_SET_CPUID2");
         munmap(vcpu->run, run_bytes);
     } else {
         return true;
     }
     close(vcpu->fd);
-    return false;
-}
-
-/* All registers at once (KVM api.rst §4.14, §4.12). */
-bool pykvm_vcpu_reset(int fd, const struct kvm_sregs *special, const struct kvm_regs *general,
-                      struct pykvm_failure *failure)
-{
-    if (ioctl(fd, KVM_SET_SREGS, special) < 0)
-        note(failure, "KVM_SET_SREGS");
-    else if (ioctl(fd, KVM_SET_REGS, general) < 0)
-        note(failure, "KVM_SET_REGS");
-    else
-        return true;
     return false;
 }

@@ -12,15 +12,25 @@ struct pykvm_failure {
     int error;
 };
 
-int pykvm_vm_create(int kvm_fd, uint64_t tss_gpa, uint64_t identity_map_gpa,
-                    const struct kvm_userspace_memory_region *slots, uint32_t count,
-                    struct pykvm_failure *failure);
-int pykvm_slot_set(int vm_fd, uint32_t slot, uint32_t flags, uint64_t gpa, uint64_t size_bytes,
-                   uint64_t hva);
-bool pykvm_vcpu_init(struct pykvm_vcpu *vcpu, int vm_fd, uint32_t index, size_t run_bytes,
-                     const struct kvm_cpuid2 *cpuid, struct pykvm_natives *natives,
-                     struct pykvm_failure *failure);
-bool pykvm_vcpu_reset(int fd, const struct kvm_sregs *special, const struct kvm_regs *general,
-                      struct pykvm_failure *failure);
+#define PYKVM_SLOTS_KEPT 64
+
+/* What native code keeps of a VM: its slots as KVM was told of them, and its last failure. */
+struct pykvm_vm {
+    struct pykvm_failure failed;
+    uint64_t layout; /* another number: slots have come, gone or moved */
+    uint64_t writes; /* another number: their bytes have changed from outside the guest */
+    uint32_t count;
+    bool overflowed; /* there was no room for one */
+    struct kvm_userspace_memory_region slot[PYKVM_SLOTS_KEPT];
+};
+
+int pykvm_vm_create(struct pykvm_vm *vm, int kvm_fd, uint64_t tss_gpa, uint64_t identity_map_gpa,
+                    struct pykvm_vcpu *first, size_t run_bytes, const struct kvm_cpuid2 *cpuid,
+                    struct pykvm_natives *natives);
+int pykvm_slot_set(struct pykvm_vm *vm, int vm_fd, uint32_t slot, uint32_t flags, uint64_t gpa,
+                   uint64_t size_bytes, uint64_t hva);
+bool pykvm_vcpu_create(struct pykvm_vm *vm, int vm_fd, struct pykvm_vcpu *vcpu, uint32_t index,
+                       size_t run_bytes, const struct kvm_cpuid2 *cpuid,
+                       struct pykvm_natives *natives);
 
 #endif

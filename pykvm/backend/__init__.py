@@ -113,8 +113,12 @@ class Vcpu(VcpuState, VcpuControl, Protocol):
         """Set segment, table and control registers."""
         ...
 
-    def reset(self, special: SpecialRegisters, registers: Registers) -> None:
-        """Set all of them; `special` is an object that never changes."""
+    def reset(self, special: SpecialRegisters, rip: int, rsp: int, rflags: int) -> None:
+        """Set all of them, the general ones that are not given to 0.
+
+        Args:
+            special: an object that never changes.
+        """
         ...
 
     def get_msrs(self, indices: list[int]) -> dict[int, int]:
@@ -132,6 +136,11 @@ class Vcpu(VcpuState, VcpuControl, Protocol):
 
 class Vm(VmMemory, VmEvents, VmState, Protocol):
     """One virtual machine: memory, processors, interrupt lines."""
+
+    @property
+    def vcpus(self) -> Sequence[Vcpu]:
+        """The processors that it has, in order."""
+        ...
 
     def create_vcpu(self, index: int, cpu: str, count: int = 1) -> Vcpu:
         """Add a processor of the named model to a machine that has `count` of them."""
@@ -181,8 +190,14 @@ class Backend(Protocol):
     name: str
     why: str
 
-    def create_vm(self, clock: str = "wall", regions: Sequence[Region] = ()) -> Vm:
-        """A new virtual machine that sees these regions; its time is one of CLOCKS."""
+    def create_vm(
+        self, clock: str = "wall", regions: Sequence[Region] = (), cpu: str | None = None
+    ) -> Vm:
+        """A new virtual machine that sees these regions; its time is one of CLOCKS.
+
+        Where `cpu` names a model, its first and only processor is made too, and it gets no
+        interrupt chips.
+        """
         ...
 
 

@@ -66,6 +66,8 @@ LOOPS = (
 )  # fmt: skip
 MEAN_OF = ("alu", "mem", "call", "sse")
 
+ROUNDS = 5
+HEAD = f"{'native':>10} {'pykvm':>10} {'Unicorn':>10}"
 MEAN_BAR = 1.4
 UNICORN_BARS = {"mem": 2.0, "call": 2.0, "sse": 2.0}
 NATIVE_BARS = {"alu": 0.1}
@@ -99,6 +101,15 @@ class Row:
         if self.figure is None or self.bar is None:
             return None
         return self.figure >= self.bar if self.unit == "M/s" else self.figure <= self.bar
+
+    def cells(self) -> str:
+        """The sides and the figure, as HEAD has them."""
+        sides = (
+            f"{'' if side is None else f'{side:.0f} {self.unit}':>10}"
+            for side in (self.native, self.ours, self.unicorn)
+        )
+        figure = "" if self.figure is None else f"{self.figure:7.3f} x {self.of}"
+        return f"{' '.join(sides)} {figure:>17}"
 
 
 class _Unicorn:

@@ -21,6 +21,8 @@ from pykvm.result import Outcome
 PORT_LOOP = bytes.fromhex("e6e9 ffc9 75fa f4")
 IMAGE = Image("port loop", Mode.LONG, layout.LOAD_BASE, ((layout.LOAD_BASE, PORT_LOOP),))
 
+ROUNDS = 15
+HEAD = f"{'C floor':>10} {'pykvm':>10}"
 CREATE_BAR = 1.25
 PYTHON_BAR_US = 1.2
 NATIVE_BAR = 1.05
@@ -48,6 +50,11 @@ class Row:
         """Whether the figure is within its bar."""
         return self.figure <= self.bar
 
+    def cells(self) -> str:
+        """Both sides and the figure, as HEAD has them."""
+        floor_us, ours_us = self.floor_ns / 1000, self.ours_ns / 1000
+        return f"{floor_us:7.2f} us {ours_us:7.2f} us {self.figure:7.3f} {self.unit:7}"
+
 
 class _Sink:
     """The smallest device that Python can answer with."""
@@ -68,6 +75,7 @@ def _create_ns(count: int) -> float:
         machine.vcpu.enter()
         samples.append(time.perf_counter_ns() - start_ns)
         machine.close()
+        del machine  # or it would be taken apart within the next one's time
     return median(samples)
 
 
@@ -95,7 +103,7 @@ def median(samples: Iterable[float]) -> float:
     return ordered[len(ordered) // 2]
 
 
-def measure(rounds: int = 15, creates: int = 20, exits: int = 5000) -> list[Row]:
+def measure(rounds: int = ROUNDS, creates: int = 20, exits: int = 5000) -> list[Row]:
     """Compare creation, a port write answered in Python, and one answered natively.
 
     Args:

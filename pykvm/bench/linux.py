@@ -21,6 +21,8 @@ from pykvm.bench import stock
 from pykvm.errors import PykvmError
 
 QEMU = "qemu-system-x86_64"
+ROUNDS = 3
+HEAD = f"{'QEMU':>10} {'pykvm':>10}"
 TIME_BAR, MEMORY_BAR = 4.0, 1.0
 APPEND = "console=ttyS0"
 MEMORY_MIB = 256
@@ -51,6 +53,11 @@ class Row:
     def met(self) -> bool:
         """Whether the ratio is within its bar."""
         return self.ratio <= self.bar
+
+    def cells(self) -> str:
+        """Both sides and the ratio, as HEAD has them."""
+        qemu, ours = (f"{side:7.2f} {self.unit:3}" for side in (self.qemu, self.ours))
+        return f"{qemu} {ours} {self.ratio:7.3f} x      "
 
 
 def qemu_command(kernel: Path, initrd: Path, cpus: int = 1) -> list[str]:

@@ -10,9 +10,10 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from functools import partial
+from importlib import import_module
+from typing import Any, NoReturn
 
-from pykvm.cli import asm, bench, disasm, doctor, guests, run
 from pykvm.errors import LayoutError, LoadError, PykvmError, UsageError
 from pykvm.result import STATUS_DIED, STATUS_INTERRUPTED
 
@@ -20,11 +21,17 @@ STATUS_USAGE = 2
 STATUS_CANNOT_LOAD = 126
 STATUS_BROKEN_PIPE = 141  # as the shell says for a process that SIGPIPE ended
 
-SUBCOMMANDS = (run, doctor, guests, asm, disasm, bench)
+COMMANDS = ("run", "doctor", "guests", "asm", "disasm", "bench")  # each a module here
 
 
 class Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong with a command."""
+    """Says in one line what is wrong with a command.
+
+    Help has a width of its own: argparse would load compression libraries to find the terminal's.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, formatter_class=partial(argparse.HelpFormatter, width=80))
 
     def error(self, message: str) -> NoReturn:
         """Turn argparse's complaint into an error like the others."""
@@ -36,10 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("pykvm").addHandler(logging.NullHandler())  # the command says it itself
     parser = Parser(prog="pykvm", description="A KVM micro-hypervisor.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in SUBCOMMANDS:
-        module.add_parser(subparsers)
+    words = sys.argv[1:] if argv is None else argv
+    for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
+        import_module(f"pykvm.cli.{name}").add_parser(subparsers)
     try:
-        args = parser.parse_args(argv)
+        args = parser.parse_args(words)
         if sys.stdout is None:
             raise UsageError("stdout is closed")
         status: int = args.main(args)

@@ -15,6 +15,7 @@ from pykvm.devices.bytewise import Bytewise
 SIZE = 2
 INDEX, DATA = 0, 1
 RAM_SIZE = 128
+EPOCH = datetime(2000, 1, 1)  # where the clock of a guest begins whose time is its instructions
 NMI_MASK = 0x80  # shares the index port; there is no NMI to mask
 
 
@@ -113,6 +114,13 @@ class _Time(NamedTuple):
 def utc_now() -> datetime:
     """The host's time, as the clock of a PC that runs on UTC."""
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+def clock(elapsed_ns: Callable[[], int] | None) -> Callable[[], datetime]:
+    """The host's time, or where the guest has its own what has elapsed of that since EPOCH."""
+    if elapsed_ns is None:
+        return utc_now
+    return lambda: EPOCH + timedelta(microseconds=elapsed_ns() // 1000)
 
 
 class Cmos(Bytewise):

@@ -29,7 +29,6 @@ from pykvm.registers import (
     EFER_LME,
     RFLAGS_FIXED,
     RFLAGS_IOPL3,
-    Registers,
     Segment,
     SpecialRegisters,
     Table,
@@ -38,7 +37,7 @@ from pykvm.registers import (
 _CODE, _DATA, _BUSY_TSS = 11, 3, 11  # types: execute-read, read-write, 64-bit TSS (busy)
 _PTE_P, _PTE_RW, _PTE_US, _PDE_PS = 1 << 0, 1 << 1, 1 << 2, 1 << 7
 TSS_FIXED_SIZE = 104
-TSS_SIZE = TSS_FIXED_SIZE + 0x1_0000 // 8 + 1  # with a bit per port and the closing byte
+TSS_SIZE = TSS_FIXED_SIZE + 0x1_0000 // 8  # with a bit per port
 
 
 def _flat(selector: int, kind: int, dpl: int, *, db: int = 0, long: int = 0) -> Segment:
@@ -89,14 +88,14 @@ def gdt() -> bytes:
 
 
 def tss() -> bytes:
-    """The 64-bit TSS at layout.TSS_BASE: RSP0 for entries from CPL 3, every port allowed.
+    """The 64-bit TSS at layout.TSS_BASE: RSP0 for entries from CPL 3, and behind this fixed part
+    a bitmap of zeros that allows every port below 0xfff8, where a processor would read on.
 
     The bitmap is there because hosts without VT-x and AMD-V do not keep IOPL.
     Source: Intel SDM vol. 1 §19.5.2.
     """
     fixed = struct.pack("<IQ", 0, layout.KERNEL_STACK_TOP).ljust(TSS_FIXED_SIZE - 2, b"\0")
-    bitmap = bytes(0x1_0000 // 8) + b"\xff"
-    return fixed + struct.pack("<H", TSS_FIXED_SIZE) + bitmap
+    return fixed + struct.pack("<H", TSS_FIXED_SIZE)
 
 
 def page_tables() -> bytes:
@@ -110,6 +109,7 @@ def page_tables() -> bytes:
 
 
 _DESCRIPTORS = gdt().ljust(layout.TSS_BASE - layout.GDT_BASE, b"\0") + tss()
+_BITMAP_BASE = layout.TSS_BASE + TSS_FIXED_SIZE
 _PAGE_TABLES = page_tables()
 
 
@@ -163,16 +163,21 @@ def built_ranges(mode: Mode, multiboot: bool) -> tuple[layout.Range, ...]:
     return tuple(_RANGES[name] for name in (*_TABLES[mode], "COMMAND_LINE", *information))
 
 
-def enter(memory: GuestMemory, vcpu: Vcpu, mode: Mode, entry: int) -> None:
+def enter(memory: GuestMemory, vcpu: Vcpu, mode: Mode, entry: int, *, is_new: bool = False) -> None:
     """Put tables into memory and registers into the first vCPU, so that it starts at `entry`.
 
     Real mode gets no tables; protected mode the GDT and TSS; long mode page tables too.
     Flags are clear but for IOPL 3 at CPL 3, so that IN and OUT work there.
+
+    Args:
+        is_new: nothing was ever written to the tables' place.
     """
     if mode is not Mode.REAL:
         memory.write(layout.GDT_BASE, _DESCRIPTORS)
+        if not is_new:
+            memory.clear(_BITMAP_BASE, TSS_SIZE - TSS_FIXED_SIZE)
     if mode in (Mode.LONG, Mode.USER):
         memory.write(layout.PML4_BASE, _PAGE_TABLES)
     special, stack_top = _MODES[mode]
     flags = RFLAGS_FIXED | (RFLAGS_IOPL3 if mode is Mode.USER else 0)
-    vcpu.reset(special, Registers(rip=entry, rsp=stack_top, rflags=flags))
+    vcpu.reset(special, entry, stack_top, flags)

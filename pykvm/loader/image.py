@@ -17,6 +17,8 @@ class Mode(Enum):
     LONG = "long"  # 64-bit at CPL 0, identity-mapped
     USER = "user"  # 64-bit at CPL 3, identity-mapped, IOPL 3
 
+    __hash__ = object.__hash__  # Enum's own is Python, and every load looks modes up
+
     @property
     def bits(self) -> int:
         """Operand size of the code: 16, 32 or 64."""

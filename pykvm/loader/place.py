@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from pykvm import layout
 from pykvm.errors import LoadError
 from pykvm.loader import entry
@@ -18,8 +16,20 @@ def place(image: Image, memory: GuestMemory) -> None:
         LoadError: a part is outside RAM or on a table that pykvm builds, or the entry
             cannot be reached in the image's mode; nothing is written then.
     """
+    built = entry.built_ranges(image.mode, image.multiboot)
     for gpa, size_bytes in _extents(image):
-        _check_extent(image, memory, gpa, size_bytes)
+        end = gpa + size_bytes
+        if not memory.contains(gpa, size_bytes):
+            raise LoadError(
+                image.name, f"{gpa:#x}..{end:#x} is not all RAM; {_remedy(image, memory, end)}"
+            )
+        for name, base, built_bytes, _ in built:
+            if gpa < base + built_bytes and base < end:
+                raise LoadError(
+                    image.name,
+                    f"{gpa:#x}..{end:#x} overlaps {name} at {base:#x}, which pykvm "
+                    f"builds; load or link it to {layout.LOAD_BASE:#x} or {layout.HIGH_BASE:#x}",
+                )
     _check_entry(image, memory)
     for gpa, data in image.pieces:
         memory.write(gpa, data)
@@ -27,24 +37,8 @@ def place(image: Image, memory: GuestMemory) -> None:
         memory.clear(gpa, size_bytes)
 
 
-def _extents(image: Image) -> Iterator[tuple[int, int]]:
-    yield from ((gpa, len(data)) for gpa, data in image.pieces)
-    yield from image.zeros
-
-
-def _check_extent(image: Image, memory: GuestMemory, gpa: int, size_bytes: int) -> None:
-    end = gpa + size_bytes
-    if not memory.contains(gpa, size_bytes):
-        raise LoadError(
-            image.name, f"{gpa:#x}..{end:#x} is not all RAM; {_remedy(image, memory, end)}"
-        )
-    for name, base, size_bytes, _ in entry.built_ranges(image.mode, image.multiboot):
-        if gpa < base + size_bytes and base < end:
-            raise LoadError(
-                image.name,
-                f"{gpa:#x}..{end:#x} overlaps {name} at {base:#x}, which pykvm "
-                f"builds; load or link it to {layout.LOAD_BASE:#x} or {layout.HIGH_BASE:#x}",
-            )
+def _extents(image: Image) -> list[tuple[int, int]]:
+    return [*((gpa, len(data)) for gpa, data in image.pieces), *image.zeros]
 
 
 def _remedy(image: Image, memory: GuestMemory, end: int) -> str:
@@ -61,8 +55,9 @@ def _remedy(image: Image, memory: GuestMemory, end: int) -> str:
 
 
 def _check_entry(image: Image, memory: GuestMemory) -> None:
-    limit, mode = image.mode.entry_limit, image.mode.value
+    limit = image.mode.entry_limit
     if not 0 <= image.entry < limit:
+        mode = image.mode.value
         raise LoadError(
             image.name,
             f"its entry {image.entry:#x} is not below {limit:#x}, where {mode} mode ends",

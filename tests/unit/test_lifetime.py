@@ -95,6 +95,13 @@ def live(life: Callable[[], None]) -> None:
         life()
 
 
+def test_a_closed_machine_leaves_no_work_to_the_garbage_collector() -> None:
+    run_and_close()
+    gc.collect()
+    run_and_close()
+    assert gc.collect() == 0
+
+
 @pytest.mark.parametrize("life", LIVES, ids=lambda life: life.__name__)
 def test_each_life_gives_everything_back(life: Callable[[], None]) -> None:
     live(life)

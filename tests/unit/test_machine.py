@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pykvm
+from pykvm import layout
+from pykvm.loader import entry
 
 
 def test_hello_prints_and_halts() -> None:
@@ -19,3 +21,14 @@ def test_a_machine_can_be_loaded_again_in_another_mode() -> None:
         for mode in ("long", "real", "user", "protected", "long"):
             vm.load(pykvm.assemble("mov al, 7\nout 0xf4, al", mode=mode))
             assert vm.run(timeout=5).status == 15, mode
+
+
+def test_loading_into_used_memory_leaves_nothing_of_what_was_there() -> None:
+    bitmap_base = layout.TSS_BASE + entry.TSS_FIXED_SIZE
+    size_bytes = entry.TSS_SIZE - entry.TSS_FIXED_SIZE
+    with pykvm.VM(memory="1M") as vm:
+        vm.memory.write(bitmap_base, b"\xff" * size_bytes)
+        vm.memory.write(layout.COMMAND_LINE_BASE, b"old")
+        vm.load(pykvm.assemble("hlt"))
+        assert vm.memory.read(bitmap_base, size_bytes) == bytes(size_bytes)
+        assert vm.memory.read(layout.COMMAND_LINE_BASE, 1) == b"\0"

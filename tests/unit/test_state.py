@@ -7,9 +7,10 @@ import dataclasses
 import pytest
 
 import pykvm
+from pykvm import layout
 from pykvm.backend.kvm import as_kvm
 from pykvm.errors import ClosedError, MissingCapability, PykvmError, RegisterError, UsageError
-from pykvm.registers import Registers, Table
+from pykvm.registers import EFER_LMA, EFER_LME, Registers, Table
 from pykvm.state import Clock, DebugRegisters, Events, Fpu, MpState
 
 TIMEOUT_S = 5
@@ -254,3 +255,26 @@ def test_shared_registers_of_a_closed_machine_are_an_error(backend: str) -> None
     vm.close()
     with pytest.raises(ClosedError):
         vcpu.get_registers()
+
+
+def test_registers_of_a_loaded_guest_are_there_before_it_runs(backend: str) -> None:
+    with pykvm.VM(backend=backend, memory="1M") as vm:
+        vm.load(pykvm.assemble("mov [0x20000], rbx\nhlt"))
+        assert vm.vcpu.get_registers().rip == 0x1_0000
+        assert vm.vcpu.get_special().cr3 == layout.PML4_BASE
+        vm.registers.rbx = 77
+        vm.vcpu.set_msrs({FS_BASE: 0x1234})
+        assert (vm.registers.rbx, vm.registers.rip) == (77, 0x1_0000)
+        assert vm.vcpu.get_special().fs.base == 0x1234
+        assert vm.run(TIMEOUT_S).outcome is pykvm.Outcome.HALT
+        assert vm.memory.read_int(0x2_0000, 8) == 77
+        assert vm.vcpu.get_special().fs.base == 0x1234
+
+
+def test_a_call_before_the_first_run_finds_the_registers_set(backend: str) -> None:
+    with pykvm.VM(backend=backend, memory="1M") as vm:
+        vm.load(pykvm.assemble("hlt"))
+        vm.vcpu.get_mp_state()
+        assert vm.vcpu.get_registers().rip == 0x1_0000
+        assert vm.vcpu.get_special().efer == EFER_LME | EFER_LMA
+        assert vm.run(TIMEOUT_S).outcome is pykvm.Outcome.HALT

@@ -23,17 +23,22 @@ class EmuBackend:
     def __init__(self, why: str = "asked for") -> None:
         self.why = why
 
-    def create_vm(self, clock: str = "wall", regions: Sequence[Region] = ()) -> EmuVm:
+    def create_vm(
+        self, clock: str = "wall", regions: Sequence[Region] = (), cpu: str | None = None
+    ) -> EmuVm:
         """A new virtual machine.
 
         Args:
             clock: "wall", or "instructions": time is the count of instructions.
             regions: the memory that it sees at first.
+            cpu: the model of its first processor, where that is made at once.
         """
         vm = EmuVm(clock)
         try:
             for region in regions:
                 vm.map(region)
+            if cpu is not None:
+                vm.create_vcpu(0, cpu)
         except BaseException:
             vm.close()
             raise

@@ -97,10 +97,10 @@ class RegisterAccess:
             raise _misfit((*each, 64) for each in zip(_ENCODED, values, strict=True)) from None
         lib.emu_cpu_set_registers(self.native, raw)
 
-    def reset(self, special: SpecialRegisters, registers: Registers) -> None:
+    def reset(self, special: SpecialRegisters, rip: int, rsp: int, rflags: int) -> None:
         """Set all of them."""
         self.set_special(special)
-        self.set_registers(registers)
+        self.set_registers(Registers(rip=rip, rsp=rsp, rflags=rflags))
 
     def get_special(self) -> SpecialRegisters:
         """Segment, table and control registers."""

@@ -29,13 +29,13 @@ class EmuVm(Natives, MemoryAccess, InterruptControl, IoEvents):
             raise out_of_memory("a virtual machine")
         lib.emu_vm_set_instruction_clock(self._native, clock == "instructions")
         self._regions = []
-        self._vcpus: list[EmuVcpu] = []
+        self.vcpus: list[EmuVcpu] = []
 
     def create_vcpu(self, index: int, cpu: str, count: int = 1) -> EmuVcpu:
         """Add a processor of the named model to a machine that has `count` of them."""
         table = cpuid.prepared(cpu, index, count)
         vcpu = EmuVcpu(self.native, index, table, self.irqchip)
-        self._vcpus.append(vcpu)
+        self.vcpus.append(vcpu)
         return vcpu
 
     def now_ns(self) -> int:
@@ -58,13 +58,13 @@ class EmuVm(Natives, MemoryAccess, InterruptControl, IoEvents):
 
     def detach(self) -> None:
         """Stop the processors for good: the memory they use is about to be unmapped."""
-        for vcpu in self._vcpus:
+        for vcpu in self.vcpus:
             vcpu.close()
 
     def close(self) -> None:
         """Free everything."""
         self.detach()
-        self._vcpus.clear()
+        self.vcpus.clear()
         if self._native:
             lib.emu_vm_destroy(self._native)
             self._native = None

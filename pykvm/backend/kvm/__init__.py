@@ -36,8 +36,13 @@ class KvmBackend:
         self.why = why
         self.assist = assist
 
-    def create_vm(self, clock: str = "wall", regions: Sequence[Region] = ()) -> KvmVm:
+    def create_vm(
+        self, clock: str = "wall", regions: Sequence[Region] = (), cpu: str | None = None
+    ) -> KvmVm:
         """A new virtual machine that sees these regions of memory.
+
+        Args:
+            cpu: the model of its first vCPU, where that is made at once: no chips can follow.
 
         Raises:
             UsageError: another clock than "wall".
@@ -46,7 +51,7 @@ class KvmBackend:
             raise UsageError(
                 f"KVM runs guests in real time; the clock {clock!r} needs backend 'emu'"
             )
-        return KvmVm(self.system, regions, self.assist)
+        return KvmVm(self.system, regions, self.assist, cpu)
 
 
 @overload

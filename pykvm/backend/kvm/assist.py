@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pykvm import host
@@ -17,34 +17,9 @@ from pykvm.backend.controls import HardwareBreakpoint
 from pykvm.backend.kvm.calls import failure
 from pykvm.backend.kvm.system import System
 from pykvm.backend.kvm.vcpu import KvmVcpu
-from pykvm.memory import Region
 from pykvm.registers import Registers, SpecialRegisters
 
 _STOP_POLL_S = 0.0002
-
-
-class AssistMemory:
-    """A machine's memory, as its vCPUs' emulators are told of it."""
-
-    def __init__(self) -> None:
-        self.native: Any = ffi.new("struct pykvm_assist_memory *")
-
-    def set(self, regions: Iterable[Region]) -> bool:
-        """Tell where memory is now; whether the emulator can have so many regions."""
-        regions = list(regions)
-        fits = len(regions) <= lib.PYKVM_ASSIST_REGIONS
-        self.native.count = len(regions) if fits else 0
-        self.native.layout += 1
-        for position, region in enumerate(regions if fits else ()):
-            each = self.native.region[position]
-            each.gpa, each.size_bytes = region.gpa, region.size_bytes
-            each.hva = ffi.cast("void *", region.hva)
-            each.flags = lib.EMU_MAP_READONLY if region.readonly else 0
-            region.on_write = self._written
-        return bool(fits)
-
-    def _written(self, gpa: int, size_bytes: int) -> None:
-        self.native.writes += 1
 
 
 class AssistedVcpu(KvmVcpu):
@@ -54,18 +29,15 @@ class AssistedVcpu(KvmVcpu):
     """
 
     def __init__(
-        self, system: System, vm_fd: int, natives: Any, index: int, leaves: Any,
-        memory: AssistMemory, count: int, interrupts: bool,
-    ) -> None:  # fmt: skip
+        self, system: System, index: int, memory: Any, interrupts: bool, one_only: bool
+    ) -> None:
+        super().__init__(system, index)
         self._assist: Any = ffi.new("struct pykvm_assist *")
-        super().__init__(system, vm_fd, natives, index, leaves)
-        self._memory = memory
-        xsave_bytes = system.capability("KVM_CAP_XSAVE2")
-        lib.pykvm_assist_init(self._assist, self._native, memory.native, xsave_bytes)
-        # Locked instructions of the emulator are not atomic to the other processors.
-        self._assist.one_only = count > 1
-        self._assist.interrupts = interrupts
-        self._assist.stays = host.emulates_cpl0()
+        self._memory = memory  # the native struct points to it
+        lib.pykvm_assist_init(
+            self._assist, self.native, memory, system.capability("KVM_CAP_XSAVE2"),
+            interrupts, one_only, host.emulates_cpl0(),
+        )  # fmt: skip
         self.entry = (lib.pykvm_assist_run, self._assist)
 
     def allow_assist(self, on: bool) -> None:
@@ -78,11 +50,13 @@ class AssistedVcpu(KvmVcpu):
             self._sync(changes=not request.startswith("KVM_GET_"))
         return super().call(request, argument)
 
-    def reset(self, special: SpecialRegisters, registers: Registers) -> None:
+    def reset(self, special: SpecialRegisters, rip: int, rsp: int, rflags: int) -> None:
         """Set special and general registers."""
-        if self._assist.inside:
-            self._sync(changes=True)
-        super().reset(special, registers)
+        if self._assist.inside:  # the emulator takes over what KVM has, not what is staged
+            self.set_special(special)
+            self.set_registers(Registers(rip=rip, rsp=rsp, rflags=rflags))
+        else:
+            super().reset(special, rip, rsp, rflags)
 
     def _sync(self, *, changes: bool) -> None:
         self.open_fd()
@@ -103,7 +77,7 @@ class AssistedVcpu(KvmVcpu):
         """Start the tick that bounds this thread's runs."""
         super().begin(timeout_ns)
         if self._assist.cpu:
-            lib.emu_cpu_begin(self._assist.cpu, self._native.deadline_ns)
+            lib.emu_cpu_begin(self._assist.cpu, self.native.deadline_ns)
 
     def end(self) -> None:
         """Stop the tick."""
@@ -153,7 +127,7 @@ class AssistedVcpu(KvmVcpu):
             if self.closed:
                 return
             while not lib.pykvm_assist_close(self._assist):
-                lib.pykvm_vcpu_stop(self._native)
+                lib.pykvm_vcpu_stop(self.native)
                 if self._assist.cpu:
                     lib.emu_cpu_stop(self._assist.cpu)
                 time.sleep(_STOP_POLL_S)

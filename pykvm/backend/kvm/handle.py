@@ -17,12 +17,12 @@ class Handle:
 
     Attributes:
         system: the /dev/kvm that it came from.
-        fd: the descriptor; -1 once closed.
+        fd: the descriptor; -1 before it is opened and once it is closed.
     """
 
     what: ClassVar[str]
 
-    def __init__(self, system: System, fd: int) -> None:
+    def __init__(self, system: System, fd: int = _CLOSED) -> None:
         self.system = system
         self.fd = fd
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class IoEvents(Handle):
     """The part of a VM that has to do with such writes."""
 
-    _vcpus: list[KvmVcpu]
+    vcpus: list[KvmVcpu]
 
     def add_ioeventfd(
         self,
@@ -78,7 +78,7 @@ class IoEvents(Handle):
 
     def take_coalesced(self) -> list[PortOut | MmioWrite]:
         """The writes collected since the last call, oldest first, from any vCPU."""
-        pages = [vcpu.run_page for vcpu in self._vcpus if not vcpu.closed]
+        pages = [vcpu.run_page for vcpu in self.vcpus if not vcpu.closed]
         if not pages:
             return []
         ring = _ring_in(pages[0], self.system.require("KVM_CAP_COALESCED_MMIO"))

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from pykvm._native import ffi, lib
+from pykvm._native import lib
 from pykvm.backend.kvm import cpuid, msrs
-from pykvm.backend.kvm.calls import failure_of
 from pykvm.backend.kvm.handle import Handle
 from pykvm.backend.kvm.packed import Packed
+from pykvm.backend.kvm.system import SHARED
 from pykvm.cpumodel import CpuidEntry
 from pykvm.registers import (
     CONTROL,
@@ -35,7 +35,6 @@ _SPECIAL = Packed(
         *CONTROL,
     ],
 )
-_SHARED: int = lib.KVM_SYNC_X86_REGS | lib.KVM_SYNC_X86_SREGS
 _SEGMENT_STARTS = range(0, len(SEGMENTS) * len(_SEGMENT_FIELDS), len(_SEGMENT_FIELDS))
 _TABLE_STARTS = range(_SEGMENT_STARTS.stop, _SEGMENT_STARTS.stop + 2 * len(TABLES), 2)
 
@@ -43,7 +42,7 @@ _TABLE_STARTS = range(_SEGMENT_STARTS.stop, _SEGMENT_STARTS.stop + 2 * len(TABLE
 class RegisterAccess(Handle):
     """The part of a vCPU that reads and writes registers."""
 
-    _native: Any
+    native: Any
     _shares = False
     _changed_at = 0
 
@@ -56,27 +55,35 @@ class RegisterAccess(Handle):
         Source: api.rst §6.74.
         """
         self.open_fd()
-        offered = self.system.capability("KVM_CAP_SYNC_REGS")
-        self._shares = on and offered & _SHARED == _SHARED
-        self._native.run.kvm_valid_regs = _SHARED if self._shares else 0
-        self._changed_at = self._native.runs
+        self._shares = on and self.system.shares_registers
+        self.native.run.kvm_valid_regs = SHARED if self._shares else 0
+        self._changed_at = self.native.runs
 
     def call(self, request: str, argument: Any = None) -> int:
         """One ioctl, see `Handle.call`; one that sets something makes the copy stale."""
+        if not self.closed and self.native.run.kvm_dirty_regs:
+            self._unstage()
         if not request.startswith("KVM_GET_"):
-            self._changed_at = self._native.runs
+            self._changed_at = self.native.runs
         return super().call(request, argument)
+
+    def _unstage(self) -> None:
+        run = self.native.run
+        run.kvm_dirty_regs = 0
+        super().call("KVM_SET_SREGS", lib.pykvm_shared_sregs(run))
+        super().call("KVM_SET_REGS", lib.pykvm_shared_regs(run))
 
     @property
     def _has_copy(self) -> bool:
         """Whether the run page holds the registers of now."""
         self.open_fd()
-        return self._shares and self._native.runs != self._changed_at
+        native = self.native
+        return bool(native.run.kvm_dirty_regs) or (self._shares and native.runs != self._changed_at)
 
     def get_registers(self) -> Registers:
         """General registers. Source: api.rst §4.11."""
         if self._has_copy:
-            return Registers(*_GENERAL.unpack(lib.pykvm_shared_regs(self._native.run)))
+            return Registers(*_GENERAL.unpack(lib.pykvm_shared_regs(self.native.run)))
         raw = _GENERAL.new()
         self.call("KVM_GET_REGS", raw)
         return Registers(*_GENERAL.unpack(raw))
@@ -88,7 +95,7 @@ class RegisterAccess(Handle):
     def get_special(self) -> SpecialRegisters:
         """Segment, table and control registers. Source: api.rst §4.13."""
         if self._has_copy:
-            return _special(_SPECIAL.unpack(lib.pykvm_shared_sregs(self._native.run)))
+            return _special(_SPECIAL.unpack(lib.pykvm_shared_sregs(self.native.run)))
         raw = _SPECIAL.new()
         self.call("KVM_GET_SREGS", raw)
         return _special(_SPECIAL.unpack(raw))
@@ -101,16 +108,19 @@ class RegisterAccess(Handle):
         """
         self.call("KVM_SET_SREGS", _SPECIAL.pack(special))
 
-    def reset(self, special: SpecialRegisters, registers: Registers) -> None:
-        """Set all of them in one crossing; `special` never changes, and is packed once.
+    def reset(self, special: SpecialRegisters, rip: int, rsp: int, rflags: int) -> None:
+        """Set all of them, with the next run where KVM can: a call on a vCPU is not cheap.
 
-        Source: api.rst §4.14, §4.12.
+        `special` never changes, and is packed once. Source: api.rst §6.74.
         """
-        self._changed_at = self._native.runs
-        failed = ffi.new("struct pykvm_failure *")
-        sregs, regs = _SPECIAL.pack_constant(special), _GENERAL.pack(registers)
-        if not lib.pykvm_vcpu_reset(self.open_fd(), sregs, regs, failed):
-            raise failure_of(failed)
+        self.open_fd()
+        if not self.system.shares_registers:
+            self.set_special(special)
+            self.set_registers(Registers(rip=rip, rsp=rsp, rflags=rflags))
+            return
+        native = self.native
+        self._changed_at = native.runs
+        lib.pykvm_stage(native.run, _SPECIAL.pack_constant(special), rip, rsp, rflags)
 
     def get_cpuid(self) -> tuple[CpuidEntry, ...]:
         """What CPUID tells the guest, whatever was asked for. Source: api.rst, KVM_GET_CPUID2."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pykvm._native import ffi, lib
 from pykvm.backend.kvm.calls import failure
 from pykvm.backend.kvm.handle import Handle
@@ -13,6 +15,7 @@ from pykvm.memory import GuestMemory, Region
 class MemorySlots(Handle):
     """The part of a VM that maps memory. Source: api.rst §4.35."""
 
+    _native: Any  # struct pykvm_vm
     _slots: dict[int, Region]
     _logged: frozenset[int] = frozenset()
 
@@ -84,8 +87,8 @@ class MemorySlots(Handle):
         flags = slot_flags(self.system, region)
         if log_dirty:
             flags |= lib.KVM_MEM_LOG_DIRTY_PAGES
-        fd = self.open_fd()
-        if lib.pykvm_slot_set(fd, slot, flags, region.gpa, size_bytes, region.hva) < 0:
+        where = region.gpa, size_bytes, region.hva
+        if lib.pykvm_slot_set(self._native, self.open_fd(), slot, flags, *where) < 0:
             raise failure("KVM_SET_USER_MEMORY_REGION", ffi.errno)
 
     def _note_logging(self, slot: int, on: bool) -> None:

@@ -16,6 +16,9 @@ from pykvm.errors import KvmError, KvmUnavailable, MissingCapability
 CAPABILITIES = tuple(sorted(name for name in dir(lib) if name.startswith("KVM_CAP_")))
 
 
+SHARED: int = lib.KVM_SYNC_X86_REGS | lib.KVM_SYNC_X86_SREGS
+
+
 class System:
     """An open /dev/kvm.
 
@@ -23,6 +26,7 @@ class System:
         fd: its file descriptor.
         version: of its API.
         run_size_bytes: size of a vCPU's run page mapping.
+        shares_registers: whether the run page can hold them, see api.rst §6.74.
     """
 
     def __init__(self, device: Path = host.DEVICE) -> None:
@@ -37,6 +41,7 @@ class System:
             os.close(self.fd)
             raise
         self._capabilities: dict[str, int] = {}
+        self.shares_registers = self.capability("KVM_CAP_SYNC_REGS") & SHARED == SHARED
 
     @staticmethod
     @cache

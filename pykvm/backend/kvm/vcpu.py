@@ -8,7 +8,7 @@ from typing import Any
 
 from pykvm._native import ffi, lib
 from pykvm.backend import kinds
-from pykvm.backend.kvm.calls import failure, failure_of
+from pykvm.backend.kvm.calls import failure
 from pykvm.backend.kvm.debug import GuestDebug
 from pykvm.backend.kvm.registers import RegisterAccess
 from pykvm.backend.kvm.state import StateAccess
@@ -20,21 +20,20 @@ _STOP_POLL_S = 0.0002
 
 
 class KvmVcpu(Running, RegisterAccess, StateAccess, GuestDebug):
-    """A vCPU file descriptor, its run page, and the native run loop's state."""
+    """A vCPU file descriptor, its run page, and the native run loop's state.
+
+    Attributes:
+        native: the struct pykvm_vcpu. The machine fills it, and then `fd`, when it makes the vCPU.
+    """
 
     what = "vCPU"
 
-    def __init__(self, system: System, vm_fd: int, natives: Any, index: int, leaves: Any) -> None:
-        failed = ffi.new("struct pykvm_failure *")
+    def __init__(self, system: System, index: int) -> None:
+        super().__init__(system)
+        self.index = index
         # Python's own memory: a thread may hold `enter` when the vCPU is closed, and a
         # machine that is garbage is closed before any of its parts is freed.
-        native = ffi.new("struct pykvm_vcpu *")
-        size_bytes = system.run_size_bytes
-        if not lib.pykvm_vcpu_init(native, vm_fd, index, size_bytes, leaves, natives, failed):
-            raise failure_of(failed)
-        super().__init__(system, native.fd)
-        self.index = index
-        self._native: Any = native
+        self.native = native = ffi.new("struct pykvm_vcpu *")
         self._lock = threading.Lock()
         self.raw = ffi.addressof(native, "exit")
         self.entry = (lib.pykvm_vcpu_run, native)
@@ -66,13 +65,13 @@ class KvmVcpu(Running, RegisterAccess, StateAccess, GuestDebug):
         """Stop the tick; nothing happens once the vCPU is closed."""
         with self._lock:
             if not self.closed:
-                lib.pykvm_vcpu_end(self._native)
+                lib.pykvm_vcpu_end(self.native)
 
     def stop(self) -> None:
         """Interrupt from any thread; nothing happens once the vCPU is closed."""
         with self._lock:
             if not self.closed:
-                lib.pykvm_vcpu_stop(self._native)
+                lib.pykvm_vcpu_stop(self.native)
 
     def _count(self, kind: int) -> int:
         return int(self._open().counts[kind])
@@ -113,14 +112,14 @@ class KvmVcpu(Running, RegisterAccess, StateAccess, GuestDebug):
 
     def _open(self) -> Any:
         self.open_fd()
-        return self._native
+        return self.native
 
     def close(self) -> None:
         """Give the descriptor and the run page back; a run under way is stopped first."""
         with self._lock:
             if self.closed:
                 return
-            while not lib.pykvm_vcpu_close(self._native):
-                lib.pykvm_vcpu_stop(self._native)
+            while not lib.pykvm_vcpu_close(self.native):
+                lib.pykvm_vcpu_stop(self.native)
                 time.sleep(_STOP_POLL_S)
             self._take_fd()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from pykvm import layout
 from pykvm._native import ffi, lib
 from pykvm.backend.kvm import cpuid
-from pykvm.backend.kvm.assist import AssistedVcpu, AssistMemory
+from pykvm.backend.kvm.assist import AssistedVcpu
 from pykvm.backend.kvm.calls import failure_of
 from pykvm.backend.kvm.clock import ClockAccess
 from pykvm.backend.kvm.dirty import DirtyTracking
@@ -20,23 +21,67 @@ from pykvm.backend.kvm.slots import slot_flags
 from pykvm.backend.kvm.system import System
 from pykvm.backend.kvm.vcpu import KvmVcpu
 from pykvm.backend.natives import Natives
-from pykvm.memory import GuestMemory, Region
+from pykvm.memory import Region
 
 
 class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockAccess):
-    """A VM file descriptor and what hangs on it."""
+    """A VM file descriptor and what hangs on it.
+
+    Args:
+        regions: the memory that it sees at once.
+        assist: let the emulator execute what KVM refuses.
+        cpu: the model of its first vCPU, where that is made at once: no chips can follow.
+
+    Attributes:
+        vcpus: those that there are, in order.
+    """
 
     what = "machine"
 
     def __init__(
-        self, system: System, regions: Sequence[Region] = (), assist: bool = False
+        self,
+        system: System,
+        regions: Sequence[Region] = (),
+        assist: bool = False,
+        cpu: str | None = None,
     ) -> None:
+        super().__init__(system)
+        leaves = None if cpu is None else cpuid.prepared(system, cpu, 0, 1)
         self._slots = dict(enumerate(regions))
-        super().__init__(system, _create(system, regions))
+        self._native = _native(system, regions)
+        self._assist = assist
+        self.vcpus: list[KvmVcpu] = []
         self.open_natives()
-        self._vcpus = []
-        self._assist = AssistMemory() if assist else None
-        self._follow_memory()
+        try:
+            self._create(leaves)
+        except BaseException:
+            self.close_natives()
+            raise
+        for region in regions:
+            self._follow(region)
+
+    def _create(self, leaves: Any) -> None:
+        """Create it with memory in its slots, and where CPUID leaves are given its first vCPU.
+
+        That is one crossing, since what comes after a long system call starts cold. KVM is
+        told where to keep the pages that real mode needs on older Intel processors.
+        """
+        first = None if leaves is None else self._new_vcpu(0, 1)
+        fd = lib.pykvm_vm_create(
+            self._native,
+            self.system.fd,
+            layout.KVM_TSS_BASE,
+            layout.KVM_IDENTITY_MAP_BASE,
+            ffi.NULL if first is None else first.native,
+            self.system.run_size_bytes,
+            ffi.NULL if first is None else leaves,
+            self.natives,
+        )
+        if fd < 0:
+            raise failure_of(self._native.failed)
+        self.fd = fd
+        if first is not None:
+            self._take_in(first)
 
     def create_vcpu(self, index: int, cpu: str, count: int = 1) -> KvmVcpu:
         """Add a processor; the machine's interrupt chips must exist before.
@@ -47,37 +92,55 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
             count: how many the machine has, for the topology that CPUID tells.
         """
         leaves = cpuid.prepared(self.system, cpu, index, count)
-        parts = (self.system, self.open_fd(), self.natives, index, leaves)
-        vcpu = (
-            KvmVcpu(*parts)
-            if self._assist is None
-            else AssistedVcpu(*parts, self._assist, count, self.irqchip != "none")
-        )
-        self._vcpus.append(vcpu)
+        vcpu = self._new_vcpu(index, count)
+        size_bytes, fd = self.system.run_size_bytes, self.open_fd()
+        parts = (vcpu.native, index, size_bytes, leaves, self.natives)
+        if not lib.pykvm_vcpu_create(self._native, fd, *parts):
+            raise failure_of(self._native.failed)
+        self._take_in(vcpu)
         if self._rings is not None:
             self._rings.add(vcpu.fd)
-        self._follow_memory()
+        self._allow_assist()
         return vcpu
 
-    def move(self, memory: GuestMemory, region: Region, gpa: int) -> None:
-        """Let host and guest see a mapped region of `memory` at another address."""
-        super().move(memory, region, gpa)
-        self._follow_memory()
+    def _new_vcpu(self, index: int, count: int) -> KvmVcpu:
+        if not self._assist:
+            return KvmVcpu(self.system, index)
+        # Locked instructions of an emulator are not atomic to the other processors.
+        one_only = count > 1
+        return AssistedVcpu(self.system, index, self._native, self.irqchip != "none", one_only)
+
+    def _take_in(self, vcpu: KvmVcpu) -> None:
+        vcpu.fd = vcpu.native.fd
+        self.vcpus.append(vcpu)
+
+    def map(self, region: Region, *, log_dirty: bool = False) -> None:
+        """Let the guest see a region, see `MemorySlots.map`."""
+        super().map(region, log_dirty=log_dirty)
+        self._follow(region)
+
+    def unmap(self, region: Region) -> None:
+        """Take a region away, see `MemorySlots.unmap`."""
+        super().unmap(region)
+        region.on_write = None
+
+    def _follow(self, region: Region) -> None:
+        """Let the emulators know when a region is written from outside."""
+        if self._assist:
+            region.on_write = self._note_write
+
+    def _note_write(self, gpa: int, size_bytes: int) -> None:
+        self._native.writes += 1
 
     def _note_logging(self, slot: int, on: bool) -> None:
         super()._note_logging(slot, on)
-        self._follow_memory()
+        self._allow_assist()
 
-    def _follow_memory(self) -> None:
-        """Tell the emulators of the regions. What they write is in no dirty log: where there
-        is one, they do not help.
-        """
-        if self._assist is None:
-            return
-        fits = self._assist.set(self._slots.values())
-        for vcpu in self._vcpus:
+    def _allow_assist(self) -> None:
+        """What the emulators write is in no dirty log: where there is one, they do not help."""
+        for vcpu in self.vcpus:
             if isinstance(vcpu, AssistedVcpu):
-                vcpu.allow_assist(fits and not self._logged and self._rings is None)
+                vcpu.allow_assist(not self._logged and self._rings is None)
 
     def now_ns(self) -> int:
         """The host's monotonic clock."""
@@ -85,37 +148,28 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
 
     def detach(self) -> None:
         """KVM minds the memory itself, but an emulator that helps does not."""
-        for vcpu in self._vcpus if self._assist is not None else ():
+        for vcpu in self.vcpus if self._assist else ():
             vcpu.close()
 
     def close(self) -> None:
         """Give everything back to the system."""
-        for vcpu in self._vcpus:
+        for vcpu in self.vcpus:
             vcpu.close()
-        self._vcpus.clear()
+        self.vcpus.clear()
         if self._rings is not None:
             self._rings.close()
+        for region in self._slots.values():
+            region.on_write = None  # it refers to this machine, which refers to it
+        self._slots.clear()
         if not self.closed:
             self.close_natives()
             os.close(self._take_fd())
 
 
-def _create(system: System, regions: Sequence[Region]) -> int:
-    """A new VM, told where to keep the pages that real mode needs on older Intel processors.
-
-    Its first slots are filled at once: what comes after a long system call starts cold.
-    """
-    failed = ffi.new("struct pykvm_failure *")
-    slots = ffi.new(
-        "struct kvm_userspace_memory_region[]",
-        [
-            (slot, slot_flags(system, region), region.gpa, region.size_bytes, region.hva)
-            for slot, region in enumerate(regions)
-        ],
-    )
-    fd: int = lib.pykvm_vm_create(
-        system.fd, layout.KVM_TSS_BASE, layout.KVM_IDENTITY_MAP_BASE, slots, len(slots), failed
-    )
-    if fd < 0:
-        raise failure_of(failed)
-    return fd
+def _native(system: System, regions: Sequence[Region]) -> Any:
+    """What native code keeps of the slots, with these regions in the first ones."""
+    slots = [
+        (slot, slot_flags(system, region), region.gpa, region.size_bytes, region.hva)
+        for slot, region in enumerate(regions)
+    ]
+    return ffi.new("struct pykvm_vm *", {"count": len(slots), "slot": slots})
