@@ -96,9 +96,13 @@ def live(life: Callable[[], None]) -> None:
 
 
 def test_a_closed_machine_leaves_no_work_to_the_garbage_collector() -> None:
-    run_and_close()
+    def make_and_close() -> None:
+        with pykvm.VM(memory="1M", devices=()) as vm:
+            vm.load(HALT)
+
+    make_and_close()
     gc.collect()
-    run_and_close()
+    make_and_close()
     assert gc.collect() == 0
 
 
