@@ -1,32 +1,44 @@
-/* Transcendental functions where the host has no x87 unit: by the C library's long double, with
- * as many correct bits as that has, and a last bit that may differ from a processor's. */
+/* Transcendental functions where the host has no x87 unit: by the C library's functions on numbers
+ * of 113 bits, rounded once, so that the last bit may differ from a processor's. */
+#define __STDC_WANT_IEC_60559_TYPES_EXT__
 #include "fp80_soft.h"
 
 #if !defined(__x86_64__) || defined(EMU_FP80_SOFT)
+#include <float.h>
 #include <math.h>
 
-#define LN2 0.693147180559945309417232121458176568L
+/* The C library's long double where it has the bits (AArch64, RISC-V) and where there is nothing
+ * better; glibc has another type for hosts like x86-64. */
+#if LDBL_MANT_DIG < 113 && defined(__GLIBC__) && defined(__HAVE_FLOAT128) && !defined(__clang__)
+typedef _Float128 real;
+#define M(function) function##f128
+#else
+typedef long double real;
+#define M(function) function##l
+#endif
 
-static long double value_of(const struct emu_st *a)
+static const real ln2 = (real)0x162e42fefa39ef35 * 0x1p-61 + (real)0x793c7673007e5ed5 * 0x1p-125;
+
+static real value_of(const struct emu_st *a)
 {
     if (fp80_is_infinite(a))
-        return fp80_negative(a) ? -HUGE_VALL : HUGE_VALL;
+        return fp80_negative(a) ? -(real)HUGE_VAL : (real)HUGE_VAL;
     struct fp80_number number = fp80_unpack(a);
-    long double value = ldexpl((long double)number.high, number.exponent - FP80_BIAS - 63);
+    real value = M(ldexp)((real)number.high, number.exponent - FP80_BIAS - 63);
     return number.negative ? -value : value;
 }
 
 /* Back to a register. None of the results that get here is exact, and an infinity is too large a
  * number. */
-static uint16_t give(uint16_t control, long double value, struct emu_st *to)
+static uint16_t give(uint16_t control, real value, struct emu_st *to)
 {
     int exponent;
     bool negative = signbit(value);
     if (isinf(value))
         return fp80_pack(control, 64, (struct fp80_number){negative, 0x8000, FP80_INTEGER, 1}, to);
-    long double fraction = ldexpl(frexpl(fabsl(value), &exponent), 64);
+    real fraction = M(ldexp)(M(frexp)(M(fabs)(value), &exponent), 64);
     uint64_t high = (uint64_t)fraction;
-    long double rest = ldexpl(fraction - (long double)high, 64);
+    real rest = M(ldexp)(fraction - (real)high, 64);
     struct fp80_number number = {negative, exponent - 1 + FP80_BIAS, high, (uint64_t)rest};
     if (high)
         number.low |= 1;
@@ -57,8 +69,8 @@ static uint16_t circular(uint16_t control, enum fp80_function function, struct e
     if (out_of_range(&angle))
         return FP80_C2;
     bool zero = fp80_is_zero(&angle);
-    long double x = value_of(&angle);
-    uint16_t status = zero ? 0 : give(control, sinl(x), &st[1]);
+    real x = value_of(&angle);
+    uint16_t status = zero ? 0 : give(control, M(sin)(x), &st[1]);
     if (zero)
         st[1] = angle;
     switch (function) {
@@ -67,10 +79,10 @@ static uint16_t circular(uint16_t control, enum fp80_function function, struct e
         return status;
     case FP80_FPTAN:
         st[0] = one;
-        return zero ? 0 : give(control, tanl(x), &st[1]);
+        return zero ? 0 : give(control, M(tan)(x), &st[1]);
     default: /* FCOS, and FSINCOS with the sine below */
         st[0] = one;
-        return zero ? 0 : (uint16_t)(status | give(control, cosl(x), &st[0]));
+        return zero ? 0 : (uint16_t)(status | give(control, M(cos)(x), &st[0]));
     }
 }
 
@@ -83,14 +95,14 @@ static uint16_t exponential(uint16_t control, struct emu_st *a)
             *a = fp80_signed(true, FP80_BIAS, FP80_INTEGER);
         return 0;
     }
-    return give(control, expm1l(value_of(a) * LN2), a);
+    return give(control, M(expm1)(value_of(a) * ln2), a);
 }
 
 /* y times log2 of x, or of x + 1. */
 static uint16_t logarithm(uint16_t control, bool plus_one, struct emu_st st[2])
 {
     struct emu_st x = st[0], y = st[1];
-    long double log = plus_one ? log1pl(value_of(&x)) / LN2 : log2l(value_of(&x));
+    real log = plus_one ? M(log1p)(value_of(&x)) / ln2 : M(log2)(value_of(&x));
     bool exact = !plus_one && x.mantissa == FP80_INTEGER;
     if (!plus_one && fp80_is_zero(&x)) {
         if (fp80_is_zero(&y))
@@ -121,7 +133,7 @@ static uint16_t arc(uint16_t control, struct emu_st st[2])
         st[0] = fp80_signed(fp80_negative(&st[1]), 0, 0);
         return 0;
     }
-    return give(control, atan2l(value_of(&st[1]), value_of(&st[0])), &st[0]);
+    return give(control, M(atan2)(value_of(&st[1]), value_of(&st[0])), &st[0]);
 }
 
 uint16_t fp80_transcendental(uint16_t control, enum fp80_function function, struct emu_st st[2])

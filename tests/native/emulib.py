@@ -19,6 +19,7 @@ from typing import Any
 from cffi import FFI
 
 NATIVE = Path(__file__).parents[2] / "native"
+PORTABLE = ["-O1", "-DEMU_FP80_SOFT", "-DEMU_FP_PORTABLE"]  # without the host's arithmetic
 GPRS = [
     "rax",
     "rcx",
@@ -60,38 +61,37 @@ def declarations() -> str:
     return text + "".join(f"#define {name} {value}\n" for name, value in constants)
 
 
-def _compile(flags: list[str], sources: list[Path], target: Path) -> None:
-    compiler = [os.environ.get("CC", "cc"), "-std=c11", "-g", "-fPIC"]
-    compiler += ["-ffp-contract=off", *flags, "-c"]
+def _compile(compiler: list[str], link: list[str], sources: list[Path], target: Path) -> None:
     objects = [target.with_name(f"{path.stem}.o") for path in sources]
     running: list[subprocess.Popen[bytes]] = []
     for source, output in zip(sources, objects, strict=True):
-        running.append(subprocess.Popen([*compiler, str(source), "-o", str(output)]))
+        running.append(subprocess.Popen([*compiler, "-c", str(source), "-o", str(output)]))
         if len(running) == 2:
             assert running.pop(0).wait() == 0, "the emulator does not compile"
     assert all(process.wait() == 0 for process in running), "the emulator does not compile"
     partial = target.with_suffix(".partial")
-    subprocess.run(
-        [compiler[0], "-shared", *flags, *map(str, objects), "-pthread", "-o", str(partial)],
-        check=True,
-    )
+    subprocess.run([*compiler, *map(str, objects), *link, "-o", str(partial)], check=True)
     partial.rename(target)
 
 
-def build(flags: list[str]) -> Path:
-    """Build the library where its sources have changed; where it lies."""
+def build(flags: list[str], program: Path | None = None, compiler: str | None = None) -> Path:
+    """Build the library, or with `program` a program, where sources have changed; where it lies."""
     sources = [*sorted((NATIVE / "emu").glob("*.c")), NATIVE / "natives.c"]
+    sources += [program] if program else []
     headers = [*sorted((NATIVE / "emu").glob("*.h")), NATIVE / "pykvm.h"]
-    digest = hashlib.sha256(repr((os.environ.get("CC"), flags)).encode())
+    command = [compiler or os.environ.get("CC", "cc"), "-std=c11", "-g", "-ffp-contract=off"]
+    command += flags if program else ["-fPIC", *flags]
+    digest = hashlib.sha256(repr(command).encode())
     for path in (*sources, *headers):
         digest.update(path.read_bytes())
     directory = Path(tempfile.gettempdir()) / f"emu-{os.getuid()}-{digest.hexdigest()[:16]}"
-    target = directory / "libemu.so"
+    target = directory / (program.stem if program else "libemu.so")
     directory.mkdir(exist_ok=True)
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # whoever waited here finds the work done
         if not target.exists():
-            _compile(flags, sources, target)
+            link = ["-static", "-lm", "-pthread"] if program else ["-shared", "-pthread"]
+            _compile(command, link, sources, target)
     return target
 
 
