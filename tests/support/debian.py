@@ -13,7 +13,8 @@ APT_TIMEOUT_S = 100
 
 
 def installed(program: str, package: str) -> str:
-    """The program's path; skips the test, with the reason, where it cannot be had."""
+    """The program's path; skips the test, with the reason, where it cannot be had. `package` may
+    name several."""
     found = shutil.which(program)
     if found is None:
         problem = _install(package)
@@ -33,7 +34,7 @@ def _install(package: str) -> str:
         return f"only root may install it; apt-get install {package}"
     for command in (
         ["update", "-qq"],
-        ["install", "-y", "-qq", "--no-install-recommends", package],
+        ["install", "-y", "-qq", "--no-install-recommends", *package.split()],
     ):
         try:
             done = subprocess.run(
