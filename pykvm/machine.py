@@ -46,6 +46,7 @@ MAX_CPUS = 64
 MAX_TIMEOUT_S = 1e9
 NS_PER_S = 1_000_000_000
 ROUTES_MAX = 4096  # accesses remembered in one run: a guest may touch many
+_BACKINGS = {each.value: each for each in Backing}
 RESET_RIP = 0xFFF0  # Intel SDM vol. 3A, table 9-1
 
 # Sees each exit after it was handled and before the guest goes on: the processor, the exit,
@@ -242,9 +243,10 @@ class Machine:
             entries = memory_map(self.memory.regions)
             self.memory.write(layout.BOOT_INFO_BASE, multiboot.information(entries))
         entry.enter(self.memory, self.vcpu, image.mode, image.entry, is_new=is_new)
-        registers = self.registers
-        for name, value in image.registers.items():
-            registers[name] = value
+        if image.registers:
+            registers = self.registers
+            for name, value in image.registers.items():
+                registers[name] = value
         self.image = image
 
     def load_kernel(self, kernel: Path | str, initrd: Path | str | None = None) -> None:
@@ -561,11 +563,10 @@ def _check(memory: int | str, cpus: int, devices: Sequence[str]) -> int:
 
 
 def _backing(name: str) -> Backing:
-    try:
-        return Backing(name)
-    except ValueError:
-        names = ", ".join(each.value for each in Backing)
-        raise UsageError(f"there is no backing {name!r}; choose one of {names}") from None
+    if name not in _BACKINGS:
+        names = ", ".join(_BACKINGS)
+        raise UsageError(f"there is no backing {name!r}; choose one of {names}")
+    return _BACKINGS[name]
 
 
 def _command_line(text: str) -> bytes:

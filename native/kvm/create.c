@@ -63,6 +63,14 @@ static void keep(struct pykvm_vm *vm, const struct kvm_userspace_memory_region *
     }
 }
 
+/* Another slot that the VM is to have from the start. */
+void pykvm_slot_plan(struct pykvm_vm *vm, uint32_t flags, uint64_t gpa, uint64_t size_bytes,
+                     uint64_t hva)
+{
+    struct kvm_userspace_memory_region region = {vm->count, flags, gpa, size_bytes, hva};
+    keep(vm, &region);
+}
+
 /* Returns 0 or -1 with errno. */
 int pykvm_slot_set(struct pykvm_vm *vm, int vm_fd, uint32_t slot, uint32_t flags, uint64_t gpa,
                    uint64_t size_bytes, uint64_t hva)

@@ -27,6 +27,8 @@ struct pykvm_vm {
 int pykvm_vm_create(struct pykvm_vm *vm, int kvm_fd, uint64_t tss_gpa, uint64_t identity_map_gpa,
                     struct pykvm_vcpu *first, size_t run_bytes, const struct kvm_cpuid2 *cpuid,
                     struct pykvm_natives *natives);
+void pykvm_slot_plan(struct pykvm_vm *vm, uint32_t flags, uint64_t gpa, uint64_t size_bytes,
+                     uint64_t hva);
 int pykvm_slot_set(struct pykvm_vm *vm, int vm_fd, uint32_t slot, uint32_t flags, uint64_t gpa,
                    uint64_t size_bytes, uint64_t hva);
 bool pykvm_vcpu_create(struct pykvm_vm *vm, int vm_fd, struct pykvm_vcpu *vcpu, uint32_t index,

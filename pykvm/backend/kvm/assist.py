@@ -35,7 +35,7 @@ class AssistedVcpu(KvmVcpu):
         self._assist: Any = ffi.new("struct pykvm_assist *")
         self._memory = memory  # the native struct points to it
         lib.pykvm_assist_init(
-            self._assist, self.native, memory, system.capability("KVM_CAP_XSAVE2"),
+            self._assist, self.native, memory, system.xsave_bytes,
             interrupts, one_only, host.emulates_cpl0(),
         )  # fmt: skip
         self.entry = (lib.pykvm_assist_run, self._assist)

@@ -26,6 +26,7 @@ class System:
         fd: its file descriptor.
         version: of its API.
         run_size_bytes: size of a vCPU's run page mapping.
+        xsave_bytes: size of KVM_GET_XSAVE2's area; 0: there is only KVM_GET_XSAVE.
         shares_registers: whether the run page can hold them, see api.rst §6.74.
     """
 
@@ -41,6 +42,7 @@ class System:
             os.close(self.fd)
             raise
         self._capabilities: dict[str, int] = {}
+        self.xsave_bytes = self.capability("KVM_CAP_XSAVE2")
         self.shares_registers = self.capability("KVM_CAP_SYNC_REGS") & SHARED == SHARED
 
     @staticmethod

@@ -48,7 +48,10 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
         super().__init__(system)
         leaves = None if cpu is None else cpuid.prepared(system, cpu, 0, 1)
         self._slots = dict(enumerate(regions))
-        self._native = _native(system, regions)
+        self._native = native = ffi.new("struct pykvm_vm *")
+        for region in regions:
+            flags = slot_flags(system, region)
+            lib.pykvm_slot_plan(native, flags, region.gpa, region.size_bytes, region.hva)
         self._assist = assist
         self.vcpus: list[KvmVcpu] = []
         self.open_natives()
@@ -164,12 +167,3 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
         if not self.closed:
             self.close_natives()
             os.close(self._take_fd())
-
-
-def _native(system: System, regions: Sequence[Region]) -> Any:
-    """What native code keeps of the slots, with these regions in the first ones."""
-    slots = [
-        (slot, slot_flags(system, region), region.gpa, region.size_bytes, region.hva)
-        for slot, region in enumerate(regions)
-    ]
-    return ffi.new("struct pykvm_vm *", {"count": len(slots), "slot": slots})
