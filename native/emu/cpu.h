@@ -262,6 +262,7 @@ struct emu_cpu {
     bool stepped;     /* an instruction has just run alone, to its end */
     bool traced;      /* the instruction at hand ends with a single-step trap */
     bool holds_traps; /* MOV SS, POP SS: none before the next instruction's end */
+    bool repeating;   /* the last instruction was a repeated one that is not done */
     bool completing;  /* the owner wants no more than the end of the instruction at hand */
     uint8_t shadow;   /* instructions before which no interrupt may come: emu_shadow */
     bool halted;

@@ -15,12 +15,13 @@ static uint32_t gate_error(const struct emu_event *event)
     return event->vector * 8u + 2 + ext(event);
 }
 
-/* RF in the flags image: set by faults, so that breakpoints do not strike again. */
+/* RF in the flags image: set by faults and between repetitions, so that breakpoints do not
+ * strike again. SDM vol. 3B §17.3.1.1 */
 static uint32_t flags_image(const struct emu_cpu *cpu, const struct emu_event *event)
 {
     bool debug = event->vector == EXC_DB && !(event->dr6 & DR6_BD);
     bool fault = event->type == EMU_EVENT_FAULT && !debug;
-    return emu_rflags(cpu) | (fault ? FLAG_RF : 0);
+    return emu_rflags(cpu) | (fault || cpu->repeating ? FLAG_RF : 0);
 }
 
 /* rip in the frame: behind the instruction for INT n, at it for faults. */
@@ -250,7 +251,7 @@ void emu_deliver(struct emu_cpu *cpu, const struct emu_event *event)
         cpu->dr[6] |= event->dr6;
         cpu->dr[7] &= ~(uint64_t)DR7_GD;
     }
-    cpu->event.pending = false;
+    cpu->event.pending = cpu->repeating = false;
     cpu->shadow = 0;
     cpu->halted = false;
 }

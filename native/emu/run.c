@@ -31,7 +31,7 @@ static void step(struct emu_cpu *cpu)
     if (!cpu->resuming)
         emu_check_code_breakpoints(cpu);
     cpu->stepping = true;
-    cpu->holds_traps = false;
+    cpu->holds_traps = cpu->repeating = false;
     cpu->replay.next = 0;
     emu_attend(cpu, EMU_ATTEND_STEP);
     emu_block_build_step(cpu);
@@ -57,6 +57,7 @@ static void run_blocks(struct emu_cpu *cpu)
         step(cpu);
         return;
     }
+    cpu->repeating = false;
     const struct emu_insn *insn = emu_block_enter(cpu, block);
     while (insn)
         insn = insn->op(cpu, insn);

@@ -330,6 +330,8 @@ static void events_in(struct emu_cpu *cpu, const struct emu_state *state)
     cpu->nmi_blocked = state->nmi_blocked;
     cpu->shadow = state->shadow && !cpu->halted; /* asleep, nothing would end it */
     cpu->trap = state->trap;
+    cpu->holds_traps = cpu->trap && cpu->shadow;
+    cpu->repeating = false;
     cpu->interrupt = state->interrupt_waits ? state->interrupt_vector : -1;
     cpu->event = (struct emu_event){
         .pending = state->event_pending,

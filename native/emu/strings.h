@@ -64,6 +64,7 @@ static inline const struct emu_insn *emu_pause(struct emu_cpu *cpu, const struct
 {
     emu_unwind(cpu, insn);
     cpu->left--;
+    cpu->repeating = true;
     return NULL;
 }
 

@@ -1,0 +1,30 @@
+# /// pykvm
+# mode = "long"
+# devices = ["debugcon", "exit"]
+# irqchip = "full"
+# timeout = "1s"
+#
+# [expect]
+# outcome = "exit"
+# exit_code = 0
+# ///
+
+# STI that sets IF holds interrupts off until the instruction behind it is done.
+#
+# On KVM of host kind 3: check 1 fails.
+#
+# Source: Intel SDM vol. 2B, STI; vol. 3A §6.8.1.
+
+.include "../check64.inc"
+
+    call begin
+    send_self 0x30
+    xor ebx, ebx
+    sti
+    inc ebx
+    inc ebx
+    equal dword ptr [rip + seen_ebx], 1
+    exit 0
+
+.include "../catch64.inc"
+.include "../lapic64.inc"
