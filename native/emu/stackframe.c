@@ -45,18 +45,28 @@ static uint64_t linear_of(const struct emu_frame *frame, uint64_t sp)
     return (uint32_t)(ss->base + offset);
 }
 
+/* The same for a program's own accesses: IRET and far branches at CPL 3. SDM vol. 3A §6.15 */
+static uint64_t aligned(const struct emu_frame *frame, uint64_t linear)
+{
+    struct emu_cpu *cpu = frame->cpu;
+    if (frame->cpl == 3 && cpu->tlb == cpu->tlbs[EMU_TLB_USER_ALIGNED] &&
+        linear % frame->size_bytes)
+        emu_raise_error(cpu, frame->insn, EXC_AC, 0);
+    return linear;
+}
+
 void emu_frame_push(struct emu_frame *frame, uint64_t value)
 {
     uint64_t sp = frame->sp - frame->size_bytes;
-    emu_write_as(frame->cpu, frame->insn, frame->cpl, linear_of(frame, sp), frame->size_bytes,
-                 value);
+    uint64_t linear = aligned(frame, linear_of(frame, sp));
+    emu_write_as(frame->cpu, frame->insn, frame->cpl, linear, frame->size_bytes, value);
     frame->sp = sp;
 }
 
 uint64_t emu_frame_peek(struct emu_frame *frame, uint64_t distance_bytes)
 {
-    return emu_read_as(frame->cpu, frame->insn, frame->cpl,
-                       linear_of(frame, frame->sp + distance_bytes), frame->size_bytes);
+    uint64_t linear = aligned(frame, linear_of(frame, frame->sp + distance_bytes));
+    return emu_read_as(frame->cpu, frame->insn, frame->cpl, linear, frame->size_bytes);
 }
 
 uint64_t emu_frame_pop(struct emu_frame *frame)

@@ -47,7 +47,7 @@ R_FS, R_GS = 168, 176
 PAD = 160
 # What of RFLAGS is stored: status flags, DF, NT, AC and ID.
 FLAGS = 0x8D5 | 0x400 | 0x4000 | 0x4_0000 | 0x20_0000
-CR4_FSGSBASE, EFER_SCE = 1 << 16, 1
+CR4_FSGSBASE, EFER_SCE, CR0_AM = 1 << 16, 1, 1 << 18
 _LOAD = struct.Struct("<" + "2sQ" * 16)
 _MOVES = [bytes([0x48 | r >> 3, 0xB8 | r & 7]) for r in range(16)]
 
@@ -225,6 +225,7 @@ class RowOracle(differential.Oracle):
         special.idt = Table(IDT, 32 * 16 - 1)
         special.cr4 |= differential.CR4_OSXSAVE | CR4_FSGSBASE
         special.efer |= EFER_SCE
+        special.cr0 |= CR0_AM
         special.fs.base, special.gs.base = FS_BASE, GS_BASE
         vcpu.set_special(special)
         self.emu.write(0, memory.read(0, RAM_BYTES))

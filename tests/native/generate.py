@@ -10,6 +10,7 @@ import random
 import struct
 
 from cases import (
+    AC,
     ANCHOR,
     AREA_BYTES,
     AVX,
@@ -51,8 +52,7 @@ def is_near_branch(row: Row) -> bool:
 def ignores_lock(row: Row) -> bool:
     """Where AMD's processors take LOCK, and Intel's manual demands #UD."""
     hint = row.map == 1 and (row.opcode in (0x0D, *range(0x18, 0x20)))
-    fence = row.map == 1 and row.opcode == 0xAE and not row.memory
-    return hint or fence or (row.map, row.opcode) in ((0, 0xCF), (1, 0x00))
+    return hint or (row.map, row.opcode) in ((0, 0xCF), (1, 0x00), (1, 0x07), (1, 0xAE))
 
 
 STACK = (*range(0x50, 0x60), 0x68, 0x6A, 0x8F, 0x9C, 0x9D, 0xC2, 0xC3, 0xC8, 0xC9, 0xCA, 0xCB)
@@ -60,6 +60,12 @@ STACK += (0xCF, 0xE8)
 SHA = (*range(0xC8, 0xCE),)  # AMD's processors take misaligned operands there
 LOOPS = (0xE0, 0xE1)  # F2 and F3 choose the condition on AMD's processors
 STRINGS = (*range(0xA4, 0xA8), *range(0xAA, 0xB0))
+
+
+def checks_alignment(row: Row) -> bool:
+    """Where #AC is not the choice of a processor, as for 16 bytes (SDM vol. 3A §6.15)."""
+    general = not row.shape >> C["UNIT_SHIFT"] & C["UNIT"]
+    return general and (row.map, row.opcode) not in ((0, 0xCF), (1, 0xAE), (1, 0xC7))
 
 
 def uses_stack(row: Row) -> bool:
@@ -352,7 +358,7 @@ class Maker:
         case, rng, row = self.case, self.rng, self.row
         case.flags = rng.getrandbits(12) & STATUS | 2
         if rng.random() < 0.3:
-            case.flags |= rng.choice((DF, DF, DF, ID))
+            case.flags |= rng.choice((DF, DF, DF, ID, AC if checks_alignment(row) else DF))
         code = self.vex() if row.map >= VEX else self.legacy()
         if case.relative is not None:
             case.relative = self.shift + 1

@@ -152,15 +152,15 @@ def excused(case: Case, kvm: Result, emu: Result) -> str | None:
     Intel's manual it changes to MMX), nor where the kernel looked at an MMX register by itself.
     """
     row = decoder().table[case.row]
-    if has_several_accesses(row) and kvm[0][:1] == (14,):
-        kvm, emu = ((each[0][:3], *each[1:]) for each in (kvm, emu))
+    if has_several_accesses(row) and kvm[0][:1] == emu[0][:1] == (PF,):
+        kvm, emu = (((PF, 0, each[0][2]), *each[1:]) for each in (kvm, emu))
     if (row.map, row.opcode) == (1, 0x2A) or (unit(row) == MMX and kvm[0][:1] == (GP,)):
         kvm, emu = ((*each[:4], each[4][24:32] + each[4][160:]) for each in (kvm, emu))
     if kvm == emu:
         return ""
     if (row.map, row.opcode) == (0, 0x8E) and kvm[0][:1] == (PF,) and emu[0][:1] == (UD,):
         return "MOV to a segment register that does not exist: its operand is read first"
-    if kvm[0] and emu[0] and kvm[1:] == emu[1:] and kvm[0][2:] == emu[0][2:]:
+    if kvm[0] and emu[0] and kvm[1:] == emu[1:] and kvm[0][2] == emu[0][2]:
         vectors = {kvm[0][0], emu[0][0]}
         if vectors <= {UD, SS, GP} and case.operand == NOT_CANONICAL and overridden(case):
             return "#SS or #GP with a segment override that has no effect"
@@ -172,20 +172,29 @@ def excused(case: Case, kvm: Result, emu: Result) -> str | None:
             and kvm[0][:2] in ((UD, 0), (GP, 0))
         ):
             return "#GP that the kernel raises anew"
+        if emu[0][:2] == (GP, 0) and kvm[0][0] == PF and is_fxsave(row):
+            return "FXSAVE or FXRSTOR that the kernel executes"
         if kvm[0][:2] == (GP, 0) and emu[0][:1] == (UD,) and row.map == 1 and row.opcode == 1:
             return "MONITOR, MWAIT"
     return None
 
 
 def has_several_accesses(row: Row) -> bool:
-    """Where it is the processor's choice which comes first: CR2 is not compared. Far branches,
-    IRET, x87 environments and the instructions that save and restore state."""
+    """Where the order of accesses is the processor's choice: neither CR2 nor the error code of a
+    #PF is compared. CMPS, far branches, IRET, x87 environments, what saves and restores state."""
+    if row.map == 0 and row.opcode in (0xA6, 0xA7):
+        return True
     if row.map == 0 and row.opcode in (0xD9, 0xDD):
         return row.digit in (4, 6)
     far = row.map == 0 and (
         row.opcode in (0xCA, 0xCB, 0xCF) or (row.opcode == 0xFF and row.digit in (3, 5))
     )
     return far or (row.map == 1 and row.opcode in (0xAE, 0xC7))
+
+
+def is_fxsave(row: Row) -> bool:
+    """Or FXRSTOR: where they raise #GP the kernel executes them by itself."""
+    return (row.map, row.opcode) == (1, 0xAE) and row.digit in (0, 1)
 
 
 def unit(row: Row) -> int:

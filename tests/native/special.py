@@ -121,7 +121,9 @@ def iret(m: Maker) -> None:
     target = LANDING + rng.randrange(0x4000)
     words = [target, USER_CODE, flags, m.anchor + rng.randrange(-64, 64), USER_DATA]
     if rng.random() < 0.15:
-        words[rng.choice((1, 4))] = rng.choice((0, 3, USER_DATA, USER_CODE, 0xFFFF))
+        # They take any SS that there is, too.
+        at = rng.choice((1, 4))
+        words[at] = rng.choice((0, 3, 0xFFFF, USER_DATA if at == 1 else 0))
     mask = (1 << 8 * size) - 1
     m.poke(m.registers[4], b"".join((w & mask).to_bytes(size, "little") for w in words))
 
