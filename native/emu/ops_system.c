@@ -277,6 +277,10 @@ static const struct emu_forms ud = EMU_FORMS_1(emu_op_undefined);
     {EMU_MAP_0F, 0xae, EMU_REG(digit) | EMU_MOD_R | EMU_PF3 | EMU_ONLY64, EMU_MODRM | EMU_SIZE_Y,  \
      &forms,     NULL}
 
+#define RANDOM_ROW(digit)                                                                          \
+    {EMU_MAP_0F, 0xc7, EMU_REG(digit) | EMU_MOD_R | EMU_NP | EMU_P66, EMU_MODRM | EMU_SIZE_V,      \
+     &rdrand,    NULL}
+
 static const struct emu_row rows[] = {
     {EMU_MAP_0F, 0x05, 0, EMU_END, &syscall, NULL},
     {EMU_MAP_0F, 0x07, 0, EMU_END | EMU_SIZE_Y, &sysret, NULL},
@@ -296,8 +300,8 @@ static const struct emu_row rows[] = {
     {EMU_MAP_0F, 0x31, 0, 0, &rdtsc, NULL},
     {EMU_MAP_0F, 0x33, 0, 0, &rdpmc, NULL},
     {EMU_MAP_0F, 0xc7, EMU_REG(7) | EMU_MOD_R | EMU_PF3, EMU_MODRM, &rdpid, NULL},
-    {EMU_MAP_0F, 0xc7, EMU_REG(6) | EMU_MOD_R, EMU_MODRM | EMU_SIZE_V, &rdrand, NULL},
-    {EMU_MAP_0F, 0xc7, EMU_REG(7) | EMU_MOD_R, EMU_MODRM | EMU_SIZE_V, &rdrand, NULL},
+    RANDOM_ROW(6),
+    RANDOM_ROW(7),
     {EMU_MAP_1, 0xf4, 0, EMU_END, &hlt, NULL},
     {EMU_MAP_0F, 0x0b, 0, EMU_END, &ud, NULL},
     {EMU_MAP_0F, 0xb9, 0, EMU_END | EMU_MODRM, &ud, NULL},

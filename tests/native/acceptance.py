@@ -82,13 +82,15 @@ def _capstone_alone(
     without = bytes(byte for byte in before if byte != 0xF0)
     if without != before and accepts(decoder, bits, without + rest):
         return "LOCK where it is #UD (SDM vol. 2A, LOCK)"
-    plain = bytes(byte for byte in before if byte not in (*MANDATORY, 0xF0))
     if rest[0] in (0xC4, 0xC5):
-        plain = bytes(byte for byte in plain if byte & 0xF0 != 0x40)
+        plain = bytes(b for b in before if b not in (*MANDATORY, 0xF0) and b & 0xF0 != 0x40)
         if accepts(decoder, bits, plain + rest):
             return "66, F2, F3, LOCK or REX before VEX (SDM vol. 2A §2.3.2)"
-    elif plain != before and accepts(decoder, bits, plain + rest):
-        return "66, F2 or F3 where it selects nothing"
+        return None
+    for ignored in ((0xF2, 0xF3, 0xF0), (0x66, 0xF0), (*MANDATORY, 0xF0)):
+        plain = bytes(byte for byte in before if byte not in ignored)
+        if plain != before and accepts(decoder, bits, plain + rest):
+            return "66, F2 or F3 where it selects nothing"
     return None
 
 
@@ -112,18 +114,24 @@ def _size_of_code(engines: Engines, bits: int, before: bytes, rest: bytes) -> st
     """Where there is no processor to ask: what capstone would take with one thing changed."""
     if bits == 16 and known(engines[32], before + rest):
         return "capstone takes it in 32-bit code"
-    for ignored in ((0xF2, 0xF3), (0x67,), (0xF2, 0xF3, 0x67)):
+    for ignored in ((0xF2, 0xF3), (0x66,), (0x67,), (0xF2, 0xF3, 0x67), (0x66, 0x67)):
         plain = bytes(byte for byte in before if byte not in ignored)
         if plain != before and any(known(engines[size], plain + rest) for size in (bits, 32)):
-            return "F2, F3 or 67 with which capstone does not take it"
+            return "66, F2, F3 or 67 with which capstone does not take it"
     at = 1 if rest[0] == 0xC5 else 2
-    if rest[0] in (0xC4, 0xC5):
-        other = rest[:at] + bytes([rest[at] | 0x40]) + rest[at + 1 :]
+    for bit, why in VEX_BITS.items() if rest[0] in (0xC4, 0xC5) else ():
+        other = rest[:at] + bytes([rest[at] ^ bit]) + rest[at + 1 :]
         if known(engines[32], before + other):
-            return (
-                "the top bit of VEX.vvvv, which counts in 64-bit code alone (SDM vol. 2A §2.3.5.6)"
-            )
+            return why
     return None
+
+
+# Bits of a VEX prefix's last byte that capstone minds.
+VEX_BITS = {
+    0x40: "the top bit of VEX.vvvv, which counts in 64-bit code alone (SDM vol. 2A §2.3.5.6)",
+    0x80: "VEX.W where the processor ignores it",
+    0xC0: "both of these",
+}
 
 
 def known(engine: Any, code: bytes) -> bool:

@@ -210,11 +210,22 @@ class RowOracle(differential.Oracle):
                 self._run(cases)
                 return
             except Refused as error:
-                culprit = [case for case in cases if case.start == error.rip]
-                if not culprit:
-                    raise
-                self.refused += culprit
-                cases.remove(culprit[0])
+                culprit = next((case for case in cases if case.start == error.rip), None)
+                culprit = culprit or self._astray(cases)
+                self.refused.append(culprit)
+                cases.remove(culprit)
+
+    def _astray(self, cases: list[Case]) -> Case:
+        """The first one after which KVM does not come to the batch's end."""
+        low, high = 0, len(cases)  # the first `low` are well, the first `high` are not
+        while high - low > 1:
+            middle = (low + high) // 2
+            try:
+                self._run(cases[:middle])
+                low = middle
+            except Refused:
+                high = middle
+        return cases[low]
 
     def _run(self, cases: list[Case]) -> None:
         memory, vcpu = self.kvm.memory, self.kvm.vcpu

@@ -65,7 +65,10 @@ STRINGS = (*range(0xA4, 0xA8), *range(0xAA, 0xB0))
 def checks_alignment(row: Row) -> bool:
     """Where #AC is not the choice of a processor, as for 16 bytes (SDM vol. 3A §6.15)."""
     general = not row.shape >> C["UNIT_SHIFT"] & C["UNIT"]
-    return general and (row.map, row.opcode) not in ((0, 0xCF), (1, 0xAE), (1, 0xC7))
+    far = row.map == 0 and (
+        row.opcode in (0xCA, 0xCB, 0xCF) or (row.opcode == 0xFF and row.digit in (3, 5))
+    )
+    return general and not far and (row.map, row.opcode) not in ((1, 0xAE), (1, 0xC7))
 
 
 def uses_stack(row: Row) -> bool:
