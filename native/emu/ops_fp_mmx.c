@@ -3,6 +3,13 @@
 #include "fp_exact.h"
 #include "mmx.h"
 
+/* Pending exceptions of the x87 unit come before the operand's own faults. */
+static inline void report_pending(struct emu_cpu *cpu, const struct emu_insn *insn)
+{
+    if (cpu->fpu.status & FSW_ES)
+        emu_raise(cpu, insn, EXC_MF);
+}
+
 /* Two integers to the low half of a register, or to the whole. */
 static void from_mmx(struct emu_cpu *cpu, const struct emu_insn *insn, unsigned bits,
                      uint64_t source)
@@ -22,18 +29,17 @@ static void from_mmx(struct emu_cpu *cpu, const struct emu_insn *insn, unsigned 
     static EMU_OP(op_##name##_r)                                                                   \
     {                                                                                              \
         uint64_t source = emu_mmx_get(cpu, insn->rm)[0];                                           \
-        if (cpu->fpu.status & FSW_ES)                                                              \
-            emu_raise(cpu, insn, EXC_MF);                                                          \
+        report_pending(cpu, insn);                                                                 \
         from_mmx(cpu, insn, bits, source);                                                         \
         emu_mmx_begin(cpu, insn);                                                                  \
         EMU_NEXT;                                                                                  \
     }                                                                                              \
     static EMU_OP(op_##name##_m)                                                                   \
     {                                                                                              \
+        if (memory_is_mmx)                                                                         \
+            report_pending(cpu, insn);                                                             \
         uint64_t linear = emu_ea(cpu, insn, 8, false);                                             \
         uint64_t source = emu_load_q(cpu, insn, linear);                                           \
-        if ((memory_is_mmx) && (cpu->fpu.status & FSW_ES))                                         \
-            emu_raise(cpu, insn, EXC_MF);                                                          \
         from_mmx(cpu, insn, bits, source);                                                         \
         if (memory_is_mmx)                                                                         \
             emu_mmx_begin(cpu, insn);                                                              \
@@ -53,8 +59,6 @@ static void to_mmx(struct emu_cpu *cpu, const struct emu_insn *insn, const struc
     for (unsigned i = 0; i < 2; i++)
         to |= emu_soft_to_int(&soft, kind->bits, 32, emu_element(source, kind->bits, i), rounding)
               << (32 * i);
-    if (cpu->fpu.status & FSW_ES)
-        emu_raise(cpu, insn, EXC_MF);
     emu_fp_finish(cpu, insn, &soft);
     emu_mmx_begin(cpu, insn);
     emu_mmx_set(cpu, insn->reg, to);
@@ -65,12 +69,14 @@ static void to_mmx(struct emu_cpu *cpu, const struct emu_insn *insn, const struc
                                                    bytes, false, false, truncates};                \
     static EMU_OP(op_##name##_r)                                                                   \
     {                                                                                              \
+        report_pending(cpu, insn);                                                                 \
         to_mmx(cpu, insn, &name##_kind, &cpu->vec[insn->rm]);                                      \
         EMU_NEXT;                                                                                  \
     }                                                                                              \
     static EMU_OP(op_##name##_m)                                                                   \
     {                                                                                              \
         union emu_vec source;                                                                      \
+        report_pending(cpu, insn);                                                                 \
         emu_fp_source_m(cpu, insn, &name##_kind, &source);                                         \
         to_mmx(cpu, insn, &name##_kind, &source);                                                  \
         EMU_NEXT_UNCHAINED;                                                                        \

@@ -66,9 +66,10 @@ def checks_alignment(row: Row) -> bool:
     """Where #AC is not the choice of a processor, as for 16 bytes (SDM vol. 3A §6.15)."""
     general = not row.shape >> C["UNIT_SHIFT"] & C["UNIT"]
     far = row.map == 0 and (
-        row.opcode in (0xCA, 0xCB, 0xCF) or (row.opcode == 0xFF and row.digit in (3, 5))
+        row.opcode in (0xA6, 0xA7, 0xCA, 0xCB, 0xCF) or (row.opcode == 0xFF and row.digit in (3, 5))
     )
-    return general and not far and (row.map, row.opcode) not in ((1, 0xAE), (1, 0xC7))
+    others = (0xAE, 0xB2, 0xB4, 0xB5, 0xC7)  # the XSAVE family, LSS and its kin
+    return general and not far and not (row.map == 1 and row.opcode in others)
 
 
 def uses_stack(row: Row) -> bool:
