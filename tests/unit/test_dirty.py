@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -95,6 +96,46 @@ def test_manual_protection_clears_only_what_it_is_told(backend: str) -> None:
         assert vm.vm.dirty_log(region) == addresses([3, 4])
         with pytest.raises(UsageError, match="not in"):
             vm.vm.clear_dirty_log(region, [0])
+
+
+SCATTER = f"""
+    mov r8, {LOGGED}
+again:
+    imul rax, rax, 0x5bd1e995
+    inc rax
+    mov rbx, rax
+    shr rbx, 20
+    and ebx, {LOGGED_SIZE - 8}
+    inc qword ptr [r8 + rbx]
+    jmp again
+"""
+
+
+@pytest.mark.parametrize("manually", [False, True])
+def test_a_copy_by_the_log_follows_a_running_guest(backend: str, manually: bool) -> None:
+    """No write is lost, whenever pages begin anew: what moving a running guest rests on."""
+    vm, region = logged_machine(backend)
+    copy = bytearray(LOGGED_SIZE)
+
+    def follow() -> None:
+        gpas = vm.vm.dirty_log(region)
+        if manually:
+            vm.vm.clear_dirty_log(region, gpas)
+        for gpa in gpas:
+            start = gpa - LOGGED
+            copy[start : start + PAGE_SIZE] = vm.memory.read(gpa, PAGE_SIZE)
+
+    with vm:
+        if manually:
+            vm.vm.protect_dirty_manually()
+        vm.load(pykvm.assemble(SCATTER))
+        thread = threading.Thread(target=vm.run, args=(0.4,))
+        thread.start()
+        while thread.is_alive():
+            follow()
+        follow()
+        assert copy == vm.memory.read(LOGGED, LOGGED_SIZE)
+        assert any(copy)
 
 
 def test_clearing_needs_manual_protection(backend: str) -> None:

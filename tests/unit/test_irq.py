@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import select
 import struct
+import threading
+import time
 
 import pytest
 
@@ -17,6 +19,7 @@ from pykvm.machine import Machine
 from pykvm.registers import Table
 
 TIMEOUT_S = 5
+SOON_S = 0.02
 VECTOR, NMI_VECTOR = 0x20, 2
 HANDLER, IDT_BASE = 0x9000, 0x2_0000
 MARK_PORT = 0x80  # the handlers write here, which nobody claims: an exit to look at
@@ -93,10 +96,10 @@ PIC_SETUP = "".join(
 PIC_HANDLER = f"mov al, 0x20\nout 0x20, al\nmov al, 1\nout {MARK_PORT}, al\niret"
 
 
-def pic_machine(backend: str) -> Machine:
+def pic_machine(backend: str, wait: str = IDLE) -> Machine:
     """A guest that programs the first PIC, tells so by an exit, and waits for line 4."""
     vm = pykvm.VM(backend=backend, memory="1M", irqchip="full", float_unclaimed=True)
-    vm.load(pykvm.assemble(PIC_SETUP + f"out {MARK_PORT}, al\n" + IDLE, mode="real"))
+    vm.load(pykvm.assemble(PIC_SETUP + f"out {MARK_PORT}, al\n" + wait, mode="real"))
     set_handler(vm, VECTOR + 4, PIC_HANDLER)
     return vm
 
@@ -141,6 +144,82 @@ def test_an_eventfd_interrupts(backend: str) -> None:
         vm.vm.remove_irqfd(fd, 4)
         exits.close()
     os.close(fd)
+
+
+HALT = "sti\nwait_here: hlt\njmp wait_here\n"
+
+
+@pytest.mark.parametrize("wait", [IDLE, HALT], ids=["runs", "halts"])
+def test_an_eventfd_of_another_thread_interrupts_a_guest_that(backend: str, wait: str) -> None:
+    fd = os.eventfd(0)
+    with pic_machine(backend, wait) as vm:
+        vm.vm.add_irqfd(fd, 4)
+        exits = vm.exits(TIMEOUT_S)
+        next(exits)
+        for _ in range(3):
+            thread = threading.Timer(SOON_S, os.eventfd_write, (fd, 1))
+            thread.start()
+            assert next(exits) == mark()
+            thread.join()
+        exits.close()
+    os.close(fd)
+
+
+def test_an_eventfd_added_while_the_guest_sleeps_interrupts(backend: str) -> None:
+    fd = os.eventfd(0)
+
+    def add() -> None:
+        vm.vm.add_irqfd(fd, 4)
+        time.sleep(SOON_S)
+        os.eventfd_write(fd, 1)
+
+    with pic_machine(backend, HALT) as vm:
+        exits = vm.exits(TIMEOUT_S)
+        next(exits)
+        thread = threading.Timer(SOON_S, add)
+        thread.start()
+        assert next(exits) == mark()
+        thread.join()
+        exits.close()
+    os.close(fd)
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_eventfds_carry_requests_and_answers(backend: str, cpus: int) -> None:
+    """A device in a thread: each request rings a doorbell, each answer raises a line."""
+    rounds, bell, line = 200, os.eventfd(0), os.eventfd(0)
+
+    def answer() -> None:
+        for _ in range(rounds):
+            os.eventfd_read(bell)
+            os.eventfd_write(line, 1)
+
+    source = f"""
+        mov cx, {rounds}
+        mov dx, {MARK_PORT}
+        cli
+    again:
+        out dx, al
+        sti
+        hlt
+        cli
+        dec cx
+        jnz again
+        mov al, 0
+        out {layout.EXIT_PORT}, al
+    """
+    with pykvm.VM(backend=backend, memory="1M", irqchip="full", cpus=cpus) as vm:
+        vm.load(pykvm.assemble(PIC_SETUP + source, mode="real"))
+        set_handler(vm, VECTOR + 4, "mov al, 0x20\nout 0x20, al\niret")
+        vm.vm.add_ioeventfd(bell, MARK_PORT, 1, port=True)
+        vm.vm.add_irqfd(line, 4)
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert vm.run(4 * TIMEOUT_S).outcome is pykvm.Outcome.EXIT
+        thread.join()
+        assert vm.result.exits.get("PortOut") == 1
+    os.close(bell)
+    os.close(line)
 
 
 def test_the_end_of_a_level_interrupt_is_signalled(backend: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 import pykvm
@@ -133,6 +135,23 @@ def test_a_removed_region_leaves_room(backend: str) -> None:
             vm.memory.remove(region)
         vm.vm.map(vm.memory.add(EXTRA, PAGE_SIZE))
         assert vm.memory.read_int(EXTRA, 4) == 0
+
+
+def test_memory_comes_and_goes_while_the_guest_runs(backend: str) -> None:
+    source = f"again: inc qword ptr [{EXTRA}]\njmp again"
+    with pykvm.VM(backend=backend, memory="1M", float_unclaimed=True) as vm:
+        vm.load(pykvm.assemble(source))
+        region = vm.memory.add(EXTRA, PAGE_SIZE)
+        thread = threading.Thread(target=vm.run, args=(0.3,))
+        thread.start()
+        turns = 0
+        while thread.is_alive():
+            vm.vm.map(region)
+            vm.vm.unmap(region)
+            turns += 1
+        thread.join()
+        assert turns
+        assert vm.result.outcome is pykvm.Outcome.TIMEOUT
 
 
 def test_overlapping_slots_are_refused() -> None:
