@@ -58,12 +58,14 @@ int emu_debug_due(struct emu_cpu *cpu)
     return hits ? note_exit(cpu, EXC_DB, hits) : EMU_STAY;
 }
 
-/* EMU_DEBUG_*; of the registers DR0 to DR3 and DR7 count. Not while it runs. */
+/* EMU_DEBUG_*; of the registers DR0 to DR3 and DR7 count. Any thread. */
 void emu_cpu_set_debug(struct emu_cpu *cpu, uint32_t what, const uint64_t *dr)
 {
+    emu_vm_freeze(cpu->vm);
     cpu->debug = (uint8_t)what;
     memcpy(cpu->owner_dr, dr, sizeof(cpu->owner_dr));
     emu_tlb_flush(cpu, true); /* the TLBs know which pages are watched */
+    emu_vm_thaw(cpu->vm);
 }
 
 /* Raise #DB, a fault, where a breakpoint stands on the instruction at rip. RF holds it off

@@ -161,6 +161,10 @@ class VmMemory(Protocol):
         """Let host and guest see a mapped region of `memory` at another address."""
         ...
 
+    def note_write(self, gpa: int, size_bytes: int) -> None:
+        """Memory was written through a `GuestMemory.view`, and may hold code."""
+        ...
+
     def set_dirty_logging(self, region: Region, on: bool) -> None:
         """Start or stop noting which pages of a mapped region are written."""
         ...

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import pytest
 
 from pykvm import VM, assemble, host
-from pykvm.backend.emu import EmuVcpu
+from pykvm.backend.emu import EmuVcpu, EmuVm
 from pykvm.backend.kvm import KvmVcpu, as_kvm
-from pykvm.errors import ClosedError, LayoutError, RegisterError, UsageError
+from pykvm.errors import ClosedError, LayoutError, MissingCapability, RegisterError, UsageError
 from pykvm.exits import PortIn
 from pykvm.result import Outcome
-from pykvm.state import DebugRegisters, Events, Fpu, MpState
+from pykvm.state import Clock, DebugRegisters, Events, Fpu, MpState
 
 FPU = Fpu(
     st=(0x4000_C90F_DAA2_2168_C235, *(0,) * 7), fcw=0x27F, fsw=0x3800, ftw=0x80,
@@ -160,6 +160,47 @@ def test_mistakes_are_pykvms_own(vm: VM) -> None:
         as_kvm(vm.vcpu)
 
 
+def test_what_it_lacks_has_a_name(vm: VM) -> None:
+    assert isinstance(vm.vm, EmuVm)
+    with pytest.raises(MissingCapability, match="the emulator lacks KVM_CAP_DIRTY_LOG_RING"):
+        vm.vm.enable_dirty_ring(1024)
+    with pytest.raises(UsageError, match="no interrupt chips"):
+        vm.vm.add_irqfd(0, 4)
+    with pytest.raises(UsageError, match="where there is an irqchip"):
+        vm.vcpu.set_mp_state(MpState.HALTED)
+    with pytest.raises(RegisterError, match="xcr0"):
+        vm.vcpu.set_xcrs({0: 5})
+
+
+def test_what_waits_for_a_processor_is_part_of_its_state(vm: VM) -> None:
+    vcpu = vcpu_of(vm)
+    vm.load(assemble("pushfq\nor dword ptr [rsp], 0x100\npopfq\nnop\nout 0x99, al\nnop"))
+    vcpu.interrupt(0x33)
+    events = vcpu.get_events()
+    assert (events.interrupt_injected, events.interrupt_vector) == (True, 0x33)
+    vcpu.set_events(events)
+    assert vcpu.get_events() == events
+    vcpu.set_events(Events())
+    assert not vcpu.get_events().interrupt_injected
+    # A single-step trap of the guest's own.
+    vcpu.set_debug_registers(DebugRegisters(dr6=0xFFFF_4FF0))
+    trap = Events(exception_pending=True, exception_vector=1)
+    vcpu.set_events(trap)
+    assert vcpu.get_events().exception_vector == 1
+    assert vm.run(5).outcome is Outcome.SHUTDOWN  # there is no IDT
+
+
+def test_the_clock_moves_alone() -> None:
+    with VM(backend="emu", clock="instructions", irqchip="full") as vm:
+        tsc = vm.vcpu.get_msrs([0x10])
+        vm.vm.set_clock(Clock(10**12))
+        assert vm.vm.now_ns() == 10**12
+        assert vm.vcpu.get_msrs([0x10]) == tsc
+        vm.vcpu.set_tsc_khz(2_000_000)
+        assert vm.vcpu.get_tsc_khz() == 2_000_000
+        assert vm.vcpu.get_msrs([0x10]) == tsc
+
+
 def test_it_is_closed_for_whoever_still_holds_it() -> None:
     vm = VM(backend="emu")
     vcpu = vcpu_of(vm)
@@ -198,5 +239,5 @@ def test_chips_have_kvms_states() -> None:
         assert vm.vcpu.get_mp_state() is MpState.RUNNABLE
         vcpu = vcpu_of(vm)
         vcpu.set_lapic(vcpu.get_lapic())
-        vm.vm.set_irqchip(vm.vm.get_irqchip())  # type: ignore[attr-defined]
-        vm.vm.set_pit(vm.vm.get_pit())  # type: ignore[attr-defined]
+        vm.vm.set_irqchip(vm.vm.get_irqchip())
+        vm.vm.set_pit(vm.vm.get_pit())

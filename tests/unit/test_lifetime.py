@@ -25,6 +25,20 @@ def run_and_close() -> None:
         vm.run(timeout=5)
 
 
+def run_with_eventfds() -> None:
+    """On the emulator, which has descriptors only then."""
+    events = [os.eventfd(0) for _ in range(3)]
+    with pykvm.VM(memory="1M", irqchip="full", backend="emu") as vm:
+        vm.vm.add_ioeventfd(events[0], 0x80, 1, port=True)
+        vm.vm.add_irqfd(events[1], 4, events[2])
+        vm.vm.set_routes([])
+        vm.vm.set_dirty_logging(vm.memory.regions[0], True)
+        vm.load(HALT)
+        vm.run(timeout=0.01)  # sleeps in HLT
+    for fd in events:
+        os.close(fd)
+
+
 def drop() -> None:
     pykvm.VM(memory="1M").load(HALT)
 
@@ -68,6 +82,7 @@ def fail_at_the_image() -> None:
 
 LIVES: list[Callable[[], None]] = [
     run_and_close,
+    run_with_eventfds,
     drop,
     fail_at_the_cpu,
     fail_at_the_devices,
@@ -95,9 +110,9 @@ def live(life: Callable[[], None]) -> None:
         life()
 
 
-def test_a_closed_machine_leaves_no_work_to_the_garbage_collector() -> None:
+def test_a_closed_machine_leaves_no_work_to_the_garbage_collector(backend: str) -> None:
     def make_and_close() -> None:
-        with pykvm.VM(memory="1M", devices=()) as vm:
+        with pykvm.VM(memory="1M", devices=(), backend=backend) as vm:
             vm.load(HALT)
 
     make_and_close()

@@ -65,6 +65,9 @@ class EmuVm(Natives, MemoryAccess, InterruptControl, IoEvents):
         """Free everything."""
         self.detach()
         self.vcpus.clear()
+        for region in self._regions:
+            region.on_write = None  # it refers to this machine, which refers to it
+        self._regions.clear()
         if self._native:
             lib.emu_vm_destroy(self._native)
             self._native = None

@@ -130,9 +130,10 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
     def _follow(self, region: Region) -> None:
         """Let the emulators know when a region is written from outside."""
         if self._assist:
-            region.on_write = self._note_write
+            region.on_write = self.note_write
 
-    def _note_write(self, gpa: int, size_bytes: int) -> None:
+    def note_write(self, gpa: int, size_bytes: int) -> None:
+        """Memory was written from outside: what emulators know of code is void."""
         self._native.writes += 1
 
     def _note_logging(self, slot: int, on: bool) -> None:
