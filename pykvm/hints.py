@@ -66,6 +66,8 @@ def _not_emulated(machine: Machine, result: Result, found: Instruction | None) -
         return ["these bytes are no instruction: is the mode right, has the guest run into data?"]
     name = f"`{found}`" if found else "an instruction that is not mapped"
     if host.emulates_cpl0() and special.ss.dpl == 0:
+        if getattr(machine.backend, "assist", False):
+            return [f"neither KVM nor pykvm's emulator can do {name}: they have no AVX-512"]
         return [
             f"this host has neither VT-x nor AMD-V: KVM runs code at CPL 0 in its instruction "
             f"emulator, which cannot do {name}",

@@ -21,6 +21,7 @@
 enum { PYKVM_ASSIST_FREE, PYKVM_ASSIST_BUSY, PYKVM_ASSIST_CLOSED };
 
 #define EMULATION 1 /* KVM_INTERNAL_ERROR_EMULATION */
+#define EVEX 0x62   /* in 64-bit mode */
 #define TICK_NS UINT64_C(50000000)
 #define FIRST_MOVE_NS UINT64_C(40000)
 #define PATIENCE_MAX UINT64_C(1024)
@@ -99,16 +100,18 @@ static int make(struct pykvm_assist *assist)
     if (error)
         return error;
     assist->cpu = emu_cpu_create(assist->vm, 0);
-    return assist->cpu ? pykvm_transfer_cpuid(assist->vcpu->fd, assist->vm, assist->cpu) : -ENOMEM;
+    return assist->cpu
+               ? pykvm_transfer_cpuid(assist->transfer, assist->vcpu->fd, assist->vm, assist->cpu)
+               : -ENOMEM;
 }
 
-static int bring(struct pykvm_assist *assist)
+static int bring(struct pykvm_assist *assist, bool refused)
 {
     int error = 0;
     if (assist->layout != assist->kvm->layout)
         error = map_all(assist);
     if (!error)
-        error = pykvm_transfer_in(assist->transfer, assist->vcpu->fd, assist->cpu);
+        error = pykvm_transfer_in(assist->transfer, assist->vcpu->fd, assist->cpu, refused);
     if (error)
         return error;
     assist->writes = assist->kvm->writes;
@@ -118,8 +121,18 @@ static int bring(struct pykvm_assist *assist)
     return 0;
 }
 
-/* Take the processor in. */
-static int move_in(struct pykvm_assist *assist)
+/* Has KVM refused AVX-512, on a processor that has it? The emulator does not know it either. */
+static bool beyond(const struct pykvm_assist *assist)
+{
+    const struct kvm_run *run = assist->vcpu->run;
+    return assist->transfer->evex && assist->transfer->sregs.cs.l &&
+           run->emulation_failure.insn_size &&
+           (run->emulation_failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES) &&
+           run->emulation_failure.insn_bytes[0] == EVEX;
+}
+
+/* Take the processor in: KVM has refused an instruction, or is slow. */
+static int move_in(struct pykvm_assist *assist, bool refused)
 {
     int error = assist->cpu ? 0 : make(assist);
     uint64_t begun_ns = now_ns();
@@ -127,7 +140,9 @@ static int move_in(struct pykvm_assist *assist)
         assist->patience += assist->patience < PATIENCE_MAX ? assist->patience : 0;
     else if (assist->patience > 1)
         assist->patience /= 2;
-    error = error ? error : bring(assist);
+    error = error ? error : bring(assist, refused);
+    if (!error && refused && beyond(assist))
+        return -EOPNOTSUPP;
     if (error) {
         drop(assist);
         return error;
@@ -171,7 +186,7 @@ static int resume(struct pykvm_assist *assist)
     assist->writes = assist->kvm->writes;
     int error = assist->layout != assist->kvm->layout ? map_all(assist) : 0;
     if (!error && assist->changed)
-        error = pykvm_transfer_in(assist->transfer, assist->vcpu->fd, assist->cpu);
+        error = pykvm_transfer_in(assist->transfer, assist->vcpu->fd, assist->cpu, false);
     assist->synced = assist->changed = false;
     return error;
 }
@@ -228,9 +243,10 @@ static int64_t serve(struct pykvm_assist *assist)
         int64_t key;
         if (!assist->inside) {
             key = pykvm_vcpu_run(assist->vcpu);
-            if (!wanted(assist, key) || move_in(assist))
+            bool refused = (key & PYKVM_KIND_MASK) == PYKVM_INTERNAL_ERROR;
+            if (!wanted(assist, key) || move_in(assist, refused))
                 return key;
-            if ((key & PYKVM_KIND_MASK) == PYKVM_INTERNAL_ERROR)
+            if (refused)
                 assist->vcpu->counts[PYKVM_INTERNAL_ERROR]--;
         }
         if (!entered_ns)

@@ -12,6 +12,7 @@
 #define RFLAGS_IF (1u << 9)
 #define RFLAGS_VM (1u << 17)
 #define CPUID_MAX 256
+#define CPUID_7_EBX_AVX512F (1u << 16)
 #define SHADOW_STI 2 /* KVM_X86_SHADOW_INT_STI, no part of the headers */
 #define XSAVE_BV 512 /* the XSAVE area, Intel SDM vol. 1 §13.4 */
 #define XSAVE_AVX 576
@@ -197,13 +198,14 @@ static void xsave_out(const struct emu_state *state, uint8_t *area)
     memcpy(area + XSAVE_BV, &used, sizeof(used));
 }
 
-static void events_in(const struct kvm_vcpu_events *events, struct emu_state *state)
+/* `refused`: KVM queues #UD along with its refusal, for owners who do nothing about it. */
+static void events_in(const struct kvm_vcpu_events *events, struct emu_state *state, bool refused)
 {
     state->nmi_pending = events->nmi.pending;
     state->nmi_blocked = events->nmi.masked;
     state->shadow = events->interrupt.shadow != 0;
     state->event_pending = 1;
-    if (events->exception.injected || events->exception.pending) {
+    if (!refused && (events->exception.injected || events->exception.pending)) {
         state->event_type = EMU_EVENT_FAULT;
         state->event_vector = events->exception.nr;
         state->event_has_error = events->exception.has_error_code;
@@ -234,7 +236,8 @@ static struct kvm_vcpu_events events_out(const struct emu_state *state,
 }
 
 /* CPUID answers here as it does there, and the time stamp counter runs as fast. */
-int pykvm_transfer_cpuid(int vcpu_fd, struct emu_vm *vm, struct emu_cpu *cpu)
+int pykvm_transfer_cpuid(struct pykvm_transfer *transfer, int vcpu_fd, struct emu_vm *vm,
+                         struct emu_cpu *cpu)
 {
     struct kvm_cpuid2 *found =
         calloc(1, sizeof(*found) + CPUID_MAX * sizeof(struct kvm_cpuid_entry2));
@@ -250,6 +253,8 @@ int pykvm_transfer_cpuid(int vcpu_fd, struct emu_vm *vm, struct emu_cpu *cpu)
         table[i] = (struct emu_cpuid){entry->function, by_index ? entry->index : EMU_CPUID_ANY,
                                       entry->eax,      entry->ebx,
                                       entry->ecx,      entry->edx};
+        if (entry->function == 7 && !entry->index)
+            transfer->evex = entry->ebx & CPUID_7_EBX_AVX512F;
     }
     if (!error)
         error = emu_cpu_set_cpuid(cpu, table, found->nent);
@@ -289,7 +294,9 @@ static int read_all(struct pykvm_transfer *transfer, int fd)
     return error ? error : call(fd, KVM_GET_XSAVE, transfer->xsave);
 }
 
-int pykvm_transfer_in(struct pykvm_transfer *transfer, int vcpu_fd, struct emu_cpu *cpu)
+/* `refused`: for an instruction that KVM has refused to emulate. */
+int pykvm_transfer_in(struct pykvm_transfer *transfer, int vcpu_fd, struct emu_cpu *cpu,
+                      bool refused)
 {
     struct emu_state state;
     int error = read_all(transfer, vcpu_fd);
@@ -299,7 +306,7 @@ int pykvm_transfer_in(struct pykvm_transfer *transfer, int vcpu_fd, struct emu_c
     regs_in(&transfer->regs, &state);
     sregs_in(&transfer->sregs, &state);
     xsave_in(transfer->xsave, &state);
-    events_in(&transfer->events, &state);
+    events_in(&transfer->events, &state, refused);
     state.xcr0 = transfer->xcrs.nr_xcrs ? transfer->xcrs.xcrs[0].value : X87;
     for (size_t i = 0; i < 4; i++)
         state.dr[i] = transfer->debug.db[i];

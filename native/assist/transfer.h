@@ -21,13 +21,16 @@ struct pykvm_transfer {
         struct kvm_msr_entry entry[PYKVM_TRANSFER_MSRS];
     } msrs;
     bool msrs_known;
+    bool evex;            /* CPUID tells of AVX-512 */
     uint32_t xsave_bytes; /* of KVM_GET_XSAVE2; 0: KVM_GET_XSAVE */
     uint8_t xsave[PYKVM_XSAVE_BYTES_MAX] __attribute__((aligned(64)));
 };
 
-int pykvm_transfer_cpuid(int vcpu_fd, struct emu_vm *vm, struct emu_cpu *cpu);
+int pykvm_transfer_cpuid(struct pykvm_transfer *transfer, int vcpu_fd, struct emu_vm *vm,
+                         struct emu_cpu *cpu);
 bool pykvm_transfer_privileged(int vcpu_fd, bool masked);
-int pykvm_transfer_in(struct pykvm_transfer *transfer, int vcpu_fd, struct emu_cpu *cpu);
+int pykvm_transfer_in(struct pykvm_transfer *transfer, int vcpu_fd, struct emu_cpu *cpu,
+                      bool refused);
 int pykvm_transfer_out(struct pykvm_transfer *transfer, int vcpu_fd, struct emu_cpu *cpu);
 
 #endif

@@ -12,6 +12,7 @@ from pykvm import VM, assemble, host
 from pykvm.backend.kvm import as_kvm
 from pykvm.exits import Hypercall, InternalError, MmioRead, PortIn, PortOut
 from pykvm.guest import load_guest
+from pykvm.hints import hints
 from pykvm.probe import probe
 from pykvm.result import Outcome
 
@@ -232,3 +233,26 @@ def test_a_sleeping_guest_stays() -> None:
     with machine("sti\nhlt\nhlt", irqchip="full") as vm:
         assert vm.run(0.3).outcome is Outcome.TIMEOUT
         assert vm.result.assist_entries == 0
+
+
+def test_what_the_emulator_does_not_know_either_is_the_plain_error() -> None:
+    """AVX-512 where CPUID has it: #UD would be a lie."""
+    source = (
+        ".byte 0x62, 0xf3, 0x7d, 0x48, 0x25, 0xc0, 0xff # vpternlogd zmm0, zmm0, zmm0, 0xff\nhlt"
+    )
+    with machine(source) as vm:
+        leaf = next(each for each in as_kvm(vm.vcpu).get_cpuid() if each.function == 7)
+        if not leaf.ebx & 1 << 16:
+            pytest.skip("this processor has no AVX-512")
+        result = vm.run(10)
+        assert isinstance(result.exit, InternalError)
+        assert (result.outcome, result.assist_entries) == (Outcome.DIED, 0)
+        assert "AVX-512" in hints(vm, result)[0]
+
+
+def test_bound_has_the_same_first_byte() -> None:
+    source = "lea esi, [limits]\nmov eax, 5\nbound eax, [esi]\nmov al, 3\nout 0xf8, al\n"
+    source += "limits: .long 1, 9"
+    with VM(backend="auto") as vm:
+        vm.load(assemble(source, mode="protected"))
+        assert vm.run(10).status == 3
