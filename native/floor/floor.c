@@ -4,8 +4,11 @@
  * nanoseconds per operation, so that a caller can take turns with its own measurements:
  *   create N   N times: make a VM, run it to its first exit
  *   port N     N port writes in one run: the mean of one exit
+ *   enter N    N times KVM_RUN without guest code: the mean
+ *   syscall N  N cheap system calls: the mean
  *   quit */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/kvm.h>
@@ -15,6 +18,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -170,6 +174,27 @@ static void measure_port(uint64_t count)
     vm_destroy(&vm);
 }
 
+static void measure_enter(uint64_t count)
+{
+    struct vm vm;
+    vm_create(&vm, 1);
+    vm.run->immediate_exit = 1;
+    uint64_t start_ns = now_ns();
+    for (uint64_t i = 0; i < count; i++)
+        if (ioctl(vm.vcpu_fd, KVM_RUN, 0) == 0 || errno != EINTR)
+            fail("KVM_RUN with immediate_exit");
+    printf("%.3f\n", (double)(now_ns() - start_ns) / (double)count);
+    vm_destroy(&vm);
+}
+
+static void measure_syscall(uint64_t count)
+{
+    uint64_t start_ns = now_ns();
+    for (uint64_t i = 0; i < count; i++)
+        syscall(SYS_getppid);
+    printf("%.3f\n", (double)(now_ns() - start_ns) / (double)count);
+}
+
 static void open_kvm(void)
 {
     kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -193,6 +218,10 @@ int main(void)
             measure_create(count);
         else if (!strcmp(verb, "port"))
             measure_port(count);
+        else if (!strcmp(verb, "enter"))
+            measure_enter(count);
+        else if (!strcmp(verb, "syscall"))
+            measure_syscall(count);
         else
             break;
         fflush(stdout);

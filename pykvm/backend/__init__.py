@@ -162,8 +162,8 @@ class Vm(VmMemory, VmEvents, VmState, Protocol):
         """Collect bytes written to a port without leaving native code; returns the taker."""
         ...
 
-    def add_scratch(self, gpa: int, size_bytes: int) -> None:
-        """Answer a range of addresses with a little memory, in native code."""
+    def add_scratch(self, address: int, size_bytes: int, *, port: bool = False) -> None:
+        """Answer a range of addresses or ports with a little memory, in native code."""
         ...
 
     def now_ns(self) -> int:

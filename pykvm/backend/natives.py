@@ -35,9 +35,9 @@ class Natives:
 
         return take
 
-    def add_scratch(self, gpa: int, size_bytes: int) -> None:
-        """Answer [gpa, gpa + size_bytes) in C."""
-        self._add_native(lib.PYKVM_NATIVE_SCRATCH, False, gpa, size_bytes, 0)
+    def add_scratch(self, address: int, size_bytes: int, *, port: bool = False) -> None:
+        """Answer [address, address + size_bytes) in C: guest-physical addresses, or ports."""
+        self._add_native(lib.PYKVM_NATIVE_SCRATCH, port, address, size_bytes, 0)
 
     def _add_native(self, kind: int, is_port: bool, base: int, size_bytes: int, ident: int) -> int:
         index = lib.pykvm_natives_add(self.natives, kind, is_port, base, size_bytes, ident)
