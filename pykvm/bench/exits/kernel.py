@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pykvm.bench.exits.loop import Loop
-from pykvm.bench.exits.row import Row, guest_row
-
-_CHIPS = (("irqchip", "full"), ("pit", True))
+from pykvm.bench.exits.row import guest_row
 
 _PLAIN = {
     "CPUID": ("mov eax, 1\n    cpuid", "VMX 10, SVM 72h"),
