@@ -10,7 +10,7 @@
 
 # IA32_PAT takes the memory types 0, 1, 4, 5, 6 and 7 only: #GP(0).
 #
-# On KVM of host kind 3: check 3 fails.
+# On KVM of host kind 3: check 3 fails: it takes memory type 2.
 #
 # Source: Intel SDM vol. 3A §11.12.2 (IA32_PAT MSR), table 11-10.
 

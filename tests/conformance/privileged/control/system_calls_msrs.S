@@ -11,7 +11,10 @@
 # IA32_LSTAR and IA32_SYSENTER_EIP take no address that is not canonical; IA32_TSC_AUX no upper
 # half.
 #
-# On KVM of host kind 3: check 3 fails, after vector 13 with error code 0.
+# On KVM of AMD's processors: the MSRs of SYSENTER take any address (AMD APM vol. 2 §6.1.2).
+#
+# On KVM of host kind 3: check 3 fails, after vector 13 with error code 0: like AMD's processors, it
+# takes any IA32_SYSENTER_ESP.
 #
 # Source: Intel SDM vol. 2B, WRMSR (exceptions); vol. 4, table 2-2.
 

@@ -10,7 +10,7 @@
 
 # With CR4.TSD set RDTSC and RDTSCP are #GP(0) at CPL 3, and still work at CPL 0.
 #
-# On KVM of host kind 3: check 1 fails.
+# On KVM of host kind 3: check 1 fails: RDTSC works at CPL 3.
 #
 # Source: Intel SDM vol. 3A §2.5 (CR4.TSD); vol. 2B, RDTSC.
 

@@ -11,7 +11,8 @@
 # With GD set in DR7 an access to a debug register is #DB before it, BD in DR6; the handler has GD
 # clear.
 #
-# On KVM of host kind 3: check 2 fails, after vector 1 with error code 0.
+# On KVM of host kind 3: check 2 fails, after vector 1 with error code 0: the frame has another
+# address.
 #
 # Source: Intel SDM vol. 3B §17.3.1.3 (general-detect exception condition).
 

@@ -11,7 +11,7 @@
 # A data breakpoint covers as many bytes as its length says, from its address rounded down to a
 # multiple of that; an access that touches one of them triggers it.
 #
-# On KVM of host kind 3: check 1 fails.
+# On KVM of host kind 3: check 1 fails: its emulator, which runs CPL 0, has no data breakpoints.
 #
 # Source: Intel SDM vol. 3B §17.2.5 (breakpoint field recognition).
 

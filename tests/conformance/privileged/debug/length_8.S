@@ -10,7 +10,7 @@
 
 # Length 2 is eight bytes.
 #
-# On KVM of host kind 3: check 1 fails.
+# On KVM of host kind 3: check 1 fails: its emulator, which runs CPL 0, has no data breakpoints.
 #
 # Source: Intel SDM vol. 3B §17.2.4 (DR7, LEN fields).
 

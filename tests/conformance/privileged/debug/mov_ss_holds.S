@@ -10,7 +10,7 @@
 
 # A data breakpoint that MOV to SS meets is reported behind the instruction after it.
 #
-# On KVM of host kind 3: check 1 fails.
+# On KVM of host kind 3: check 1 fails: its emulator, which runs CPL 0, has no data breakpoints.
 #
 # Source: Intel SDM vol. 3A §6.8.3 (masking exceptions and interrupts when switching stacks).
 

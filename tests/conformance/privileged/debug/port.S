@@ -11,7 +11,8 @@
 
 # With CR4.DE set a breakpoint of kind 2 is on ports: a trap behind IN or OUT.
 #
-# On KVM of host kind 3: it prints "A1 0 0" and ends with status 1.
+# On KVM of host kind 3: it prints "A1 0 0" and ends with status 1: its emulator has no breakpoints
+# on ports.
 #
 # Source: Intel SDM vol. 3B §17.2.4 (DR7, R/W fields), §17.3.1.2.
 

@@ -10,7 +10,7 @@
 
 # DR6 has a bit for every breakpoint that an instruction meets, and the processor never clears any.
 #
-# On KVM of host kind 3: check 1 fails.
+# On KVM of host kind 3: check 1 fails: its emulator, which runs CPL 0, has no data breakpoints.
 #
 # Source: Intel SDM vol. 3B §17.2.3 (debug status register DR6).
 

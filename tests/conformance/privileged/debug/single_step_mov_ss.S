@@ -10,7 +10,7 @@
 
 # There is no single-step trap behind MOV to SS.
 #
-# On KVM of host kind 3: check 2 fails, after vector 1 with error code 0.
+# On KVM of host kind 3: check 2 fails, after vector 1 with error code 0: it traps behind MOV to SS.
 #
 # Source: Intel SDM vol. 3A §6.8.3 (masking exceptions and interrupts when switching stacks).
 

@@ -11,7 +11,8 @@
 # A repeated string instruction is traced behind each repetition; between two of them the flags that
 # are pushed have RF set.
 #
-# On KVM of host kind 3: check 2 fails, after vector 1 with error code 0.
+# On KVM of host kind 3: check 2 fails, after vector 1 with error code 0: it traps behind the last
+# repetition only.
 #
 # Source: Intel SDM vol. 3B §17.3.1.4 (single-step exception condition), §17.3.1.1 (RF flag).
 

@@ -10,7 +10,7 @@
 
 # A breakpoint on stores is a trap behind the instruction; loads do not trigger it.
 #
-# On KVM of host kind 3: check 1 fails.
+# On KVM of host kind 3: check 1 fails: its emulator, which runs CPL 0, has no data breakpoints.
 #
 # Source: Intel SDM vol. 3B §17.3.1.2 (data memory breakpoint).
 

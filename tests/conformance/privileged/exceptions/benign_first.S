@@ -11,7 +11,8 @@
 # An exception on the way to the handler of a benign one is handled by itself; EXT is set in its
 # error code, as the program did not ask for it.
 #
-# On KVM of host kind 3: check 1 fails, after vector 8 with error code 0.
+# On KVM of host kind 3: check 1 fails, after vector 8 with error code 0: it makes a double fault of
+# this.
 #
 # Source: Intel SDM vol. 3A §6.13 (error code), §6.15 (interrupt 8), table 6-5.
 

@@ -10,7 +10,8 @@
 
 # A page fault on the way to the handler of a page fault is #DF; so is a contributory exception.
 #
-# On KVM of host kind 3: check 3 fails, after vector 8 with error code 0.
+# On KVM of host kind 3: check 3 fails, after vector 8 with error code 0: CR2 is not the second
+# one's.
 #
 # Source: Intel SDM vol. 3A §6.15 (interrupt 8), table 6-5.
 

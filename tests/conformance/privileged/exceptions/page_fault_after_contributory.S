@@ -10,7 +10,8 @@
 
 # A page fault on the way to the handler of a contributory exception is handled as a page fault.
 #
-# On KVM of host kind 3: check 1 fails, after vector 8 with error code 0.
+# On KVM of host kind 3: check 1 fails, after vector 8 with error code 0: it makes a double fault of
+# this.
 #
 # Source: Intel SDM vol. 3A §6.15 (interrupt 8), table 6-5.
 

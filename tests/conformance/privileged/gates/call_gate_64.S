@@ -11,7 +11,8 @@
 # A 64-bit call gate has 16 bytes. A call from CPL 3 takes RSP0 from the TSS, pushes SS, RSP, CS and
 # RIP of eight bytes each, and leaves SS null; nothing is copied.
 #
-# On KVM of host kind 3: check 0 fails, after vector 6 with error code 0.
+# On KVM of host kind 3: check 0 fails, after vector 6 with error code 0: the call raises #UD at CPL
+# 3.
 #
 # Source: Intel SDM vol. 3A §5.8.3.1 (IA-32e mode call gates), §5.8.5.1 (stack switching in 64-bit
 # mode).

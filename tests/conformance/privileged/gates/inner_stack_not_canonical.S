@@ -11,7 +11,8 @@
 # An RSP0 that is not canonical is #SS(0) on the way to the handler, with EXT; here it comes by a
 # gate that has a stack of its own.
 #
-# On KVM of host kind 3: check 1 fails, after vector 8 with error code 0.
+# On KVM of host kind 3: check 1 fails, after vector 8 with error code 0: it makes a double fault of
+# this.
 #
 # Source: Intel SDM vol. 3A §6.14.4 (stack switching in IA-32e mode); vol. 2A, INT n (64-bit
 # exceptions).

@@ -10,7 +10,7 @@
 
 # INT n at CPL 3 needs a gate with DPL 3.
 #
-# On KVM of host kind 3: check 1 fails, after vector 6 with error code 0.
+# On KVM of host kind 3: check 1 fails, after vector 6 with error code 0: INT n raises #UD at CPL 3.
 #
 # Source: Intel SDM vol. 3A §6.12.1.2, §6.14.
 

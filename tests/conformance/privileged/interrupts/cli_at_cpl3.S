@@ -10,7 +10,8 @@
 
 # CLI, STI and POPF of IF depend on IOPL: the first two are #GP(0) above it, POPF leaves IF alone.
 #
-# On KVM of host kind 3: check 2 fails, after vector 13 with error code 0.
+# On KVM of host kind 3: check 2 fails, after vector 13 with error code 0: STI does not fault at CPL
+# 3.
 #
 # Source: Intel SDM vol. 2A, CLI; vol. 2B, STI, POPF.
 

@@ -11,7 +11,7 @@
 
 # Of two interrupts that wait, the one with the higher vector comes first.
 #
-# On KVM of host kind 3: check 1 fails.
+# On KVM of host kind 3: check 1 fails: interrupts come later where CPL 0 is emulated.
 #
 # Source: Intel SDM vol. 3A §10.8.3 (interrupt, task, and processor priority).
 

@@ -11,7 +11,7 @@
 
 # MOV to SS holds interrupts off until the instruction behind it is done.
 #
-# On KVM of host kind 3: check 0 fails.
+# On KVM of host kind 3: check 0 fails: interrupts come later where CPL 0 is emulated.
 #
 # Source: Intel SDM vol. 3A §6.8.3 (masking exceptions and interrupts when switching stacks).
 

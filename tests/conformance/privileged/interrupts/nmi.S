@@ -11,7 +11,7 @@
 
 # An NMI is vector 2, and IF does not matter. Here the local APIC sends one to itself.
 #
-# On KVM of host kind 3: check 1 fails.
+# On KVM of host kind 3: check 1 fails: NMIs come later where CPL 0 is emulated.
 #
 # Source: Intel SDM vol. 3A §6.7.1 (handling multiple NMIs), §10.6.1 (ICR, delivery mode NMI).
 

@@ -11,7 +11,7 @@
 
 # An NMI during the handler of another one waits until IRET.
 #
-# On KVM of host kind 3: check 1 fails.
+# On KVM of host kind 3: check 1 fails: NMIs come later where CPL 0 is emulated.
 #
 # Source: Intel SDM vol. 3A §6.7.1 (handling multiple NMIs).
 

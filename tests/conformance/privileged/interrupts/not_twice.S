@@ -11,7 +11,7 @@
 
 # An interrupt in service keeps back those of its class and below until EOI.
 #
-# On KVM of host kind 3: check 1 fails.
+# On KVM of host kind 3: check 1 fails: interrupts come later where CPL 0 is emulated.
 #
 # Source: Intel SDM vol. 3A §10.8.4 (interrupt acceptance for fixed interrupts), §10.8.5 (EOI).
 

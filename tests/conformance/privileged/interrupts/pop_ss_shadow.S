@@ -11,7 +11,7 @@
 # POP to SS holds a single-step trap off as MOV to SS does; the next instruction is executed
 # untraced.
 #
-# On KVM of host kind 3: check 2 fails, after vector 1 with error code 0.
+# On KVM of host kind 3: check 2 fails, after vector 1 with error code 0: it traps behind POP to SS.
 #
 # Source: Intel SDM vol. 3A §6.8.3 (masking exceptions and interrupts when switching stacks).
 

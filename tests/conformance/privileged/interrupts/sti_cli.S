@@ -11,7 +11,7 @@
 
 # Between STI and CLI no interrupt comes, but one comes in between STI, NOP and CLI.
 #
-# On KVM of host kind 3: check 2 fails.
+# On KVM of host kind 3: check 2 fails: interrupts come later where CPL 0 is emulated.
 #
 # Source: Intel SDM vol. 2B, STI.
 

@@ -11,7 +11,7 @@
 
 # STI with IF set already holds nothing off; an interrupt that waits comes before the STI.
 #
-# On KVM of host kind 3: check 1 fails.
+# On KVM of host kind 3: check 1 fails: interrupts come later where CPL 0 is emulated.
 #
 # Source: Intel SDM vol. 2B, STI; vol. 3A §6.8.1.
 

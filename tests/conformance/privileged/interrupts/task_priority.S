@@ -11,7 +11,7 @@
 
 # An interrupt of a class that is not above the task's priority waits until that is lowered.
 #
-# On KVM of host kind 3: check 2 fails.
+# On KVM of host kind 3: check 2 fails: interrupts come later where CPL 0 is emulated.
 #
 # Source: Intel SDM vol. 3A §10.8.3.1 (task and processor priorities).
 

@@ -11,7 +11,7 @@
 # IRET to an outer level nulls data segment registers whose DPL is below the new CPL; the others
 # stay.
 #
-# On KVM of host kind 3: check 3 fails.
+# On KVM of host kind 3: check 3 fails: the segments stay.
 #
 # Source: Intel SDM vol. 2A, IRET (operation, RETURN-TO-OUTER-PRIVILEGE-LEVEL).
 

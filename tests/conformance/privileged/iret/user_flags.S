@@ -10,7 +10,7 @@
 
 # IRET at CPL 3 changes neither IOPL nor, above IOPL, IF.
 #
-# On KVM of host kind 3: check 1 fails.
+# On KVM of host kind 3: check 1 fails: PUSHF shows other flags at CPL 3.
 #
 # Source: Intel SDM vol. 2A, IRET (operation).
 

@@ -10,7 +10,7 @@
 
 # LTR reads 16 bytes in long mode: the upper half has the base's bits 32 to 63 and type 0.
 #
-# On KVM of host kind 3: check 1 fails.
+# On KVM of host kind 3: check 1 fails: it does not look at the type in the upper half.
 #
 # Source: Intel SDM vol. 3A §7.2.3 (TSS descriptor in 64-bit mode); vol. 2A, LTR.
 

@@ -11,7 +11,7 @@
 # RDFSBASE, WRFSBASE and those of GS are #UD unless CR4.FSGSBASE is set; then CPL 3 may use them. A
 # base that is not canonical is #GP(0); with 32-bit operands the upper half becomes 0.
 #
-# On KVM of host kind 3: check 1 fails.
+# On KVM of host kind 3: check 1 fails: RDFSBASE works while CR4.FSGSBASE is clear.
 #
 # Source: Intel SDM vol. 2B, RDFSBASE, WRFSBASE.
 

@@ -10,7 +10,7 @@
 
 # SYSCALL and SYSRET are #UD while EFER.SCE is clear.
 #
-# On KVM of host kind 3: check 2 fails, after vector 13 with error code 16.
+# On KVM of host kind 3: check 2 fails, after vector 13 with error code 16: SYSRET raises #GP.
 #
 # Source: Intel SDM vol. 2B, SYSCALL, SYSRET (64-bit mode exceptions).
 

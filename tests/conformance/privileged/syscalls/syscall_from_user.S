@@ -10,7 +10,7 @@
 
 # SYSCALL takes CPL 3 to CPL 0.
 #
-# On KVM of host kind 3: check 1 fails.
+# On KVM of host kind 3: check 1 fails: CS has RPL 3 behind it.
 #
 # Source: Intel SDM vol. 2B, SYSCALL; vol. 3A §5.8.8.
 

@@ -11,7 +11,9 @@
 # SYSENTER takes CS, SS, RSP and RIP from its three MSRs, goes to 64-bit code at CPL 0 and clears
 # IF.
 #
-# On KVM of host kind 3: check 0 fails, after vector 6 with error code 0.
+# On KVM of AMD's processors: SYSENTER is #UD in long mode (AMD APM vol. 3, SYSENTER).
+#
+# On KVM of host kind 3: check 0 fails, after vector 6 with error code 0: it raises #UD.
 #
 # Source: Intel SDM vol. 2B, SYSENTER; vol. 3A §5.8.7.1.
 

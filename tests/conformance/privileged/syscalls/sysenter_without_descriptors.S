@@ -10,7 +10,9 @@
 
 # SYSENTER and SYSEXIT read no descriptors: the segments are flat whatever the GDT holds.
 #
-# On KVM of host kind 3: check 0 fails, after vector 6 with error code 0.
+# On KVM of AMD's processors: SYSENTER is #UD in long mode (AMD APM vol. 3, SYSENTER).
+#
+# On KVM of host kind 3: check 0 fails, after vector 6 with error code 0: it raises #UD.
 #
 # Source: Intel SDM vol. 2B, SYSENTER (operation).
 

@@ -10,6 +10,8 @@
 
 # SYSEXIT without REX.W goes to compatibility mode, CS and SS 16 and 24 above IA32_SYSENTER_CS.
 #
+# On KVM of AMD's processors: SYSEXIT is #UD in long mode (AMD APM vol. 3, SYSEXIT).
+#
 # Source: Intel SDM vol. 2B, SYSEXIT.
 
 .include "../check64.inc"

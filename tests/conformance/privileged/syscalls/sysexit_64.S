@@ -11,7 +11,9 @@
 # SYSEXIT with REX.W goes to RDX with RCX in RSP at CPL 3, CS and SS 32 and 40 above
 # IA32_SYSENTER_CS.
 #
-# On KVM of host kind 3: check 3 fails.
+# On KVM of AMD's processors: SYSEXIT is #UD in long mode (AMD APM vol. 3, SYSEXIT).
+#
+# On KVM of host kind 3: check 3 fails: SS has another selector.
 #
 # Source: Intel SDM vol. 2B, SYSEXIT.
 

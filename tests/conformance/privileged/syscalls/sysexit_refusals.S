@@ -11,6 +11,8 @@
 # SYSEXIT is #GP(0) at CPL 3, while IA32_SYSENTER_CS is null, and with an RDX or RCX that is not
 # canonical.
 #
+# On KVM of AMD's processors: SYSEXIT is #UD in long mode (AMD APM vol. 3, SYSEXIT).
+#
 # Source: Intel SDM vol. 2B, SYSEXIT (exceptions).
 
 .include "../check64.inc"

@@ -11,7 +11,10 @@
 # SYSRETQ to an address that is not canonical is #GP(0), raised at CPL 0. (AMD's processors raise it
 # at CPL 3.)
 #
-# On KVM of host kind 3: check 2 fails, after vector 13 with error code 0.
+# On KVM of AMD's processors: the exception comes at CPL 3 (AMD APM vol. 3, SYSRET).
+#
+# On KVM of host kind 3: check 2 fails, after vector 13 with error code 0: the exception comes at
+# CPL 3, as on AMD's processors.
 #
 # Source: Intel SDM vol. 2B, SYSRET (operation).
 

@@ -10,7 +10,8 @@
 
 # Without CR0.AM RFLAGS.AC checks nothing.
 #
-# On KVM of host kind 3: check 0 fails, after vector 17 with error code 0.
+# On KVM of host kind 3: check 0 fails, after vector 17 with error code 0: the check is on at CPL 3
+# all the same.
 #
 # Source: Intel SDM vol. 3A §6.15 (interrupt 17), §2.5 (CR0.AM).
 
