@@ -102,7 +102,10 @@ def boot(command: list[str]) -> Boot:
         if seconds is None:
             log.seek(0)
             said = log.read().decode(errors="replace").strip()[-400:]
-            raise PykvmError(f"{command[0]} reached no first process: {said}")
+            late = "; on a busy host its timers come too late for the kernel"
+            raise PykvmError(
+                f"{command[0]} reached no first process{late * (command[0] == QEMU)}: {said}"
+            )
     return Boot(seconds, usage.ru_maxrss / 1024)
 
 
