@@ -42,6 +42,8 @@ COMMAND_LINE_BASE = 0x8_0000
 COMMAND_LINE_SIZE = 0x1000
 BOOT_INFO_BASE = 0x8_1000
 BOOT_INFO_SIZE = 0x1000
+VIRTIO_TABLE_BASE = 0x8_2000
+VIRTIO_TABLE_SIZE = 0x1000
 AP_TRAMPOLINE_BASE = 0x9_0000
 GDT_BASE = 0x9_1000
 TSS_BASE = GDT_BASE + 0x80  # on the same page: each page of a new machine costs a fault
@@ -53,6 +55,9 @@ HIGH_BASE = 0x10_0000
 RAM_HOLE_BASE = 0xC000_0000
 SCRATCH_BASE = 0xD000_0000
 SCRATCH_SIZE = 0x1000
+VIRTIO_BASE = 0xD000_1000
+VIRTIO_STRIDE = 0x1000
+VIRTIO_COUNT = 8
 IOAPIC_BASE = 0xFEC0_0000
 LAPIC_BASE = 0xFEE0_0000
 KVM_IDENTITY_MAP_BASE = 0xFEFF_C000
@@ -70,6 +75,7 @@ GPA_MAP = (
     Range("KERNEL_STACK", 0x7_0000, 0x1_0000, "stack at CPL 0, grows down from the end"),
     Range("COMMAND_LINE", COMMAND_LINE_BASE, COMMAND_LINE_SIZE, "NUL-terminated command line"),
     Range("BOOT_INFO", BOOT_INFO_BASE, BOOT_INFO_SIZE, "multiboot information, memory map"),
+    Range("VIRTIO_TABLE", VIRTIO_TABLE_BASE, VIRTIO_TABLE_SIZE, "which virtio devices there are"),
     Range("AP_TRAMPOLINE", AP_TRAMPOLINE_BASE, 0x1000, "where guests start further CPUs"),
     Range("GDT", GDT_BASE, 0x80, "descriptor table that pykvm builds"),
     Range(
@@ -82,6 +88,7 @@ GPA_MAP = (
     Range("ACPI", ACPI_BASE, ACPI_SIZE, "tables that describe the machine to a kernel"),
     Range("HIGH", HIGH_BASE, RAM_HOLE_BASE - HIGH_BASE, "RAM above 1 MiB, as far as it goes"),
     Range("SCRATCH", SCRATCH_BASE, SCRATCH_SIZE, "the scratch device"),
+    Range("VIRTIO", VIRTIO_BASE, VIRTIO_COUNT * VIRTIO_STRIDE, "virtio-mmio devices, a page each"),
     Range("IOAPIC", IOAPIC_BASE, 0x1000, "I/O APIC"),
     Range("LAPIC", LAPIC_BASE, 0x1000, "local APIC"),
     Range("KVM_IDENTITY_MAP", KVM_IDENTITY_MAP_BASE, PAGE_SIZE, "KVM's own page table"),
@@ -123,6 +130,7 @@ PORT_MAP = (
 COM1_IRQ = 4
 CMOS_IRQ = 8
 ACPI_IRQ = 9
+VIRTIO_IRQ = 16  # of the first virtio device, the next has the next: lines of the I/O APIC
 
 # Selectors in the GDT at GDT_BASE; loader/entry.py holds the descriptors. The order is
 # what SYSCALL and SYSRET need (Intel SDM vol. 2B, SYSRET): code, data / code32, data, code64.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 import time
 from collections import Counter
@@ -35,13 +36,18 @@ from pykvm.memory import Backing, GuestMemory, parse_size
 from pykvm.output import Output
 from pykvm.registers import RegisterFile
 from pykvm.result import STATUS_DIED, Outcome, Result, ending
+from pykvm.virtio import spec
+from pykvm.virtio.device import Device
+from pykvm.virtio.entropy import Entropy
+from pykvm.virtio.mmio import Mmio
 
 if TYPE_CHECKING:
     from pykvm.devices.cmos import Cmos
 
 DEVICES = ("debugcon", "exit", "scratch", "serial", "cmos")
 KERNEL_DEVICES = ("serial", "cmos", "power")  # what a stock kernel gets
-_ALL_DEVICES = (*DEVICES, "power")
+VIRTIO_DEVICES = {"virtio-entropy": Entropy}  # by the name that a guest asks for
+_ALL_DEVICES = (*DEVICES, "power", *VIRTIO_DEVICES)
 MAX_CPUS = 64
 MAX_TIMEOUT_S = 1e9
 NS_PER_S = 1_000_000_000
@@ -120,6 +126,7 @@ class Machine:
         self.ports.float_unclaimed = self.mmio.float_unclaimed = float_unclaimed
         self._dispatch = Dispatch(self.ports, self.mmio)
         self.output = Output(output)
+        self.virtio: list[Device] = []
         self.append = append
         self.clock = clock
         self._lock = threading.RLock()
@@ -181,6 +188,8 @@ class Machine:
                 self._wire_cmos()
             case "power":
                 self._wire_power()
+            case _:
+                self.add_virtio(VIRTIO_DEVICES[name]())
 
     def _wire_power(self) -> None:
         def end() -> None:
@@ -208,6 +217,38 @@ class Machine:
         """The guest has ended the run: stop every vCPU at its next entry."""
         self._status = status
         self._stop_all()
+
+    def add_virtio(self, device: Device) -> None:
+        """Give the machine a virtio device, in the next place from layout.VIRTIO_BASE on.
+
+        Guests find it by the table at layout.VIRTIO_TABLE_BASE, kernels by ACPI: add it before
+        they are loaded.
+
+        Raises:
+            UsageError: the machine has layout.VIRTIO_COUNT of them.
+        """
+        self._check_open()
+        number = len(self.virtio)
+        if number == layout.VIRTIO_COUNT:
+            raise UsageError(f"a machine has {number} virtio devices at most")
+        line = partial(self.vm.set_irq_line, layout.VIRTIO_IRQ + number)
+        base = layout.VIRTIO_BASE + number * layout.VIRTIO_STRIDE
+        name = f"virtio-{type(device).__name__.lower()}"
+        self.mmio.claim(base, layout.VIRTIO_STRIDE, Mmio(device, self.memory, line), name)
+        self.virtio.append(device)
+
+    def _virtio_table(self) -> bytes:
+        """The number of devices, and for each its place, its interrupt line and its type."""
+        entries = [
+            struct.pack(
+                "<QII",
+                layout.VIRTIO_BASE + number * layout.VIRTIO_STRIDE,
+                layout.VIRTIO_IRQ + number,
+                device.device_id,
+            )
+            for number, device in enumerate(self.virtio)
+        ]
+        return struct.pack("<QQ", len(entries), 0) + b"".join(entries)
 
     # What a user holds.
 
@@ -242,6 +283,8 @@ class Machine:
         if image.multiboot:
             entries = memory_map(self.memory.regions)
             self.memory.write(layout.BOOT_INFO_BASE, multiboot.information(entries))
+        if self.virtio or not is_new:
+            self.memory.write(layout.VIRTIO_TABLE_BASE, self._virtio_table())
         entry.enter(self.memory, self.vcpu, image.mode, image.entry, is_new=is_new)
         if image.registers:
             registers = self.registers
@@ -259,7 +302,16 @@ class Machine:
             LoadError: a file cannot be read, is no kernel, or does not fit into this machine.
         """
         self._check_open()
-        acpi = tables.build(len(self.vcpus))
+        virtio = [
+            tables.virtio_mmio(
+                number,
+                layout.VIRTIO_BASE + number * layout.VIRTIO_STRIDE,
+                spec.MMIO_SIZE,
+                layout.VIRTIO_IRQ + number,
+            )
+            for number in range(len(self.virtio))
+        ]
+        acpi = tables.build(len(self.vcpus), virtio)
         boot = linux.Boot(
             memory_map(self.memory.regions, acpi=True),
             _command_line(self.append)[:-1],

@@ -180,6 +180,8 @@ def virtio_mmio(number: int, base: int, size_bytes: int, gsi: int) -> bytes:
         aml.name("_UID", aml.integer(number)),
         aml.name(
             "_CRS",
-            aml.resources(aml.memory32_fixed(base, size_bytes), aml.extended_interrupt(gsi)),
+            aml.resources(
+                aml.memory32_fixed(base, size_bytes), aml.extended_interrupt(gsi, flags=0)
+            ),
         ),
     )

@@ -160,7 +160,9 @@ _TABLES = {
 def built_ranges(mode: Mode, multiboot: bool) -> tuple[layout.Range, ...]:
     """What pykvm writes into memory besides the image itself."""
     information = ("BOOT_INFO",) if multiboot else ()
-    return tuple(_RANGES[name] for name in (*_TABLES[mode], "COMMAND_LINE", *information))
+    return tuple(
+        _RANGES[name] for name in (*_TABLES[mode], "COMMAND_LINE", "VIRTIO_TABLE", *information)
+    )
 
 
 def enter(memory: GuestMemory, vcpu: Vcpu, mode: Mode, entry: int, *, is_new: bool = False) -> None:

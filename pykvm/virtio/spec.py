@@ -1,0 +1,55 @@
+"""Numbers and structures of VIRTIO 1.2; sections are cited as §."""
+
+from __future__ import annotations
+
+import struct
+from enum import IntFlag
+
+# §5, device IDs.
+ID_NET, ID_BLOCK, ID_CONSOLE, ID_ENTROPY, ID_BALLOON, ID_VSOCK = 1, 2, 3, 4, 5, 19
+
+
+class Status(IntFlag):
+    """The device status field. §2.1."""
+
+    ACKNOWLEDGE = 1
+    DRIVER = 2
+    DRIVER_OK = 4
+    FEATURES_OK = 8
+    DEVICE_NEEDS_RESET = 64
+    FAILED = 128
+
+
+# Feature bits that belong to no device type. §6.
+F_INDIRECT_DESC = 1 << 28
+F_EVENT_IDX = 1 << 29
+F_VERSION_1 = 1 << 32
+F_RING_PACKED = 1 << 34
+F_IN_ORDER = 1 << 35
+F_RING_RESET = 1 << 40
+
+# Split virtqueues. §2.7.
+QUEUE_SIZE_MAX = 1 << 15
+DESC_F_NEXT, DESC_F_WRITE, DESC_F_INDIRECT = 1, 2, 4  # §2.7.5
+AVAIL_F_NO_INTERRUPT = 1  # §2.7.6
+USED_F_NO_NOTIFY = 1  # §2.7.8
+
+DESCRIPTOR = struct.Struct("<QIHH")  # address, length, flags, next: §2.7.5
+USED_ELEMENT = struct.Struct("<II")  # head, bytes written: §2.7.8
+INDEX = struct.Struct("<H")
+RING_HEAD = struct.Struct("<HH")  # flags and index, before the entries of either ring
+
+# What a ring's parts have to be aligned to. §2.7, table.
+DESC_ALIGN, DRIVER_ALIGN, DEVICE_ALIGN = 16, 2, 4
+
+# virtio-mmio. §4.2.2.
+MMIO_MAGIC = 0x7472_6976  # "virt"
+MMIO_VERSION = 2
+MMIO_SIZE = 0x200
+
+
+class Interrupt(IntFlag):
+    """What InterruptStatus tells. §4.2.2."""
+
+    USED_BUFFER = 1
+    CONFIGURATION = 2
