@@ -3,6 +3,7 @@
  * The input is a processor state as bits (the segments, control registers and pending events
  * too), then what memory holds; page tables and descriptors are whatever comes of that. RAM
  * is a heap block of its own, so that AddressSanitizer sees every access beside it. */
+#define _POSIX_C_SOURCE 200809L
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
