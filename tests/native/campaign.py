@@ -118,6 +118,8 @@ def main() -> None:
                     file.write(past.to_line(str(decoder().table[case.row]), case) + "\n")
         if bad and not args.go_on:
             break
+        if (seed - args.seed) % 500 == 499:
+            print(f"{tally.cases} cases, {failed} mismatches so far", flush=True)
     print(tally.report(oracle))
     print(f"{failed} mismatches")
     oracle.close()

@@ -72,6 +72,13 @@ def checks_alignment(row: Row) -> bool:
     return general and not far and not (row.map == 1 and row.opcode in others)
 
 
+def has_far_operand(row: Row) -> bool:
+    """Far pointers in memory: AMD's processors ignore REX.W, and know no m16:64."""
+    if row.map == 1:
+        return row.opcode in (0xB2, 0xB4, 0xB5)
+    return (row.map, row.opcode) == (0, 0xFF) and row.digit in (3, 5)
+
+
 def uses_stack(row: Row) -> bool:
     """Whether RSP is an operand."""
     if row.map == 1:
@@ -298,7 +305,8 @@ class Maker:
         """Prefixes, REX and opcode: ModRM is made between the two, as it decides REX."""
         row, rng = self.row, self.rng
         prefixes = self.prefixes()
-        wide = row.has("W1") or (not row.has("W0") and rng.random() < 0.4)
+        free = not row.has("W0") and not has_far_operand(row)
+        wide = row.has("W1") or (free and rng.random() < 0.4)
         opcode = row.opcode
         self.rex = 8 if wide else 0
         if row.has("OPREG"):
