@@ -3,7 +3,7 @@
 #include "fp_exact.h"
 #include "mmx.h"
 
-/* Pending exceptions of the x87 unit come before the operand's own faults. */
+/* Exceptions pending in the x87 unit: before the operand's own faults, but for CVTPI2PS. */
 static inline void report_pending(struct emu_cpu *cpu, const struct emu_insn *insn)
 {
     if (cpu->fpu.status & FSW_ES)
@@ -36,10 +36,10 @@ static void from_mmx(struct emu_cpu *cpu, const struct emu_insn *insn, unsigned 
     }                                                                                              \
     static EMU_OP(op_##name##_m)                                                                   \
     {                                                                                              \
-        if (memory_is_mmx)                                                                         \
-            report_pending(cpu, insn);                                                             \
         uint64_t linear = emu_ea(cpu, insn, 8, false);                                             \
         uint64_t source = emu_load_q(cpu, insn, linear);                                           \
+        if (memory_is_mmx)                                                                         \
+            report_pending(cpu, insn);                                                             \
         from_mmx(cpu, insn, bits, source);                                                         \
         if (memory_is_mmx)                                                                         \
             emu_mmx_begin(cpu, insn);                                                              \
