@@ -68,11 +68,12 @@ def from_line(line: str) -> tuple[str, Case]:
     if "xsave" in fields:
         fields["xsave"] = _with_pieces(fields["xsave"], clean_state())
     case = Case(**fields)
-    _find_row(case)
+    find_row(case)
     return what, case
 
 
-def _find_row(case: Case) -> None:
+def find_row(case: Case) -> None:
+    """Note which row a case's code is."""
     found = decoder()
     found.length(64, case.code.ljust(LONGEST, b"\x90"))
     index = found.row()
@@ -100,7 +101,7 @@ def _without_prefix(case: Case) -> Iterator[Case]:
         shorter = replace(
             case, code=case.code[:at] + case.code[at + 1 :], relative=relative, cross=0
         )
-        _find_row(shorter)
+        find_row(shorter)
         if shorter.row == case.row:
             yield shorter
 

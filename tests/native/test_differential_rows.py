@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import differential_rows
 import past
 import pytest
 from campaign import Tally, run_batch
+from cases import AREA_BYTES, Case
 
 BATCHES = 96  # each form comes up eighteen times
 
@@ -35,3 +38,21 @@ def test_what_once_was_wrong_is_right(oracle) -> None:  # type: ignore[no-untype
     for what, case in past.kept():
         wrong = past.fails(oracle, case)
         assert not wrong, f"{what}:\n{differential_rows.describe(case)}"
+
+
+def test_a_failure_shrinks_to_what_shows_it(oracle, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """As if ADD went wrong where RBX is 7."""
+    monkeypatch.setattr(
+        differential_rows, "verdict", lambda case: None if case.registers[3] == 7 else ""
+    )
+    registers = [1 if number == 4 else 7 for number in range(16)]
+    case = Case(3, bytes.fromhex("662e4801d8"), registers, flags=0x8D7, memory=b"\1" * AREA_BYTES)
+    past.find_row(case)
+    assert past.fails(oracle, case)
+    smallest = past.shrink(oracle, case)
+    assert smallest.code.hex() == "01d8"
+    assert smallest.registers == [7 if number == 3 else 0 for number in range(16)]
+    assert smallest.flags == 2 and smallest.memory == bytes(AREA_BYTES)
+    if "sanitize" not in os.environ.get("EMU_CFLAGS", ""):  # capstone cannot be loaded then
+        assert "add eax, ebx" in differential_rows.describe(smallest)
+    assert past.from_line(past.to_line("x", smallest))[1].code == smallest.code
