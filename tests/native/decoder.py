@@ -76,13 +76,16 @@ class Comparison:
         what = f"capstone alone ({name})" if name else "the emulator alone"
         if why:
             self.came[f"{'capstone' if name else 'the emulator'} alone: {why}"] += 1
-        elif bits == 64 and host.problem() is None:
+        elif bits == 64:
             self.open.append((code[:length] if not name else code, what))
         else:
             self.bad.append(f"{bits}-bit {code.hex()}: an instruction to {what}")
 
     def judge(self) -> None:
-        """Ask the processor about what is open."""
+        """Ask the processor about what is open, where there is KVM."""
+        if host.problem() is not None:
+            self.came["for a processor to judge"] += len(self.open)
+            return
         wrong = acceptance.judge([code for code, _ in self.open])
         self.came["the processor agrees with the emulator"] += len(self.open) - len(wrong)
         for number, verdict in wrong.items():
