@@ -60,3 +60,23 @@ static inline int64_t pykvm_emu_run(struct emu_cpu *cpu)
 {
     return emu_cpu_run(cpu, 0);
 }
+
+/* Enter again at once after each exit of one kind, as the least that an owner can do about it.
+ * Returns the key of the first other one. */
+static inline int64_t pykvm_vcpu_pass(struct pykvm_vcpu *vcpu, int kind)
+{
+    int64_t key;
+    do
+        key = pykvm_vcpu_run(vcpu);
+    while ((key & PYKVM_KIND_MASK) == kind);
+    return key;
+}
+
+static inline int64_t pykvm_emu_pass(struct emu_cpu *cpu, int kind)
+{
+    int64_t key;
+    do
+        key = emu_cpu_run(cpu, 0);
+    while ((key & PYKVM_KIND_MASK) == kind);
+    return key;
+}

@@ -67,6 +67,13 @@ class Vcpu(VcpuState, VcpuControl, Protocol):
         """Finish the last exit's instruction and run nothing more; the key of what is left."""
         ...
 
+    def pass_over(self, kind: int) -> int:
+        """Run on through exits of one kind, in native code; the key of the first other one.
+
+        Reads are answered with what `raw.value` has; nobody helps out.
+        """
+        ...
+
     def begin(self, timeout_ns: int | None) -> None:
         """Bound the runs that follow, by the calling thread."""
         ...

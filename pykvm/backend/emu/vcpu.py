@@ -74,6 +74,10 @@ class EmuVcpu(Running, StateAccess):
         """Finish the last exit's instruction."""
         return int(lib.emu_cpu_complete(self.native))
 
+    def pass_over(self, kind: int) -> int:
+        """Run on through exits of one kind, in native code; the key of the first other one."""
+        return int(lib.pykvm_emu_pass(self.native, kind))
+
     def begin(self, timeout_ns: int | None) -> None:
         """Bound the runs that follow."""
         deadline_ns = 0 if timeout_ns is None else time.monotonic_ns() + timeout_ns

@@ -53,6 +53,10 @@ class KvmVcpu(Running, RegisterAccess, StateAccess, GuestDebug):
         """Finish the last exit's instruction. Source: api.rst, "immediate_exit"."""
         return int(lib.pykvm_vcpu_complete(self._open()))
 
+    def pass_over(self, kind: int) -> int:
+        """Run on through exits of one kind, in native code; the key of the first other one."""
+        return int(lib.pykvm_vcpu_pass(self._open(), kind))
+
     def begin(self, timeout_ns: int | None) -> None:
         """Start the tick that bounds this thread's runs."""
         deadline_ns = 0 if timeout_ns is None else time.monotonic_ns() + timeout_ns

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from pykvm.bench.exits import floors, kernel, user
+from pykvm.bench.exits import avoided, floors, interrupts, kernel, modes, user
 from pykvm.bench.exits.row import Row
 from pykvm.bench.exits.sampler import Impossible, Sampler, Samples
 from pykvm.bench.figures import Figures
 from pykvm.errors import PykvmError, UsageError
 
-ROWS: tuple[Row, ...] = (*floors.ROWS, *kernel.ROWS, *user.ROWS)
+ROWS: tuple[Row, ...] = (
+    *floors.ROWS,
+    *kernel.ROWS,
+    *interrupts.ROWS,
+    *user.ROWS,
+    *avoided.ROWS,
+    *modes.ROWS,
+)
 
 
 @dataclass(frozen=True)

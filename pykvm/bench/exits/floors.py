@@ -7,7 +7,7 @@ from pykvm.bench.exits.loop import Loop
 from pykvm.bench.exits.row import Row, guest_row, kvm_only
 from pykvm.bench.exits.sampler import Sampler, Samples
 
-_TURNS = 1000
+_TURNS = 100
 
 
 def _system_call(sampler: Sampler) -> Samples:
@@ -26,12 +26,21 @@ def _asked(sampler: Sampler, command: str) -> Samples:
 
 
 ROWS = (
-    Row("system call", "floors", _system_call, reason="getppid"),
-    Row("KVM_RUN", "floors", _enter, "system call", "immediate_exit: no guest code runs"),
-    guest_row("RDTSC pair", "floors", Loop("", repeat=1)),
-    guest_row(
-        "empty loop, a turn",
-        "floors",
-        Loop("    mov ecx, 100\n1:  dec ecx\n    jnz 1b"),
+    Row(
+        "system call", "floors", _system_call, "", "none",
+        "getppid from C: the cheapest way into the host's kernel and back",
     ),
-)
+    Row(
+        "KVM_RUN", "floors", _enter, "system call", "none",
+        "KVM_RUN with immediate_exit from C: in and out without any guest code",
+    ),
+    guest_row(
+        "RDTSC pair", "floors", Loop(raw=True), "", "none",
+        "two RDTSC of the guest, one after the other: what the clock itself takes",
+    ),
+    guest_row(
+        "empty loop, a turn", "floors",
+        Loop("1:  dec ecx\n    jnz 1b", f"mov ecx, {_TURNS}", turns=_TURNS, repeats=False),
+        "", "none", "DEC and JNZ: what two plain instructions of the guest take",
+    ),
+)  # fmt: skip

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 from pykvm import asm, layout
 from pykvm.asm import Program
+from pykvm.exits import Exit
 from pykvm.loader.image import Mode
 from pykvm.machine import Machine
 
@@ -34,10 +36,7 @@ again:
     shl rdx, 32
     lea r13, [rdx + rax]
     {operation}
-    {fence}
-    rdtsc
-    shl rdx, 32
-    add rax, rdx
+    {end}
     sub rax, r13
     mov [r14], rax
     add r14, 8
@@ -48,6 +47,7 @@ again:
     out {exit_port:#x}, al
     {tail}
 """
+_WIDE_END = "rdtsc\n    shl rdx, 32\n    add rax, rdx"
 
 # ebp, edi and esi belong to the loop. A sample is 4 bytes: the lower half of the difference.
 _NARROW = """
@@ -60,8 +60,7 @@ again:
     rdtsc
     mov ebp, eax
     {operation}
-    {fence}
-    rdtsc
+    {end}
     sub eax, ebp
     mov [edi], eax
     add edi, 4
@@ -72,6 +71,7 @@ again:
     out {exit_port:#x}, al
     {tail}
 """
+_NARROW_END = "rdtsc"
 
 
 @dataclass(frozen=True)
@@ -80,24 +80,51 @@ class Loop:
 
     Attributes:
         operation: assembly; it keeps r13 to r15 (ebp, edi, esi in real and protected mode).
+        given: assembly in front of each operation that is no part of it: it is timed by
+            itself, with the clock, and subtracted.
         setup: runs once; `before` and `after` around each sample, outside the clock.
         tail: code that the loop does not run into: handlers and tables.
-        repeat: how many operations there are in one sample.
+        end: assembly that puts the end of a sample into rax, where that is not the time at
+            which the operation is over. Only what the clock itself takes is subtracted then.
+        turns: how many operations `operation` is.
+        repeats: whether it can stand several times in one sample, where it is short.
+        raw: nothing is subtracted.
+        most: samples in one batch; 0 for as many as there is room for.
         machine: arguments of `Machine`.
-        prepare: called with the machine before the guest runs, and again before each batch;
-            what it returns is kept alive as long as the machine.
-        serving: called in place of `Machine.run` where the batch is not simply run.
+        wire: called once with the machine, and with what closes what it opens.
+        prepare: called before each batch, with the guest loaded.
+        serve: runs the guest to an exit, in place of `Machine.run`: timeout in nanoseconds.
+        make: makes the machine, in place of `Machine`, of a backend's name.
     """
 
     operation: str = ""
+    given: str = ""
     setup: str = ""
     before: str = ""
     after: str = ""
     tail: str = ""
+    end: str = ""
     mode: Mode = Mode.LONG
-    repeat: int = 1
+    turns: int = 1
+    repeats: bool = True
+    raw: bool = False
+    most: int = 0
     machine: tuple[tuple[str, Any], ...] = ()
-    prepare: Callable[[Machine], Any] | None = field(default=None, compare=False)
+    wire: Callable[[Machine, ExitStack], object] | None = field(default=None, compare=False)
+    prepare: Callable[[Machine], object] | None = field(default=None, compare=False)
+    serve: Callable[[Machine, int], Exit] | None = None
+    make: Callable[[str], Machine] | None = None
+
+    def bare(self) -> Loop:
+        """The same without the operation: what is subtracted from each sample."""
+        if self.end:
+            return Loop(mode=self.mode)
+        return Loop(
+            given=self.given, mode=self.mode, serve=self.serve,
+            setup=self.setup if self.serve else "",
+            wire=self.wire if self.serve else None,
+            prepare=self.prepare if self.serve else None,
+        )  # fmt: skip
 
     @property
     def is_wide(self) -> bool:
@@ -111,12 +138,13 @@ class Loop:
 
     @property
     def samples_max(self) -> int:
-        """How many fit there."""
-        return REAL_SAMPLES_MAX if self.mode is Mode.REAL else SAMPLES_MAX
+        """How many samples a batch can have."""
+        return self.most or (REAL_SAMPLES_MAX if self.mode is Mode.REAL else SAMPLES_MAX)
 
-    def program(self, fence: str) -> Program:
+    def program(self, fence: str, repeat: int = 1) -> Program:
         """The guest; `fence` keeps RDTSC from running early, where the processor has one."""
-        return _assembled(self, fence)
+        return _assembled(replace(self, machine=(), wire=None, prepare=None, make=None),
+                          fence, repeat)  # fmt: skip
 
     def read(self, machine: Machine, count: int) -> list[int]:
         """The samples of a run, in cycles of the guest's counter."""
@@ -126,14 +154,15 @@ class Loop:
 
 
 @cache
-def _assembled(loop: Loop, fence: str) -> Program:
-    operation = "\n    ".join([loop.operation] * loop.repeat)
+def _assembled(loop: Loop, fence: str, repeat: int) -> Program:
+    end = loop.end or f"{fence}\n    {_WIDE_END if loop.is_wide else _NARROW_END}"
     source = (_WIDE if loop.is_wide else _NARROW).format(
         base=loop.samples_base,
         setup=loop.setup,
         before=loop.before,
         fence=fence,
-        operation=operation,
+        operation="\n    ".join([loop.given, loop.operation] * repeat),
+        end=end,
         after=loop.after,
         tail=loop.tail,
         exit_port=layout.EXIT_PORT,

@@ -24,11 +24,12 @@ class Row:
     """One line.
 
     Attributes:
-        name: unique, e.g. "pio out 1 B, python".
+        name: unique, e.g. "port out 1 B, python".
         group: of GROUPS.
         measure: takes its samples, or raises Impossible.
         floor: name of the row that this one is compared with.
         reason: exit reasons of VMX and SVM, see docs/measuring.md.
+        text: what is measured, in a line.
     """
 
     name: str
@@ -36,11 +37,14 @@ class Row:
     measure: Callable[[Sampler], Samples]
     floor: str = ""
     reason: str = ""
+    text: str = ""
 
 
-def guest_row(name: str, group: str, loop: Loop, floor: str = "", reason: str = "") -> Row:
+def guest_row(
+    name: str, group: str, loop: Loop, floor: str = "", reason: str = "", text: str = ""
+) -> Row:
     """A row that a guest's own counter times."""
-    return Row(name, group, lambda sampler: sampler.guest(loop), floor, reason)
+    return Row(name, group, lambda sampler: sampler.guest(loop), floor, reason, text)
 
 
 def kvm_only(sampler: Sampler, why: str) -> None:

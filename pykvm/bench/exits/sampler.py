@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from pykvm import layout
 from pykvm.bench.exits.loop import MEMORY, Loop
 from pykvm.bench.figures import Figures
 from pykvm.errors import PykvmError
+from pykvm.exits import Exit, PortOut, Shutdown, Timeout
 from pykvm.loader.image import Mode
 from pykvm.machine import Machine
 from pykvm.result import Outcome, Result
@@ -18,8 +20,10 @@ from pykvm.result import Outcome, Result
 FENCE = "lfence"
 PROBE_SAMPLES = 4
 PROBE_TIMEOUT_S = 2.0
-LONG_ENOUGH_NS = 200_000  # a batch by the host's clock, which itself takes well below 1 % of it
 NS_PER_S = 1_000_000_000
+HOST_BATCH_NS = 200_000  # by the host's clock, which itself takes well below 1 % of it
+GUEST_SAMPLE_NS = 500  # a counter's steps may be 10 ns apart
+REPEAT_MAX = 64
 
 
 class Impossible(PykvmError):
@@ -42,7 +46,7 @@ class Effort:
 
 
 QUICK = Effort(batches=3, samples=200, batch_s=0.05)
-FULL = Effort(batches=10, samples=2000, batch_s=0.4)
+FULL = Effort(batches=10, samples=2000, batch_s=0.3)
 
 
 @dataclass(frozen=True)
@@ -52,14 +56,16 @@ class Samples:
     Attributes:
         values_ns: in the order in which they were taken, the clock's own cost subtracted.
         clock: "guest" for the guest's counter, "host" for the host's clock around a batch.
-        clock_ns: what was subtracted from each: what the clock itself takes.
+        clock_ns: what was subtracted from each reading: what the clock itself takes.
         tsc_khz: of the guest's counter.
+        repeat: how many operations there were in one reading.
     """
 
     values_ns: list[float]
     clock: str
     clock_ns: float
     tsc_khz: int
+    repeat: int = 1
 
 
 @dataclass
@@ -69,18 +75,27 @@ class Sampler:
     Attributes:
         backend: "kvm" or "emu".
         effort: how much.
+        kept: what a row has found out for others, by a name of its own.
     """
 
     backend: str
     effort: Effort
+    kept: dict[str, Any] = field(default_factory=dict)
     _fences: dict[Mode, str] = field(default_factory=dict)
-    _clocks: dict[Mode, float] = field(default_factory=dict)
+    _clocks: dict[tuple[Loop, int], float] = field(default_factory=dict)
 
     @contextmanager
     def machine(self, loop: Loop) -> Iterator[Machine]:
         """A machine for a loop, alone with its processor: nothing helps it out."""
         options: dict[str, Any] = {"memory": MEMORY, "devices": ("exit",), **dict(loop.machine)}
-        with Machine(backend=self.backend, assist=False, **options) as machine:
+        with ExitStack() as stack:
+            if loop.make is None:
+                machine = Machine(backend=self.backend, assist=False, **options)
+            else:
+                machine = loop.make(self.backend)
+            stack.enter_context(machine)
+            if loop.wire is not None:
+                loop.wire(machine, stack)
             yield machine
 
     def guest(self, loop: Loop) -> Samples:
@@ -89,52 +104,54 @@ class Sampler:
         Raises:
             Impossible: it does not run to its end here.
         """
-        clock_cycles = self._clock(loop.mode)
-        values, khz = self._cycles(loop, self._fence(loop.mode), self.effort)
-        cycle_ns = 1e6 / khz
-        values_ns = [(each - clock_cycles) * cycle_ns / loop.repeat for each in values]
-        return Samples(values_ns, "guest", clock_cycles * cycle_ns, khz)
+        with self.machine(loop) as machine:
+            batches = self.batches(loop, machine)
+            values = [each for _ in range(self.effort.batches) for each in batches.take()]
+            return batches.samples(values)
 
-    def _clock(self, mode: Mode) -> float:
-        """What a pair of RDTSC takes in a mode, in cycles."""
-        if mode not in self._clocks:
-            values, _ = self._cycles(Loop(mode=mode), self._fence(mode), QUICK)
-            self._clocks[mode] = Figures.of(values).median
-        return self._clocks[mode]
+    def batches(self, loop: Loop, machine: Machine) -> Batches:
+        """Batches of a loop in a machine of its own, probed and warmed up.
 
-    def _fence(self, mode: Mode) -> str:
+        Raises:
+            Impossible: it does not run to its end here.
+        """
+        batches = Batches(loop, machine, self.fence(loop.mode))
+        first_ns = batches.probe()
+        clock = 0.0 if loop.raw else self._clock(loop, 1)
+        while loop.repeats and batches.repeat < REPEAT_MAX and not loop.raw:
+            each_ns = (first_ns - clock * batches.cycle_ns) / batches.repeat
+            if each_ns * batches.repeat >= GUEST_SAMPLE_NS:
+                break
+            batches.repeat = min(REPEAT_MAX, _power_above(GUEST_SAMPLE_NS / max(each_ns, 1)))
+            first_ns, clock = batches.probe(), self._clock(loop, batches.repeat)
+        batches.clock = clock
+        batches.fit(self.effort)
+        return batches
+
+    def _clock(self, loop: Loop, repeat: int) -> float:
+        """What a loop takes without its operation, in cycles."""
+        bare = loop.bare()
+        if not bare.given:
+            repeat = 1
+        if (bare, repeat) not in self._clocks:
+            with self.machine(bare) as machine:
+                batches = Batches(bare, machine, self.fence(loop.mode), repeat)
+                batches.probe()
+                batches.fit(self.effort)
+                values = [each for _ in range(self.effort.batches) for each in batches.take()]
+                self._clocks[bare, repeat] = Figures.of(values).median
+        return self._clocks[bare, repeat]
+
+    def fence(self, mode: Mode) -> str:
         """LFENCE where guests can execute it."""
         if mode not in self._fences:
             try:
                 with self.machine(Loop(mode=mode)) as machine:
-                    self._run(machine, Loop(mode=mode), FENCE, PROBE_SAMPLES, PROBE_TIMEOUT_S)
+                    Batches(Loop(mode=mode), machine, FENCE).probe()
                 self._fences[mode] = FENCE
             except Impossible:
                 self._fences[mode] = ""
         return self._fences[mode]
-
-    def _cycles(self, loop: Loop, fence: str, effort: Effort) -> tuple[list[int], int]:
-        values: list[int] = []
-        with self.machine(loop) as machine:
-            took_ns = self._run(machine, loop, fence, PROBE_SAMPLES, PROBE_TIMEOUT_S)
-            count = _fitting(effort, took_ns / PROBE_SAMPLES, loop.samples_max)
-            for _ in range(effort.batches):
-                self._run(machine, loop, fence, count, PROBE_TIMEOUT_S + 10 * effort.batch_s)
-                values += loop.read(machine, count)
-            return values, machine.vcpu.get_tsc_khz()
-
-    def _run(self, machine: Machine, loop: Loop, fence: str, count: int, timeout_s: float) -> int:
-        """One batch; how long it took, in nanoseconds."""
-        machine.load(loop.program(fence))
-        kept = None if loop.prepare is None else loop.prepare(machine)
-        machine.registers.rcx = count
-        start_ns = time.perf_counter_ns()
-        result = machine.run(timeout_s)
-        took_ns = time.perf_counter_ns() - start_ns
-        del kept
-        if result.outcome is not Outcome.EXIT or result.status:
-            raise Impossible(_reason(result, timeout_s))
-        return took_ns
 
     def host(self, operate: Callable[[int], int]) -> Samples:
         """Samples by the host's clock: batches are doubled until one is long enough.
@@ -142,22 +159,122 @@ class Sampler:
         Args:
             operate: does that many operations and returns the nanoseconds that they took.
         """
+        operate(1)  # warms up
         count, took_ns = 1, operate(1)
-        while took_ns < LONG_ENOUGH_NS:
+        while took_ns < HOST_BATCH_NS:
             count *= 2
             took_ns = operate(count)
+        values = self.timed(lambda: [operate(count) / count])
+        return Samples(values, "host", 0.0, 0, count)
+
+    def timed(self, take: Callable[[], list[float]]) -> list[float]:
+        """Values of one call after the other, until there are enough or the time is over."""
+        values: list[float] = []
         wanted = self.effort.batches * self.effort.samples
-        budget_ns = self.effort.batches * self.effort.batch_s * NS_PER_S
-        wanted = max(1, min(wanted, int(budget_ns / took_ns)))
-        return Samples([operate(count) / count for _ in range(wanted)], "host", 0.0, 0)
+        end_s = time.monotonic() + self.effort.batches * self.effort.batch_s
+        while not values or (len(values) < wanted and time.monotonic() < end_s):
+            values += take()
+        return values
 
 
-def _fitting(effort: Effort, sample_ns: float, most: int) -> int:
-    fitting = int(effort.batch_s * NS_PER_S / max(sample_ns, 1))
-    return max(PROBE_SAMPLES, min(effort.samples, fitting, most))
+@dataclass
+class Batches:
+    """Runs of one loop in one machine.
+
+    Attributes:
+        repeat: operations in one sample.
+        count: samples in one batch.
+        clock: what a sample takes without its operations, in cycles.
+    """
+
+    loop: Loop
+    machine: Machine
+    fence: str
+    repeat: int = 1
+    count: int = PROBE_SAMPLES
+    clock: float = 0.0
+    timeout_s: float = PROBE_TIMEOUT_S
+
+    @property
+    def cycle_ns(self) -> float:
+        """What a cycle of the guest's counter is."""
+        return 1e6 / self.machine.vcpu.get_tsc_khz()
+
+    def probe(self) -> float:
+        """Run it shortly: what its least sample says, in nanoseconds.
+
+        Raises:
+            Impossible: it does not run to its end.
+        """
+        self._run(PROBE_SAMPLES)
+        return min(self.loop.read(self.machine, PROBE_SAMPLES)) * self.cycle_ns
+
+    def fit(self, effort: Effort) -> None:
+        """Choose how many samples a batch has, by a batch that warms up."""
+        took_ns, count = self._run(PROBE_SAMPLES), PROBE_SAMPLES
+        self.timeout_s += 10 * effort.batch_s
+        for _ in range(2):
+            fitting = int(effort.batch_s * NS_PER_S * count / max(took_ns, 1))
+            self.count = max(1, min(effort.samples, fitting, self.loop.samples_max))
+            if self.count <= count:
+                break
+            took_ns, count = self._run(self.count), self.count
+
+    def take(self) -> list[int]:
+        """The samples of one batch, in cycles; nothing is subtracted.
+
+        Raises:
+            Impossible: it does not run to its end.
+        """
+        self._run(self.count)
+        return self.loop.read(self.machine, self.count)
+
+    def nanoseconds(self, values: list[int]) -> list[float]:
+        """What one operation of each sample takes."""
+        scale = self.cycle_ns / (self.loop.turns * self.repeat)
+        return [(each - self.clock) * scale for each in values]
+
+    def samples(self, values: list[int]) -> Samples:
+        """The same with what tells how they were taken."""
+        khz, cycle_ns = self.machine.vcpu.get_tsc_khz(), self.cycle_ns
+        values_ns = self.nanoseconds(values)
+        return Samples(
+            values_ns, "guest", self.clock * cycle_ns, khz, self.loop.turns * self.repeat
+        )
+
+    def _run(self, count: int) -> int:
+        """One batch; how long it took, in nanoseconds."""
+        machine, loop = self.machine, self.loop
+        machine.load(loop.program(self.fence, self.repeat))
+        machine.registers.rcx = count
+        if loop.prepare is not None:
+            loop.prepare(machine)
+        start_ns = time.perf_counter_ns()
+        if loop.serve is None:
+            result = machine.run(self.timeout_s)
+            if result.outcome is not Outcome.EXIT or result.status:
+                raise Impossible(_reason(result, self.timeout_s))
+        else:
+            exit = loop.serve(machine, int(self.timeout_s * NS_PER_S))
+            if not isinstance(exit, PortOut) or exit.port != layout.EXIT_PORT:
+                raise Impossible(_reason_of(exit, self.timeout_s))
+        return time.perf_counter_ns() - start_ns
+
+
+def _power_above(number: float) -> int:
+    return 1 << max(0, int(number)).bit_length()
 
 
 def _reason(result: Result, timeout_s: float) -> str:
-    if result.outcome is Outcome.TIMEOUT:
-        return f"it does not come back: stopped after {timeout_s:.0f} s"
-    return result.reason.splitlines()[0]
+    if result.error is not None:
+        return result.reason.splitlines()[0]
+    return _reason_of(result.exit, timeout_s)
+
+
+def _reason_of(exit: Exit, timeout_s: float) -> str:
+    match exit:
+        case Timeout():
+            return f"it does not come back: stopped after {timeout_s:.0f} s"
+        case Shutdown():
+            return "this virtual processor does not have it: the guest takes a fault"
+    return str(exit)
