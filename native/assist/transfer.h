@@ -23,7 +23,7 @@ struct pykvm_transfer {
     bool msrs_known;
     bool evex;            /* CPUID tells of AVX-512 */
     uint32_t xsave_bytes; /* of KVM_GET_XSAVE2; 0: KVM_GET_XSAVE */
-    uint8_t xsave[PYKVM_XSAVE_BYTES_MAX] __attribute__((aligned(64)));
+    uint8_t xsave[PYKVM_XSAVE_BYTES_MAX];
 };
 
 int pykvm_transfer_cpuid(struct pykvm_transfer *transfer, int vcpu_fd, struct emu_vm *vm,
