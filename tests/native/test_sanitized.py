@@ -1,4 +1,5 @@
-"""All the tests of this directory once more, on a build that checks every access."""
+"""All the tests of this directory once more, on a build that checks every access; and the guests
+with all of pykvm's native code built so."""
 
 from __future__ import annotations
 
@@ -24,6 +25,7 @@ def _runtime(name: str) -> str:
 
 
 @pytest.mark.timeout(1200)
+@pytest.mark.skipif("PYKVM_SANITIZED" in os.environ, reason="this is a sanitized run")
 def test_nothing_is_accessed_that_should_not_be() -> None:
     libraries = [_runtime("libasan.so"), _runtime("libubsan.so")]
     if not all(Path(library).is_absolute() for library in libraries):
@@ -38,4 +40,18 @@ def test_nothing_is_accessed_that_should_not_be() -> None:
     tests = sorted(str(path) for path in HERE.glob("test_*.py") if path.name not in LEFT_OUT)
     command = [sys.executable, "-m", "pytest", "-q", "-s", *tests]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+
+
+NO_SUCH_SANITIZER = 77
+
+
+@pytest.mark.timeout(1200)  # it builds pykvm
+@pytest.mark.skipif("PYKVM_SANITIZED" in os.environ, reason="this is a sanitized run")
+def test_the_backend_and_all_guests_on_sanitized_code() -> None:
+    tests = ["tests/unit/test_emu_backend.py", "tests/conformance/test_guests.py"]
+    command = ["ci/sanitize", "address", "-q", *tests]
+    done = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True)
+    if done.returncode == NO_SUCH_SANITIZER:
+        pytest.skip(done.stderr)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
