@@ -1,0 +1,99 @@
+"""The table of `bench exits`, a row as it comes, in 100 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pykvm.bench.exits.row import GROUPS
+
+WIDTH = 100
+NAME_WIDTH = 26
+_COLUMNS = (("median", 9), ("cycles", 9), ("90 %", 9), ("99 %", 9), ("99.9 %", 9), ("max", 9),
+            ("MAD", 8), ("count", 6), ("ratio", 6))  # fmt: skip
+_TIMES = ((1e9, " s"), (1e6, " ms"))
+_COUNTS = ((1e9, " G"), (1e6, " M"))
+
+
+def nanoseconds(value: float) -> str:
+    """A time in at most 8 columns: plain nanoseconds, or with its unit from a millisecond on."""
+    return _scaled(value, _TIMES)
+
+
+def cycles(value: float) -> str:
+    """The same for cycles; M are millions."""
+    return _scaled(value, _COUNTS)
+
+
+def _scaled(value: float, units: tuple[tuple[float, str], ...]) -> str:
+    for size, unit in units:
+        if value >= size:
+            return f"{value / size:#.3g}".rstrip(".") + unit
+    return _short(value)
+
+
+def _short(value: float) -> str:
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    return f"{value:,.{digits}f}"
+
+
+def _ratio(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
+
+
+class Table:
+    """Lines for rows in the shape of JSON, with a heading wherever another group begins."""
+
+    def __init__(self) -> None:
+        self._group: str | None = None
+
+    def head(self) -> str:
+        """What the columns are."""
+        return f"{'nanoseconds':{NAME_WIDTH}}" + "".join(f"{n:>{w}}" for n, w in _COLUMNS)
+
+    def lines(self, row: Mapping[str, Any]) -> Iterator[str]:
+        """A row, and what stands above it."""
+        if row["group"] != self._group:
+            self._group = row["group"]
+            yield ""
+            yield GROUPS.get(row["group"], row["group"])
+        name = f"  {row['name']}"
+        if len(name) > NAME_WIDTH - 1:
+            yield name
+            name = ""
+        if row["measured"]:
+            yield f"{name:{NAME_WIDTH}}{_cells(row)}"
+            return
+        indent = " " * NAME_WIDTH
+        yield from textwrap.wrap(
+            f"not measured: {row['why']}", WIDTH,
+            initial_indent=f"{name:{NAME_WIDTH}}  ", subsequent_indent=f"{indent}  ",
+        )  # fmt: skip
+
+    def foot(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+        """What was subtracted from every sample."""
+        clocks: dict[str, list[float]] = {}
+        for row in rows:
+            if row["measured"] and row["clock_ns"]:
+                clocks.setdefault(row["clock"], []).append(row["clock_ns"])
+        for clock, costs in clocks.items():
+            low, high = nanoseconds(min(costs)), nanoseconds(max(costs))
+            cost = low if low == high else f"{low} to {high}"
+            yield ""
+            yield f"subtracted for the {clock}'s clock itself: {cost} ns"
+
+
+def _cells(row: Mapping[str, Any]) -> str:
+    ns = row["ns"]
+    texts = (
+        nanoseconds(ns["median"]),
+        cycles(row["cycles"]["median"]),
+        *(nanoseconds(ns[name]) for name in ("p90", "p99", "p999", "maximum", "spread")),
+        str(row["count"]),
+        _ratio(row["ratio"]),
+    )
+    cells = zip(texts, (width for _, width in _COLUMNS), strict=True)
+    return "".join(f"{text:>{width}}" for text, width in cells).rstrip()

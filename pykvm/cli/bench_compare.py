@@ -1,0 +1,90 @@
+"""`pykvm bench compare`: which rows changed between two results of `bench exits`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pykvm.errors import UsageError
+
+if TYPE_CHECKING:
+    from pykvm.bench.compare import Change, Comparison
+
+STATUS_SLOWER = 1
+_HEAD = f"{'':32} {'first':>10} {'second':>10} {'change':>10} {'told from':>10}"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("first", type=Path, metavar="A.json")
+    parser.add_argument("second", type=Path, metavar="B.json")
+    parser.add_argument(
+        "--fail-above", type=_percent, metavar="PERCENT",
+        help="exit with status 1 where a row became slower by more than that",
+    )  # fmt: skip
+    parser.add_argument(
+        "--anyway", action="store_true", help="compare machines of different kinds, too"
+    )
+    parser.add_argument("--all", action="store_true", help="show the rows that did not change, too")
+    parser.set_defaults(main=main)
+
+
+def _percent(text: str) -> float:
+    try:
+        percent = float(text)
+    except ValueError:
+        percent = -1.0
+    if not 0 <= percent < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no percentage; write a number such as 5")
+    return percent
+
+
+def main(args: argparse.Namespace) -> int:
+    """Compare; returns 1 where a row is slower than allowed, else 0.
+
+    Raises:
+        UsageError: a file is no result, or the two cannot be compared.
+    """
+    from pykvm.bench.compare import compare, different_in_kind
+    from pykvm.bench.document import read
+
+    first, second = read(args.first, "exits"), read(args.second, "exits")
+    comparison = compare(first, second)
+    for difference in different_in_kind(first, second):
+        if not args.anyway:
+            raise UsageError(
+                f"{args.first} and {args.second} are of different kinds; {difference}; "
+                "--anyway compares them all the same"
+            )
+        print(f"pykvm: warning: different {difference}", file=sys.stderr)
+    _show(comparison, args)
+    failed = () if args.fail_above is None else comparison.slower(args.fail_above)
+    if failed:
+        print(f"pykvm: slower by more than {args.fail_above:g} %: {len(failed)}", file=sys.stderr)
+    return STATUS_SLOWER if failed else 0
+
+
+def _show(comparison: Comparison, args: argparse.Namespace) -> None:
+    shown = [each for each in comparison.changes if each.changed or args.all]
+    if shown:
+        print(_HEAD)
+    for each in shown:
+        print(_line(each))
+    for path, names in ((args.first, comparison.only_first), (args.second, comparison.only_second)):
+        for name in names:
+            print(f"{name:32} only in {path}")
+    changed = sum(each.changed for each in comparison.changes)
+    print(f"{changed} of {len(comparison.changes)} rows changed")
+
+
+def _line(change: Change) -> str:
+    from pykvm.bench.table import nanoseconds
+
+    told = f"{change.bound:.1f} %" if change.bound < 1e6 else "-"
+    mark = "" if not change.changed else "  slower" if change.percent > 0 else "  faster"
+    return (
+        f"{change.name:32} {nanoseconds(change.first_ns):>10} {nanoseconds(change.second_ns):>10} "
+        f"{change.percent:+8.1f} % {told:>10}{mark}"
+    )

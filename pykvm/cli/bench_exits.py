@@ -1,0 +1,98 @@
+"""`pykvm bench exits`: its options and outputs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pykvm.cli import bench
+from pykvm.errors import UsageError
+from pykvm.result import STATUS_INTERRUPTED
+
+if TYPE_CHECKING:
+    from pykvm.bench.environment import Environment
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "rows", nargs="*", metavar="ROW", help="only rows with this in their name, or of this group"
+    )
+    parser.add_argument("--backend", choices=("kvm", "emu"), default="kvm")
+    parser.add_argument("--quick", action="store_true", help="fewer samples, within a minute")
+    parser.add_argument("--list", action="store_true", help="list the rows and measure nothing")
+    parser.add_argument("--pin", type=int, metavar="CPU", help="stay on this processor")
+    bench.add_json(parser)
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the figures as CSV")
+    parser.set_defaults(main=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Measure; returns 0 where all rows were tried, whatever came of them."""
+    from pykvm.bench import exits
+
+    rows = exits.select(args.rows)
+    if args.list:
+        for row in rows:
+            print(f"{row.group:8} {row.name:32} {row.reason}".rstrip())
+        return 0
+    _check_outputs(args)
+    if args.pin is not None:
+        from pykvm.bench.environment import pin
+
+        pin(args.pin)
+    return _run(args, rows)
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Find out before minutes are spent.
+
+    Raises:
+        UsageError: something cannot be written.
+    """
+    if bench.is_stdout(args.json) and bench.is_stdout(args.csv):
+        raise UsageError("--json and --csv cannot both be written to stdout")
+    try:
+        for path in (args.json, args.csv):
+            if path is not None and not bench.is_stdout(path):
+                path.open("a").close()
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _run(args: argparse.Namespace, rows: tuple[Any, ...]) -> int:
+    from pykvm.bench import run
+    from pykvm.bench.environment import Environment
+
+    environment = Environment(args.backend)
+    before = environment.warnings()
+    _warn(before)
+    out = sys.stderr if bench.is_stdout(args.json) or bench.is_stdout(args.csv) else sys.stdout
+    say = partial(print, file=out, flush=True)
+    found = run.measure(rows, args.backend, quick=args.quick, say=say)
+    environment.end()
+    _warn([each for each in environment.warnings() if each not in before])
+    status = _write(args, environment, found)
+    if found.complete:
+        return status
+    print(f"pykvm: interrupted: {len(found.rows)} of {len(rows)} rows measured", file=sys.stderr)
+    return STATUS_INTERRUPTED
+
+
+def _warn(warnings: list[str]) -> None:
+    for warning in warnings:
+        print(f"pykvm: warning: {warning}", file=sys.stderr)
+
+
+def _write(args: argparse.Namespace, environment: Environment, found: Any) -> int:
+    if args.json is not None:
+        more = {"complete": found.complete, "quick": args.quick, "took_s": found.took_s}
+        bench.write_json(args.json, "exits", environment, found.rows, **more)
+    if args.csv is not None:
+        from pykvm.bench.results import as_csv
+
+        bench.write(args.csv, as_csv(found.rows))
+    return 0
