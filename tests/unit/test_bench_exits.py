@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import statistics
+from dataclasses import replace
+
 import pytest
 
 from pykvm.bench import exits
+from pykvm.bench.exits import check
 from pykvm.bench.exits.loop import Loop
 from pykvm.bench.exits.row import GROUPS, Row
-from pykvm.bench.exits.sampler import Effort, Impossible, Sampler
+from pykvm.bench.exits.sampler import REPEAT_MAX, Effort, Impossible, Sampler, Samples
+from pykvm.bench.exits.user import PORT, Handler, port_loop
+from pykvm.machine import Machine
 
+TSC = 0x10
 TINY = Effort(batches=1, samples=8, batch_s=0.004)
 
 
@@ -50,3 +57,72 @@ def test_a_guest_that_does_not_come_back_is_a_reason(backend: str) -> None:
 def test_a_guest_that_faults_is_a_reason(backend: str) -> None:
     with pytest.raises(Impossible, match="fault"):
         Sampler(backend, TINY).guest(Loop("ud2"))
+
+
+class Delay(Handler):
+    """A device that moves the guest's clock, so that no other time counts."""
+
+    def __init__(self, machine: Machine, cycles: int) -> None:
+        self.machine = machine
+        self.cycles = cycles
+
+    def write(self, offset: int, size_bytes: int, value: int) -> None:
+        vcpu = self.machine.vcpu
+        vcpu.set_msrs({TSC: vcpu.get_msrs([TSC])[TSC] + self.cycles})
+
+
+@pytest.mark.parametrize("repeat", [1, 4])
+def test_a_known_delay_is_what_a_row_shows(repeat: int) -> None:
+    """By the clock of instructions a guest's time is exact."""
+    sampler = Sampler("emu", TINY)
+
+    def median_ns(cycles: int) -> float:
+        loop = replace(
+            port_loop("out", 1),
+            operation="\n".join(["out dx, al"] * repeat),
+            turns=repeat,
+            repeats=False,
+            machine=(("clock", "instructions"),),
+            wire=lambda machine, _: machine.ports.claim(PORT, 1, Delay(machine, cycles)),
+        )
+        samples = sampler.guest(loop)
+        assert samples.repeat == repeat
+        return statistics.median(samples.values_ns)
+
+    with sampler.machine(Loop()) as machine:
+        khz = machine.vcpu.get_tsc_khz()
+    added = median_ns(5000 * khz // 1_000_000) - median_ns(0)
+    assert added == pytest.approx(5000, abs=1)
+
+
+def test_delays_and_the_c_program_are_compared(backend: str) -> None:
+    sampler = Sampler(backend, TINY)
+    compared = check.check(sampler, 1) if backend == "kvm" else check.delays(sampler, 1)
+    assert [each.name for each in compared][-3:] == [
+        f"device that waits {delay} us" for delay in check.DELAYS_US
+    ]
+    assert all(each.expected_ns > 0 and each.ours_ns > 0 for each in compared)
+
+
+def test_an_agreement_is_within_its_bar() -> None:
+    assert check.Agreement("x", 100, 102, 1.02, 0.03).met
+    assert check.Agreement("x", 100, 98, 0.98, 0.03).met
+    assert not check.Agreement("x", 100, 96, 0.96, 0.03).met
+
+
+def test_ctrl_c_keeps_what_was_measured() -> None:
+    def interrupt(sampler: Sampler) -> Samples:
+        raise KeyboardInterrupt
+
+    first = Row("first", "floors", lambda sampler: Samples([1.0], "host", 0.0, 0))
+    results = exits.measure(
+        [first, Row("second", "floors", interrupt)], Sampler("emu", TINY), lambda each: None
+    )
+    assert [result.row.name for result in results] == ["first"]
+
+
+def test_short_operations_are_repeated_in_one_sample(backend: str) -> None:
+    samples = Sampler(backend, TINY).guest(Loop("nop"))
+    assert samples.repeat >= 1
+    if backend == "emu":
+        assert samples.repeat == REPEAT_MAX

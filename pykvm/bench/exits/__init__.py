@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from pykvm.bench.exits import avoided, floors, interrupts, kernel, modes, user
+from pykvm.bench.exits import avoided, floors, interrupts, kernel, life, memory, modes, user
 from pykvm.bench.exits.row import Row
 from pykvm.bench.exits.sampler import Impossible, Sampler, Samples
 from pykvm.bench.figures import Figures
@@ -17,6 +17,8 @@ ROWS: tuple[Row, ...] = (
     *interrupts.ROWS,
     *user.ROWS,
     *avoided.ROWS,
+    *memory.ROWS,
+    *life.ROWS,
     *modes.ROWS,
 )
 

@@ -18,6 +18,10 @@ from pykvm.exits import Exit
 from pykvm.loader.image import Mode
 from pykvm.machine import Machine
 
+Wire = Callable[[Machine, ExitStack], object]
+Prepare = Callable[[Machine], object]
+Serve = Callable[[Machine, int], Exit]
+
 SAMPLES_BASE = 4 << 20
 SAMPLES_MAX = 1 << 18
 REAL_SAMPLES_BASE = 0xA000
@@ -94,7 +98,6 @@ class Loop:
         wire: called once with the machine, and with what closes what it opens.
         prepare: called before each batch, with the guest loaded.
         serve: runs the guest to an exit, in place of `Machine.run`: timeout in nanoseconds.
-        make: makes the machine, in place of `Machine`, of a backend's name.
     """
 
     operation: str = ""
@@ -110,17 +113,16 @@ class Loop:
     raw: bool = False
     most: int = 0
     machine: tuple[tuple[str, Any], ...] = ()
-    wire: Callable[[Machine, ExitStack], object] | None = field(default=None, compare=False)
-    prepare: Callable[[Machine], object] | None = field(default=None, compare=False)
-    serve: Callable[[Machine, int], Exit] | None = None
-    make: Callable[[str], Machine] | None = None
+    wire: Wire | None = field(default=None, compare=False)
+    prepare: Prepare | None = field(default=None, compare=False)
+    serve: Serve | None = None
 
     def bare(self) -> Loop:
         """The same without the operation: what is subtracted from each sample."""
         if self.end:
-            return Loop(mode=self.mode)
+            return Loop(mode=self.mode, repeats=False)
         return Loop(
-            given=self.given, mode=self.mode, serve=self.serve,
+            given=self.given, mode=self.mode, repeats=False, serve=self.serve,
             setup=self.setup if self.serve else "",
             wire=self.wire if self.serve else None,
             prepare=self.prepare if self.serve else None,
@@ -143,7 +145,7 @@ class Loop:
 
     def program(self, fence: str, repeat: int = 1) -> Program:
         """The guest; `fence` keeps RDTSC from running early, where the processor has one."""
-        return _assembled(replace(self, machine=(), wire=None, prepare=None, make=None),
+        return _assembled(replace(self, machine=(), wire=None, prepare=None),
                           fence, repeat)  # fmt: skip
 
     def read(self, machine: Machine, count: int) -> list[int]:

@@ -6,10 +6,8 @@ from collections.abc import Callable
 from functools import cache
 
 from pykvm.backend import Vcpu, kinds
+from pykvm.bench.exits.loop import Serve
 from pykvm.exits import Exit
-from pykvm.machine import Machine
-
-Serve = Callable[[Machine, int], Exit]
 
 
 @cache

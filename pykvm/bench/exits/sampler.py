@@ -89,10 +89,7 @@ class Sampler:
         """A machine for a loop, alone with its processor: nothing helps it out."""
         options: dict[str, Any] = {"memory": MEMORY, "devices": ("exit",), **dict(loop.machine)}
         with ExitStack() as stack:
-            if loop.make is None:
-                machine = Machine(backend=self.backend, assist=False, **options)
-            else:
-                machine = loop.make(self.backend)
+            machine = Machine(backend=self.backend, assist=False, **options)
             stack.enter_context(machine)
             if loop.wire is not None:
                 loop.wire(machine, stack)

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from pykvm import layout
 from pykvm.backend import kinds
 from pykvm.backend.controls import MsrExitReason
-from pykvm.bench.exits.loop import Loop
-from pykvm.bench.exits.passing import Serve, by_python, natively
+from pykvm.bench.exits.loop import Loop, Serve
+from pykvm.bench.exits.passing import by_python, natively
 from pykvm.bench.exits.row import Row, guest_row
 from pykvm.bench.exits.sampler import Sampler, Samples
 from pykvm.machine import Machine
