@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -127,6 +127,7 @@ class Machine:
         self._dispatch = Dispatch(self.ports, self.mmio)
         self.output = Output(output)
         self.virtio: list[Device] = []
+        self._later: deque[Callable[[], None]] = deque()
         self.append = append
         self.clock = clock
         self._lock = threading.RLock()
@@ -234,7 +235,8 @@ class Machine:
         line = partial(self.vm.set_irq_line, layout.VIRTIO_IRQ + number)
         base = layout.VIRTIO_BASE + number * layout.VIRTIO_STRIDE
         name = f"virtio-{type(device).__name__.lower()}"
-        self.mmio.claim(base, layout.VIRTIO_STRIDE, Mmio(device, self.memory, line), name)
+        registers = Mmio(device, self.memory, line, self._later.append)
+        self.mmio.claim(base, layout.VIRTIO_STRIDE, registers, name)
         self.virtio.append(device)
 
     def _virtio_table(self) -> bytes:
@@ -513,7 +515,17 @@ class Machine:
         """The exit as a value, or None where only a signal came; collects output on the way."""
         if key & kinds.OUTPUT_PENDING:
             self._collect()
-        return None if key & kinds.KIND_MASK == kinds.AGAIN else vcpu.exit(key)
+        if key & kinds.KIND_MASK != kinds.AGAIN:
+            return vcpu.exit(key)
+        if self._later:
+            self._catch_up()
+        return None
+
+    def _catch_up(self) -> None:
+        """What devices put off so that the guest, and the end of its run, had their turn."""
+        with self._lock:
+            for _ in range(len(self._later)):
+                self._later.popleft()()
 
     def _offer(self, vcpu: Vcpu, exit: Exit) -> Result | None:
         """Let the buses handle an exit; the result where it ends the run."""

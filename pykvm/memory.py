@@ -276,6 +276,10 @@ class GuestMemory:
         """
         if size_bytes < 0:
             raise MemoryAccessError(gpa, size_bytes, "has a negative size")
+        if region := self._find(gpa, size_bytes):
+            self.is_new = False
+            start = gpa - region.gpa
+            return bytes(region.view[start : start + size_bytes])
         return b"".join(self._pieces(gpa, size_bytes))
 
     def write(self, gpa: int, data: bytes | bytearray | memoryview) -> None:

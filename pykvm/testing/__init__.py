@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pykvm.probe import Probe, probe
+    from pykvm.testing.driver import Driver
     from pykvm.testing.runner import GuestRunner
 else:
     from pykvm._lazy import importer
@@ -15,10 +16,11 @@ else:
     __getattr__ = importer(
         __name__,
         {
+            "Driver": "pykvm.testing.driver:Driver",
             "GuestRunner": "pykvm.testing.runner:GuestRunner",
             "Probe": "pykvm.probe:Probe",
             "probe": "pykvm.probe:probe",
         },
     )
 
-__all__ = ["GuestRunner", "Probe", "probe"]
+__all__ = ["Driver", "GuestRunner", "Probe", "probe"]

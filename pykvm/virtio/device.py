@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
+from pykvm.errors import MemoryAccessError
 from pykvm.memory import GuestMemory
 from pykvm.virtio import spec
 from pykvm.virtio.queue import Queue, QueueError
 from pykvm.virtio.spec import Status
+
+_LIVE = Status.FEATURES_OK | Status.DRIVER_OK
+_BUSINESS = _LIVE | Status.DEVICE_NEEDS_RESET
 
 
 class Device:
@@ -17,6 +22,8 @@ class Device:
     a configuration space.
 
     Attributes:
+        withheld: features that are not offered, for those who want it plainer.
+        later: set by the transport: calls what it is given soon, when the guest had its turn.
         interrupt: set by the transport: tells the driver of used buffers (True) or of a
             changed configuration (False).
         features: what was negotiated, once FEATURES_OK is set.
@@ -26,28 +33,37 @@ class Device:
     device_id: int
     queue_sizes: Sequence[int] = ()
     own_features = 0
+    withheld = 0
 
     def __init__(self) -> None:
         self.interrupt: Callable[[bool], None] = lambda used: None
+        self.later: Callable[[Callable[[], None]], None] = lambda work: None
         self.queues: list[Queue] = []
         self.features = 0
         self.status = Status(0)
         self.problem = ""
+        self._asked: set[int] = set()
 
     def attach(self, memory: GuestMemory) -> None:
         """Give it the machine's memory; the transport does so once."""
         self.queues = [Queue(memory, size) for size in self.queue_sizes]
+        for index, queue in enumerate(self.queues):
+            queue.cut = partial(self._ask_again, index)
+
+    def _ask_again(self, index: int) -> None:
+        """A queue had more than one notification's worth: the guest has its turn first."""
+        if index not in self._asked:
+            self._asked.add(index)
+            self.later(partial(self._again, index))
+
+    def _again(self, index: int) -> None:
+        self._asked.discard(index)
+        self.notify(index)
 
     @property
     def offered(self) -> int:
         """The features that the driver can choose from."""
-        return (
-            self.own_features
-            | spec.F_VERSION_1
-            | spec.F_INDIRECT_DESC
-            | spec.F_EVENT_IDX
-            | spec.F_RING_RESET
-        )
+        return (self.own_features | spec.F_QUEUES) & ~self.withheld
 
     # For subclasses.
 
@@ -73,17 +89,17 @@ class Device:
     # For transports.
 
     def set_status(self, value: int) -> None:
-        """What the driver writes to the status field. §2.1, §3.1."""
+        """What the driver writes to the status field: bits stay until a reset. §2.1, §3.1."""
         if value == 0:
             self.reset()
             return
         new = Status(value & 0xFF) & ~Status.DEVICE_NEEDS_RESET
-        if new & Status.FEATURES_OK and not self._accepts():
+        if Status.FEATURES_OK not in self.status and not self._accepts():
             new &= ~Status.FEATURES_OK
-        before = self.status
-        self.status = new | (before & Status.DEVICE_NEEDS_RESET)
-        if new & Status.DRIVER_OK and not before & Status.DRIVER_OK:
-            self.activated()
+        was_live = self.live
+        self.status |= new
+        if self.live and not was_live:
+            self.attempt(self.activated)
 
     def _accepts(self) -> bool:
         """§2.2: no feature that was not offered, and no legacy driver."""
@@ -99,30 +115,42 @@ class Device:
         self.was_reset()
 
     def enable_queue(self, index: int) -> None:
-        """The driver says that a queue is set up."""
+        """The driver says that a queue is set up, which it does after FEATURES_OK. §3.1.1."""
+        if Status.FEATURES_OK not in self.status:
+            return
         try:
-            self.queues[index].enable(
-                event_idx=bool(self.features & spec.F_EVENT_IDX),
-                indirect=bool(self.features & spec.F_INDIRECT_DESC),
-            )
+            self.queues[index].enable(self.features)
         except QueueError as error:
             self.fail(error)
 
+    def reset_queue(self, index: int) -> None:
+        """The driver takes a queue back. §2.6.1."""
+        self.queues[index].reset()
+        self.queue_was_reset(index)
+
     def notify(self, index: int) -> None:
-        """The driver's notification; whatever it did wrong ends in DEVICE_NEEDS_RESET. §2.1.2."""
-        if index >= len(self.queues) or not self.live:
+        """The driver's notification of a queue that may not even be there. §2.9."""
+        if index < len(self.queues):
+            self.attempt(partial(self.notified, index))
+
+    def attempt(self, work: Callable[[], None]) -> None:
+        """Do work on queues of a live device, on a notification or because the host has something.
+
+        Whatever the driver did wrong ends in DEVICE_NEEDS_RESET. §2.1.2.
+        """
+        if not self.live:
             return
         try:
-            self.notified(index)
-        except QueueError as error:
+            work()
+        except (QueueError, MemoryAccessError) as error:
             self.fail(error)
 
     @property
     def live(self) -> bool:
         """Whether driver and device are in business."""
-        return Status.DRIVER_OK in self.status and Status.DEVICE_NEEDS_RESET not in self.status
+        return self.status & _BUSINESS == _LIVE
 
-    def fail(self, error: QueueError) -> None:
+    def fail(self, error: Exception) -> None:
         """Stop until the driver resets; it is told where it can be. §2.1.2."""
         self.problem = str(error)
         self.status |= Status.DEVICE_NEEDS_RESET

@@ -45,15 +45,21 @@ class Mmio:
         device: what is behind them.
         memory: the machine's.
         set_line: raises or lowers the interrupt line.
+        later: calls what it is given once the guest had its turn.
     """
 
     def __init__(
-        self, device: Device, memory: GuestMemory, set_line: Callable[[bool], None]
+        self,
+        device: Device,
+        memory: GuestMemory,
+        set_line: Callable[[bool], None],
+        later: Callable[[Callable[[], None]], None] = lambda work: None,
     ) -> None:
         self.device = device
         self._set_line = set_line
         device.attach(memory)
         device.interrupt = self._interrupt
+        device.later = later
         self._clear()
 
     def _clear(self) -> None:
@@ -162,10 +168,9 @@ class Mmio:
             case Reg.QUEUE_READY if value == 1 and not queue.ready:
                 self.device.enable_queue(self._queue_sel)
             case Reg.QUEUE_READY if value == 0:
-                queue.reset()
-            case Reg.QUEUE_RESET if value == 1:
-                queue.reset()
-                self.device.queue_was_reset(self._queue_sel)
+                self.device.reset_queue(self._queue_sel)
+            case Reg.QUEUE_RESET if value == 1 and self.device.features & spec.F_RING_RESET:
+                self.device.reset_queue(self._queue_sel)
             case _ if queue.ready:
                 pass  # §4.2.2.2: a live queue's place does not change
             case Reg.QUEUE_NUM:

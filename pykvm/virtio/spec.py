@@ -27,6 +27,9 @@ F_VERSION_1 = 1 << 32
 F_RING_PACKED = 1 << 34
 F_IN_ORDER = 1 << 35
 F_RING_RESET = 1 << 40
+F_QUEUES = (
+    F_VERSION_1 | F_INDIRECT_DESC | F_EVENT_IDX | F_RING_PACKED | F_IN_ORDER | F_RING_RESET
+)  # what queues can do whatever the device
 
 # Split virtqueues. §2.7.
 QUEUE_SIZE_MAX = 1 << 15
@@ -34,13 +37,17 @@ DESC_F_NEXT, DESC_F_WRITE, DESC_F_INDIRECT = 1, 2, 4  # §2.7.5
 AVAIL_F_NO_INTERRUPT = 1  # §2.7.6
 USED_F_NO_NOTIFY = 1  # §2.7.8
 
+# Packed virtqueues. §2.8.
+PACKED_F_AVAIL, PACKED_F_USED = 1 << 7, 1 << 15  # §2.8.1
+EVENT_ENABLE, EVENT_DISABLE, EVENT_DESC = 0, 1, 2  # §2.8.10
+
 DESCRIPTOR = struct.Struct("<QIHH")  # address, length, flags, next: §2.7.5
 USED_ELEMENT = struct.Struct("<II")  # head, bytes written: §2.7.8
 INDEX = struct.Struct("<H")
 RING_HEAD = struct.Struct("<HH")  # flags and index, before the entries of either ring
-
-# What a ring's parts have to be aligned to. §2.7, table.
-DESC_ALIGN, DRIVER_ALIGN, DEVICE_ALIGN = 16, 2, 4
+PACKED_DESCRIPTOR = struct.Struct("<QIHH")  # address, length, buffer ID, flags: §2.8.13
+PACKED_USED = struct.Struct("<IH")  # the part of it that a device writes before the flags
+EVENT_SUPPRESS = struct.Struct("<HH")  # offset with wrap counter in bit 15, flags: §2.8.14
 
 # virtio-mmio. §4.2.2.
 MMIO_MAGIC = 0x7472_6976  # "virt"

@@ -1,0 +1,145 @@
+"""What a driver has put into a virtqueue: a chain of buffers in guest memory. §2.6, §2.7.4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pykvm.errors import MemoryAccessError, PykvmError
+from pykvm.memory import GuestMemory
+
+CHAIN_BYTES_MAX = 1 << 32  # §2.7.5
+
+
+class QueueError(PykvmError):
+    """The driver broke a rule; the message cites it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """One descriptor's memory.
+
+    Attributes:
+        writable: by the device; otherwise it is for the device to read.
+    """
+
+    gpa: int
+    size_bytes: int
+    writable: bool
+
+
+class Chain:
+    """The buffers of one request: those to read come before those to write. §2.7.4.2.
+
+    Attributes:
+        head: the index, or in a packed ring the ID, by which it goes back.
+        readable, writable: its buffers in order.
+        readable_bytes, writable_bytes: how much there is of either.
+        slots: descriptors that it takes up in a packed ring.
+        ring: where it came from; written_bytes: what the device said when it was done.
+    """
+
+    __slots__ = (
+        "_memory",
+        "head",
+        "readable",
+        "readable_bytes",
+        "ring",
+        "slots",
+        "writable",
+        "writable_bytes",
+        "written_bytes",
+    )
+
+    def __init__(
+        self, memory: GuestMemory, head: int, buffers: Iterable[Buffer], slots: int = 1
+    ) -> None:
+        self._memory = memory
+        self.head = head
+        self.slots = slots
+        self.readable: list[Buffer] = []
+        self.writable: list[Buffer] = []
+        self.readable_bytes = self.writable_bytes = 0
+        self.ring: object = None
+        self.written_bytes: int | None = None
+        for buffer in buffers:
+            self._add(buffer)
+
+    def _add(self, buffer: Buffer) -> None:
+        """Take one in, if it is allowed."""
+        if buffer.writable:
+            self.writable.append(buffer)
+            self.writable_bytes += buffer.size_bytes
+        elif self.writable:
+            raise QueueError("a buffer to read after one to write: §2.7.4.2")
+        else:
+            self.readable.append(buffer)
+            self.readable_bytes += buffer.size_bytes
+        if buffer.size_bytes == 0:
+            raise QueueError("a buffer of no bytes: §2.7.5")
+        if self.readable_bytes + self.writable_bytes > CHAIN_BYTES_MAX:
+            raise QueueError("a chain of more than 2^32 bytes: §2.7.5")
+        if not self._memory.contains(buffer.gpa, buffer.size_bytes):
+            raise QueueError(
+                f"a buffer of {buffer.size_bytes} bytes at {buffer.gpa:#x} is not all RAM"
+            )
+
+    def read(self, offset: int = 0, size_bytes: int | None = None) -> bytes:
+        """Bytes of the readable part; fewer where it ends before."""
+        end = self.readable_bytes if size_bytes is None else offset + size_bytes
+        return b"".join([read(self._memory, *piece) for piece in _cut(self.readable, offset, end)])
+
+    def write(self, data: bytes | memoryview, offset: int = 0) -> int:
+        """Put bytes into the writable part at `offset`; returns how many fitted."""
+        written = 0
+        for gpa, length in _cut(self.writable, offset, offset + len(data)):
+            write(self._memory, gpa, data[written : written + length])
+            written += length
+        return written
+
+
+def _cut(buffers: list[Buffer], start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Where bytes [start, end) of the buffers put together lie, as (gpa, size)."""
+    for buffer in buffers:
+        if end <= 0:
+            return
+        if start < buffer.size_bytes:
+            length = min(buffer.size_bytes, end) - start
+            if length > 0:
+                yield buffer.gpa + start, length
+            start = 0
+        else:
+            start -= buffer.size_bytes
+        end -= buffer.size_bytes
+
+
+def read(memory: GuestMemory, gpa: int, size_bytes: int) -> bytes:
+    """Copy out of guest memory; what is not there is the driver's mistake: QueueError."""
+    try:
+        return memory.read(gpa, size_bytes)
+    except MemoryAccessError as error:
+        raise QueueError(str(error)) from None
+
+
+def write(memory: GuestMemory, gpa: int, data: bytes | memoryview) -> None:
+    """Copy into guest memory, as `read` does the other way."""
+    try:
+        memory.write(gpa, data)
+    except MemoryAccessError as error:
+        raise QueueError(str(error)) from None
+
+
+def check_place(memory: GuestMemory, name: str, gpa: int, align: int, size_bytes: int) -> None:
+    """A part of a queue lies where it may: §2.7 and §2.8, the tables there."""
+    if gpa % align:
+        raise QueueError(f"{name} at {gpa:#x}: §2.7 and §2.8 align it to {align}")
+    if not memory.contains(gpa, size_bytes):
+        raise QueueError(f"{name} at {gpa:#x} is not all RAM")
+
+
+def check_table(memory: GuestMemory, gpa: int, size_bytes: int) -> None:
+    """An indirect table is one. §2.7.5.3, §2.8.7."""
+    if size_bytes == 0 or size_bytes % 16:
+        raise QueueError(f"an indirect table of {size_bytes} bytes: §2.7.5.3, §2.8.7")
+    if not memory.contains(gpa, size_bytes):
+        raise QueueError(f"an indirect table at {gpa:#x} is not all RAM")

@@ -1,0 +1,163 @@
+"""The packed virtqueue's form in memory: one ring that both sides write. §2.8."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pykvm.memory import GuestMemory
+from pykvm.virtio import spec
+from pykvm.virtio.chain import Buffer, Chain, QueueError, check_place, check_table, read, write
+
+_FLAGS_AT = 14  # in a descriptor
+_BOTH = spec.PACKED_F_AVAIL | spec.PACKED_F_USED
+
+
+class PackedRing:
+    """The device's side of one that the driver has set up; the same calls as SplitRing.
+
+    Raises:
+        QueueError: alignment or place is not allowed; later, whatever else the driver does
+            wrong.
+    """
+
+    def __init__(
+        self,
+        memory: GuestMemory,
+        size: int,
+        places: tuple[int, int, int],
+        features: int,
+    ) -> None:
+        check_place(memory, "descriptor ring", places[0], 16, 16 * size)
+        check_place(memory, "driver event suppression", places[1], 4, 4)
+        check_place(memory, "device event suppression", places[2], 4, 4)
+        self._memory, self._size = memory, size
+        self._ring, self._driver, self._device = places
+        self._event_idx = bool(features & spec.F_EVENT_IDX)
+        self._indirect = bool(features & spec.F_INDIRECT_DESC)
+        self._next_available = self._next_used = 0
+        self._available_wrap = self._used_wrap = 1
+        self._unsignalled = 0
+        self._quiet = True
+        self._out = 0
+        self.listen()
+
+    # Taking.
+
+    def take(self) -> Chain | None:
+        """The next chain that the driver has made available. §2.8.21."""
+        descriptor = self._descriptor(self._next_available)
+        if not self._is_available(descriptor[3], self._available_wrap):
+            return None
+        listed = list(self._chained(descriptor))
+        slots = len(listed)
+        if self._out + slots > self._size:
+            raise QueueError(f"more descriptors than the queue's {self._size} are out")
+        gpa, size_bytes, id_, flags = listed[-1]
+        if flags & spec.DESC_F_INDIRECT:
+            buffers = self._table(gpa, size_bytes)
+        else:
+            buffers = (Buffer(each[0], each[1], bool(each[3] & spec.DESC_F_WRITE))
+                       for each in listed)  # fmt: skip
+        chain = Chain(self._memory, id_, buffers, slots)
+        self._next_available, self._available_wrap = self._after(
+            self._next_available, self._available_wrap, slots
+        )
+        self._out += slots
+        return chain
+
+    def _descriptor(self, index: int) -> tuple[int, int, int, int]:
+        """Address, length, ID and flags. The flags are looked at first: they make the rest valid.
+
+        One copy could catch flags that are new and a length that is not.
+        """
+        gpa = self._ring + 16 * index
+        (flags,) = spec.INDEX.unpack(read(self._memory, gpa + _FLAGS_AT, 2))
+        address, length, id_, _ = spec.PACKED_DESCRIPTOR.unpack(read(self._memory, gpa, 16))
+        return address, length, id_, flags
+
+    @staticmethod
+    def _is_available(flags: int, wrap: int) -> bool:
+        """§2.8.1."""
+        expected = spec.PACKED_F_AVAIL if wrap else spec.PACKED_F_USED
+        return flags & _BOTH == expected
+
+    def _after(self, index: int, wrap: int, slots: int) -> tuple[int, int]:
+        index += slots
+        return (index - self._size, wrap ^ 1) if index >= self._size else (index, wrap)
+
+    def _chained(self, first: tuple[int, int, int, int]) -> Iterator[tuple[int, int, int, int]]:
+        """The descriptors of a list, which follow each other in the ring. §2.8.6."""
+        index, wrap, each = self._next_available, self._available_wrap, first
+        for length in range(1, self._size + 1):
+            if each[3] & spec.DESC_F_INDIRECT and (length > 1 or each[3] & spec.DESC_F_NEXT):
+                raise QueueError("an indirect table in a list of descriptors: §2.8.19")
+            yield each
+            if not each[3] & spec.DESC_F_NEXT:
+                return
+            index, wrap = self._after(index, wrap, 1)
+            each = self._descriptor(index)
+            if not self._is_available(each[3], wrap):
+                raise QueueError("a list of descriptors that are not all available: §2.8.17")
+        raise QueueError(f"a list of more than {self._size} descriptors: §2.8.17")
+
+    def _table(self, gpa: int, size_bytes: int) -> Iterator[Buffer]:
+        """An indirect table's buffers: of the flags there only WRITE counts. §2.8.7."""
+        if not self._indirect:
+            raise QueueError("an indirect table without VIRTIO_F_INDIRECT_DESC: §2.8.19")
+        check_table(self._memory, gpa, size_bytes)
+        if size_bytes // 16 > self._size:
+            raise QueueError(f"a list of more than {self._size} descriptors: §2.8.17")
+        table = read(self._memory, gpa, size_bytes)
+        for address, length, _, flags in spec.PACKED_DESCRIPTOR.iter_unpack(table):
+            yield Buffer(address, length, bool(flags & spec.DESC_F_WRITE))
+
+    # Giving back.
+
+    def give(self, chain: Chain, written_bytes: int) -> None:
+        """One used descriptor for the whole chain; its flags come last. §2.8.1, §2.8.6."""
+        gpa = self._ring + 16 * self._next_used
+        flags = _BOTH if self._used_wrap else 0
+        if written_bytes:
+            flags |= spec.DESC_F_WRITE
+        write(self._memory, gpa + 8, spec.PACKED_USED.pack(written_bytes, chain.head))
+        write(self._memory, gpa + _FLAGS_AT, spec.INDEX.pack(flags))
+        self._next_used, self._used_wrap = self._after(
+            self._next_used, self._used_wrap, chain.slots
+        )
+        self._out -= chain.slots
+        self._unsignalled += chain.slots
+
+    # Notifications. §2.8.10.
+
+    def quiet(self) -> None:
+        """The driver need not notify. With the event index the place asked for is past."""
+        if not self._quiet:
+            self._quiet = True
+            if not self._event_idx:
+                self._suppress(0, spec.EVENT_DISABLE)
+
+    def listen(self) -> None:
+        """The driver shall notify of what it puts in from now on."""
+        if not self._quiet:
+            return
+        self._quiet = False
+        _, _, _, flags = self._descriptor(self._next_available)
+        if self._event_idx and not self._is_available(flags, self._available_wrap):
+            self._suppress(self._next_available | self._available_wrap << 15, spec.EVENT_DESC)
+        else:
+            self._suppress(0, spec.EVENT_ENABLE)
+
+    def _suppress(self, place: int, flags: int) -> None:
+        write(self._memory, self._device, spec.EVENT_SUPPRESS.pack(place, flags))
+
+    def wants_interrupt(self) -> bool:
+        """Whether the driver wants to hear of what was given back since it last did."""
+        given, self._unsignalled = self._unsignalled, 0
+        if given == 0:
+            return False
+        place, flags = spec.EVENT_SUPPRESS.unpack(read(self._memory, self._driver, 4))
+        if flags & 3 != spec.EVENT_DESC or not self._event_idx:
+            return bool(flags & 3 != spec.EVENT_DISABLE)
+        index, wrap = place & 0x7FFF, place >> 15
+        back = self._next_used - index + (0 if wrap == self._used_wrap else self._size)
+        return 0 < int(back) <= given
