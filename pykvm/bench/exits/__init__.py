@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pykvm.bench.exits import avoided, floors, interrupts, kernel, life, memory, modes, user
 from pykvm.bench.exits.row import Row
-from pykvm.bench.exits.sampler import Impossible, Sampler, Samples
+from pykvm.bench.exits.sampler import Sampler, Samples
 from pykvm.bench.figures import Figures
 from pykvm.errors import PykvmError, UsageError
 
@@ -72,8 +72,8 @@ def measure(rows: Iterable[Row], sampler: Sampler, show: Callable[[Result], None
 def _measured(row: Row, sampler: Sampler, before: dict[str, Result]) -> Result:
     try:
         samples = row.measure(sampler)
-    except (Impossible, PykvmError) as error:
-        return Result(row, why=str(error))
+    except (PykvmError, OSError, MemoryError) as error:
+        return Result(row, why=str(error) or "the host is out of memory")
     figures = Figures.of(samples.values_ns)
     floor = before.get(row.floor)
     ratio = None

@@ -51,8 +51,11 @@ _CLEAR = "xor r12d, r12d"
 _TAKEN = "mov rax, r12"
 
 _CHIPS = (("irqchip", "full"),)
-_INTERRUPT_TIMES = "VMX 1 external interrupt, SVM 60h INTR"
+_INTERRUPT = "VMX 1 external interrupt, SVM 60h INTR"
 _ICR = "VMX 56 APIC write or 44 APIC access, SVM 401h AVIC_INCOMPLETE_IPI or 400h NPF"
+_APIC_WRITE = "VMX 56 APIC write or 44 APIC access, SVM 402h AVIC_NOACCEL or 400h NPF"
+_END_OF = "VMX 45 virtualized EOI or 44 APIC access, SVM 402h AVIC_NOACCEL or 400h NPF"
+_TIMER = "VMX 52 VMX-preemption timer expired or 1 external interrupt, SVM 60h INTR"
 _MSR_WRITE = "VMX 32 WRMSR, SVM 7ch MSR"
 
 
@@ -264,19 +267,18 @@ ROWS = (
          "from the write of the ICR until the sender sees what the handler wrote"),
     _row("IPI to a halted vCPU", _to_other("hlt", _SETTLE), _ICR,
          "the same where the other one is in HLT"),
-    _row("EOI", _EOI_LOOP, "VMX 56 APIC write or 44 APIC access, SVM 402h AVIC_NOACCEL or 400h NPF",
+    _row("EOI", _EOI_LOOP, _END_OF,
          "the end of an interrupt in service, within its handler"),
     _row("timer arm, TSC deadline", _ARM_DEADLINE, _MSR_WRITE,
          "WRMSR of a deadline 2^32 cycles ahead"),
-    _row("timer arm, one-shot", _ARM_COUNT, "VMX 56 APIC write or 44 APIC access, SVM 400h NPF",
+    _row("timer arm, one-shot", _ARM_COUNT, _APIC_WRITE,
          "a write of the APIC timer's initial count"),
-    _row("timer to handler", _DEADLINE_TAKEN, "VMX 52 preemption timer or 1 external interrupt, "
-         "SVM 60h INTR",
+    _row("timer to handler", _DEADLINE_TAKEN, _TIMER,
          f"how late after its deadline, {TIMER_US} us ahead, the handler reads the counter"),
     Row("irqfd to handler, running", "kernel",
-        lambda sampler: _eventfd(sampler, "pause", 0.0), "system call", _INTERRUPT_TIMES,
+        lambda sampler: _eventfd(sampler, "pause", 0.0), "system call", _INTERRUPT,
         "from the host's write to an eventfd until it sees what the handler wrote"),
     Row("irqfd to handler, halted", "kernel",
-        lambda sampler: _eventfd(sampler, "hlt", 0.0002), "system call", _INTERRUPT_TIMES,
+        lambda sampler: _eventfd(sampler, "hlt", 0.0002), "system call", _INTERRUPT,
         "the same where the vCPU is in HLT"),
 )  # fmt: skip

@@ -9,7 +9,7 @@ from pykvm.bench.exits.row import Row, guest_row
 from pykvm.bench.exits.sampler import Sampler, Samples
 
 MSR_APIC_BASE = 0x1B
-_CR4_OSXSAVE = 1 << 18
+_CR0_AM, _CR4_MCE, _CR4_OSXSAVE = 1 << 18, 1 << 6, 1 << 18
 _UNKNOWN_CALL = 1000
 _PAUSES = 100
 _AMD = {b"AuthenticAMD", b"HygonGenuine"}
@@ -29,16 +29,18 @@ _PLAIN = {
         "VMX 32 WRMSR, SVM 7ch MSR", "WRMSR of the same value to IA32_APIC_BASE",
     ),
     "MOV to CR0": (
-        "mov cr0, rax", "mov rax, r8", "VMX 28 control-register accesses, SVM 10h CR0 write",
-        "the value that CR0 has; VT-x spares the exit where no owned bit changes",
+        "mov cr0, rax", f"xor r8, {_CR0_AM:#x}\n    mov rax, r8",
+        "VMX 28 control-register accesses, SVM 10h CR0 write",
+        "flips CR0.AM, which KVM does not leave to the guest",
     ),
     "MOV to CR3": (
         "mov cr3, rax", "mov rax, r9", "VMX 28 control-register accesses, SVM 13h CR3 write",
         "the value that CR3 has: flushes the TLB; no exit with EPT or NPT",
     ),
     "MOV to CR4": (
-        "mov cr4, rax", "mov rax, r10", "VMX 28 control-register accesses, SVM 14h CR4 write",
-        "the value that CR4 has; VT-x spares the exit where no owned bit changes",
+        "mov cr4, rax", f"xor r10, {_CR4_MCE:#x}\n    mov rax, r10",
+        "VMX 28 control-register accesses, SVM 14h CR4 write",
+        "flips CR4.MCE, which KVM does not leave to the guest",
     ),
     "MOV to CR8": (
         "mov cr8, rax", "xor eax, eax", "VMX 28 control-register accesses, SVM 18h CR8 write",

@@ -116,9 +116,12 @@ def _measure(name: str) -> Callable[[Sampler], Samples]:
 
 
 ROWS = (
-    *(Row(name, "life", _measure(name), "", "none", text) for name, text in _STEPS.items()),
+    *(
+        Row(name, "life", _measure(name), "system call", "none", text)
+        for name, text in _STEPS.items()
+    ),
     Row(
-        "create to first exit, pykvm", "life", _whole, "", "none",
+        "create to first exit, pykvm", "life", _whole, "system call", "none",
         "Machine(), load(), and the first exit: what a user of pykvm waits for",
     ),
 )  # fmt: skip

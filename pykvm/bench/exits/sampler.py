@@ -45,7 +45,7 @@ class Effort:
     batch_s: float
 
 
-QUICK = Effort(batches=3, samples=200, batch_s=0.05)
+QUICK = Effort(batches=5, samples=400, batch_s=0.08)
 FULL = Effort(batches=10, samples=2000, batch_s=0.3)
 
 
