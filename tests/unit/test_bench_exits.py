@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from pykvm import assemble, layout
+from pykvm.backend import kinds
 from pykvm.bench import exits
 from pykvm.bench.exits import check
-from pykvm.bench.exits.loop import Loop
+from pykvm.bench.exits.loop import Loop, Serve
+from pykvm.bench.exits.passing import by_python, natively
 from pykvm.bench.exits.row import GROUPS, Row
 from pykvm.bench.exits.sampler import REPEAT_MAX, Effort, Impossible, Sampler, Samples
+from pykvm.bench.exits.table import markdown
 from pykvm.bench.exits.user import PORT, Handler, port_loop
+from pykvm.exits import PortOut
 from pykvm.machine import Machine
 
 TSC = 0x10
@@ -126,3 +133,17 @@ def test_short_operations_are_repeated_in_one_sample(backend: str) -> None:
     assert samples.repeat >= 1
     if backend == "emu":
         assert samples.repeat == REPEAT_MAX
+
+
+def test_the_documentation_lists_the_rows() -> None:
+    page = Path(__file__).parents[2] / "docs" / "measuring.md"
+    assert markdown(exits.ROWS) in page.read_text(), "docs/measuring.md: put markdown(ROWS) in"
+
+
+@pytest.mark.parametrize("serving", [natively, by_python])
+def test_exits_of_one_kind_are_passed_over(backend: str, serving: Callable[[int], Serve]) -> None:
+    with Machine(backend=backend, assist=False) as machine:
+        machine.load(assemble(f"hlt\nhlt\nout {layout.EXIT_PORT}, al"))
+        exit = serving(kinds.HALT)(machine, 10**9)
+        assert isinstance(exit, PortOut) and exit.port == layout.EXIT_PORT
+        assert machine.vcpu.exit_counts() == {"Halt": 2, "PortOut": 1}

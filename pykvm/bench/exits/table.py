@@ -14,7 +14,7 @@ def markdown(rows: Iterable[Row]) -> str:
     for row in rows:
         of_group[row.group].append(row)
     for group, title in GROUPS.items():
-        lines += ["", f"**{title.capitalize()}**", ""]
+        lines += ["", f"**{title[0].upper()}{title[1:]}**", ""]
         lines += ["| row | what | exit reasons |", "| --- | --- | --- |"]
         lines += _lines(of_group[group])
     return "\n".join(lines[1:]) + "\n"
