@@ -152,6 +152,10 @@ class UnclaimedAccess(PykvmError):
         self.args = (f"{self} (rip {rip:#x}: {instruction})",)
 
 
+class DiskError(PykvmError):
+    """A disk's image cannot be used: missing, in use, not whole sectors."""
+
+
 class LoadError(PykvmError):
     """A guest that cannot be loaded: unreadable, malformed, too large.
 

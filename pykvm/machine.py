@@ -37,6 +37,7 @@ from pykvm.output import Output
 from pykvm.registers import RegisterFile
 from pykvm.result import STATUS_DIED, Outcome, Result, ending
 from pykvm.virtio import spec
+from pykvm.virtio.block import Block
 from pykvm.virtio.device import Device
 from pykvm.virtio.entropy import Entropy
 from pykvm.virtio.mmio import Mmio
@@ -46,7 +47,10 @@ if TYPE_CHECKING:
 
 DEVICES = ("debugcon", "exit", "scratch", "serial", "cmos")
 KERNEL_DEVICES = ("serial", "cmos", "power")  # what a stock kernel gets
-VIRTIO_DEVICES = {"virtio-entropy": Entropy}  # by the name that a guest asks for
+VIRTIO_DEVICES: dict[str, Callable[[], Device]] = {  # by the name that a guest asks for
+    "virtio-block": Block,
+    "virtio-entropy": Entropy,
+}
 _ALL_DEVICES = (*DEVICES, "power", *VIRTIO_DEVICES)
 MAX_CPUS = 64
 MAX_TIMEOUT_S = 1e9
@@ -587,6 +591,8 @@ class Machine:
             if self._closed:
                 return
             self._closed = True
+            for device in self.virtio:
+                device.close()
             self.vm.detach()
             self.memory.close()  # before the VM, which costs the kernel far less
             self.vm.close()

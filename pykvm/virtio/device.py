@@ -86,6 +86,9 @@ class Device:
     def was_reset(self) -> None:
         """Forget what the driver had set up; the queues are reset already."""
 
+    def close(self) -> None:
+        """Give back what it holds of the host; its machine closes."""
+
     # For transports.
 
     def set_status(self, value: int) -> None:

@@ -1,0 +1,219 @@
+"""The block device. §5.2."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+
+from pykvm.virtio import spec
+from pykvm.virtio.device import Device
+from pykvm.virtio.disk import CHUNK_BYTES, SECTOR_BYTES, Disk, MemoryDisk
+from pykvm.virtio.queue import Chain
+
+QUEUE_SIZE = 256
+QUEUES_MAX = 16
+SEGMENT_BYTES_MAX = 256 << 10
+SEGMENTS_MAX = QUEUE_SIZE - 2  # and the head and the status
+DATA_BYTES_MAX = SEGMENT_BYTES_MAX * SEGMENTS_MAX
+RANGES_MAX = 16  # of one discard or write-zeroes
+RANGE_SECTORS_MAX = (8 << 20) // SECTOR_BYTES
+ID_BYTES = 20
+EXAMPLE_BYTES = 1 << 20  # the disk of a guest that asks for one by the device's name
+
+# §5.2.3.
+F_SIZE_MAX, F_SEG_MAX, F_RO, F_BLK_SIZE = 1 << 1, 1 << 2, 1 << 5, 1 << 6
+F_FLUSH, F_TOPOLOGY, F_CONFIG_WCE, F_MQ = 1 << 9, 1 << 10, 1 << 11, 1 << 12
+F_DISCARD, F_WRITE_ZEROES = 1 << 13, 1 << 14
+
+# §5.2.6.
+S_OK, S_IOERR, S_UNSUPP = 0, 1, 2
+RANGE_UNMAP = 1
+HEAD = struct.Struct("<IIQ")  # type, reserved, sector
+RANGE = struct.Struct("<QII")  # sector, number of sectors, flags
+
+# §5.2.4: capacity, size_max, seg_max, geometry, blk_size, topology, writeback, num_queues,
+# discard's three limits, write-zeroes' two and whether it may unmap.
+CONFIG = struct.Struct("<QII4xIBBHIBxHIIIIIB3x")
+CONFIG_WRITEBACK = 32
+
+
+class Kind:
+    """Types of request. §5.2.6."""
+
+    IN, OUT, FLUSH, GET_ID, DISCARD, WRITE_ZEROES = 0, 1, 4, 8, 11, 13
+
+
+class Block(Device):
+    """A disk.
+
+    Args:
+        disk: what is behind it; closed with the device.
+        queues: how many request queues it has.
+    """
+
+    device_id = spec.ID_BLOCK
+
+    def __init__(self, disk: Disk | None = None, queues: int = 1) -> None:
+        super().__init__()
+        self.disk = disk or MemoryDisk(EXAMPLE_BYTES)
+        self.queue_sizes = (QUEUE_SIZE,) * queues
+        self.own_features = F_SIZE_MAX | F_SEG_MAX | F_BLK_SIZE | F_TOPOLOGY | F_FLUSH
+        if queues > 1:
+            self.own_features |= F_MQ
+        if self.disk.readonly:
+            self.own_features |= F_RO
+        else:
+            self.own_features |= F_CONFIG_WCE | F_DISCARD | F_WRITE_ZEROES
+        self._cached = True
+
+    # Configuration.
+
+    @property
+    def writeback(self) -> bool:
+        """Whether writes wait for a flush to become stable. §5.2.5, §5.2.6.2."""
+        return self._cached and bool(self.features & F_FLUSH)
+
+    def config(self) -> bytes:
+        """§5.2.4."""
+        blocks = self.disk.block_bytes // SECTOR_BYTES
+        return CONFIG.pack(
+            self.disk.size_bytes // SECTOR_BYTES, SEGMENT_BYTES_MAX, SEGMENTS_MAX, SECTOR_BYTES,
+            blocks.bit_length() - 1, 0, blocks, 0,
+            self.writeback, len(self.queue_sizes),
+            RANGE_SECTORS_MAX, RANGES_MAX, blocks, RANGE_SECTORS_MAX, RANGES_MAX, 1,
+        )  # fmt: skip
+
+    def write_config(self, offset: int, data: bytes) -> None:
+        """Only `writeback` can be written, where that was negotiated."""
+        if offset == CONFIG_WRITEBACK and len(data) == 1 and self.features & F_CONFIG_WCE:
+            self._cached = bool(data[0])
+
+    def resized(self) -> None:
+        """Look at the disk's size again, and tell the driver where it has changed. §5.2.6.2.
+
+        Call it under the machine's lock.
+
+        Raises:
+            DiskError: the image is no whole number of sectors now.
+        """
+        before = self.disk.size_bytes
+        self.disk.measure()
+        if self.disk.size_bytes != before and self.live:
+            self.interrupt(False)
+
+    def was_reset(self) -> None:
+        """Back to a cache that is written back."""
+        self._cached = True
+
+    def close(self) -> None:
+        """Close the disk."""
+        self.disk.close()
+
+    # Requests. §5.2.6.
+
+    def notified(self, index: int) -> None:
+        """Do what the driver has put there."""
+        queue = self.queues[index]
+        for chain in queue:
+            queue.push(chain, self._serve(chain))
+        self.signal(queue)
+
+    def _serve(self, chain: Chain) -> int:
+        """Answer one request; returns how many bytes from the start of its buffers are written."""
+        room_bytes = chain.writable_bytes - 1  # the status is the last byte
+        if room_bytes < 0:
+            return 0  # there is nowhere to say anything
+        try:
+            written = self._execute(chain, room_bytes)
+            status = S_OK
+        except _Refused as refused:
+            written, status = 0, refused.status
+        except OSError:
+            written, status = 0, S_IOERR
+        chain.write(bytes((status,)), room_bytes)
+        return written + 1 if written == room_bytes else written
+
+    def _execute(self, chain: Chain, room_bytes: int) -> int:
+        if chain.readable_bytes < HEAD.size:
+            raise _Refused(S_IOERR)
+        kind, _, sector = HEAD.unpack(chain.read(0, HEAD.size))
+        match kind:
+            case Kind.IN:
+                return self._read(chain, sector, room_bytes)
+            case Kind.OUT | Kind.DISCARD | Kind.WRITE_ZEROES if self.disk.readonly:
+                raise _Refused(S_IOERR)
+            case Kind.OUT:
+                self._write(chain, sector)
+            case Kind.FLUSH:
+                self.disk.flush()
+            case Kind.GET_ID:
+                return self._identify(chain, room_bytes)
+            case Kind.DISCARD:
+                self._change_ranges(chain, self.disk.discard, 0)
+            case Kind.WRITE_ZEROES:
+                self._change_ranges(chain, self.disk.clear, RANGE_UNMAP)
+            case _:
+                raise _Refused(S_UNSUPP)
+        return 0
+
+    def _read(self, chain: Chain, sector: int, size_bytes: int) -> int:
+        self._check(sector, size_bytes)
+        for offset, length in _chunks(size_bytes):
+            chain.write(self.disk.read(sector * SECTOR_BYTES + offset, length), offset)
+        return size_bytes
+
+    def _write(self, chain: Chain, sector: int) -> None:
+        size_bytes = chain.readable_bytes - HEAD.size
+        self._check(sector, size_bytes)
+        for offset, length in _chunks(size_bytes):
+            data = chain.read(HEAD.size + offset, length)
+            self.disk.write(sector * SECTOR_BYTES + offset, data)
+        self._settle()
+
+    def _identify(self, chain: Chain, room_bytes: int) -> int:
+        if room_bytes < ID_BYTES:
+            raise _Refused(S_IOERR)
+        name = self.disk.name.encode("ascii", "replace")[:ID_BYTES]
+        return chain.write(name.ljust(ID_BYTES, b"\0"))
+
+    def _change_ranges(
+        self, chain: Chain, change: Callable[[int, int], None], known_flags: int
+    ) -> None:
+        """Discard or clear: all ranges are checked before the first is touched."""
+        size_bytes = chain.readable_bytes - HEAD.size
+        if size_bytes % RANGE.size or not 0 < size_bytes <= RANGES_MAX * RANGE.size:
+            raise _Refused(S_IOERR)
+        ranges = list(RANGE.iter_unpack(chain.read(HEAD.size, size_bytes)))
+        if any(flags & ~known_flags for _, _, flags in ranges):
+            raise _Refused(S_UNSUPP)
+        for sector, count, _ in ranges:
+            if count > RANGE_SECTORS_MAX:
+                raise _Refused(S_IOERR)
+            self._check(sector, count * SECTOR_BYTES)
+        for sector, count, _ in ranges:
+            change(sector * SECTOR_BYTES, count * SECTOR_BYTES)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Where no flush is to come, what is reported as written is stable. §5.2.6.2."""
+        if not self.writeback:
+            self.disk.flush()
+
+    def _check(self, sector: int, size_bytes: int) -> None:
+        """Whole sectors of the disk, no more than was said to be possible."""
+        end = sector * SECTOR_BYTES + size_bytes
+        if size_bytes % SECTOR_BYTES or size_bytes > DATA_BYTES_MAX or end > self.disk.size_bytes:
+            raise _Refused(S_IOERR)
+
+
+class _Refused(Exception):
+    """A request that cannot be done, and the status that says so."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+
+def _chunks(size_bytes: int) -> Iterator[tuple[int, int]]:
+    """A size in pieces, as (offset, length)."""
+    for offset in range(0, size_bytes, CHUNK_BYTES):
+        yield offset, min(CHUNK_BYTES, size_bytes - offset)
