@@ -9,15 +9,17 @@ from typing import Any
 from pykvm.bench.exits.row import GROUPS
 
 WIDTH = 100
-NAME_WIDTH = 26
-_COLUMNS = (("median", 9), ("cycles", 9), ("90 %", 9), ("99 %", 9), ("99.9 %", 9), ("max", 9),
-            ("MAD", 8), ("count", 6), ("ratio", 6))  # fmt: skip
+NAME_WIDTH = 32
+_COLUMNS = (
+    *((name, 8) for name in ("median", "cycles", "90 %", "99 %", "99.9 %", "max", "MAD")),
+    *((name, 6) for name in ("count", "ratio")),
+)
 _TIMES = ((1e9, " s"), (1e6, " ms"))
 _COUNTS = ((1e9, " G"), (1e6, " M"))
 
 
 def nanoseconds(value: float) -> str:
-    """A time in at most 8 columns: plain nanoseconds, or with its unit from a millisecond on."""
+    """A time in at most 7 columns: plain nanoseconds, or with its unit from a millisecond on."""
     return _scaled(value, _TIMES)
 
 
@@ -76,13 +78,13 @@ class Table:
     def foot(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         """What was subtracted from every sample."""
         clocks: dict[str, list[float]] = {}
+        yield ""
         for row in rows:
             if row["measured"] and row["clock_ns"]:
                 clocks.setdefault(row["clock"], []).append(row["clock_ns"])
         for clock, costs in clocks.items():
             low, high = nanoseconds(min(costs)), nanoseconds(max(costs))
             cost = low if low == high else f"{low} to {high}"
-            yield ""
             yield f"subtracted for the {clock}'s clock itself: {cost} ns"
 
 

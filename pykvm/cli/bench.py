@@ -81,9 +81,16 @@ def write_json(path: Path, bench: str, environment: Any, rows: list[Any], **more
     Raises:
         UsageError: the file cannot be written.
     """
-    from pykvm.bench.document import document, dumps
+    from pykvm.bench.document import dumps
 
-    write(path, dumps(document(bench, environment, rows, **more)))
+    write(path, dumps(as_document(bench, environment, rows, **more)))
+
+
+def as_document(bench: str, environment: Any, rows: list[Any], **more: Any) -> dict[str, Any]:
+    """A result as JSON has it."""
+    from pykvm.bench.document import document
+
+    return document(bench, environment, rows, **more)
 
 
 def write(path: Path, text: str) -> None:

@@ -15,6 +15,8 @@ from pykvm.result import STATUS_INTERRUPTED
 if TYPE_CHECKING:
     from pykvm.bench.environment import Environment
 
+STATUS_NO_REPORT = 1
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -27,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pin", type=int, metavar="CPU", help="stay on this processor")
     bench.add_json(parser)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the figures as CSV")
+    parser.add_argument("--report", type=Path, metavar="DIR", help="write a page and plots there")
     parser.set_defaults(main=main)
 
 
@@ -55,7 +58,12 @@ def _check_outputs(args: argparse.Namespace) -> None:
     """
     if bench.is_stdout(args.json) and bench.is_stdout(args.csv):
         raise UsageError("--json and --csv cannot both be written to stdout")
+    path = args.report
     try:
+        if path is not None:
+            path.mkdir(parents=True, exist_ok=True)
+            (path / ".writable").touch()
+            (path / ".writable").unlink()
         for path in (args.json, args.csv):
             if path is not None and not bench.is_stdout(path):
                 path.open("a").close()
@@ -88,11 +96,28 @@ def _warn(warnings: list[str]) -> None:
 
 
 def _write(args: argparse.Namespace, environment: Environment, found: Any) -> int:
+    more = {"complete": found.complete, "quick": args.quick, "took_s": round(found.took_s, 3)}
     if args.json is not None:
-        more = {"complete": found.complete, "quick": args.quick, "took_s": found.took_s}
         bench.write_json(args.json, "exits", environment, found.rows, **more)
     if args.csv is not None:
         from pykvm.bench.results import as_csv
 
         bench.write(args.csv, as_csv(found.rows))
+    if args.report is None:
+        return 0
+    return _report(args.report, bench.as_document("exits", environment, found.rows, **more))
+
+
+def _report(directory: Path, found: dict[str, Any]) -> int:
+    """Draw; a table without a report is still something."""
+    from pykvm.bench.page import PAGE, NoPlots, write_report
+
+    try:
+        write_report(directory, found)
+    except NoPlots as error:
+        print(f"pykvm: {error}", file=sys.stderr)
+        return STATUS_NO_REPORT
+    except OSError as error:
+        raise UsageError(f"cannot write {directory}: {error.strerror}") from None
+    print(f"pykvm: the report is {directory / PAGE}", file=sys.stderr)
     return 0

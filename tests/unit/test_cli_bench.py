@@ -97,7 +97,7 @@ def test_bad_input_is_refused_in_one_line(
     assert "invalid int value" in refused(capsys, *QUICK, "--pin", "x")
     assert "cannot both" in refused(capsys, *QUICK, "--json", "-", "--csv", "-")
     (tmp_path / "file").touch()
-    for option in ("--json", "--csv"):
+    for option in ("--json", "--csv", "--report"):
         path = str(tmp_path / "file" / "below")
         assert refused(capsys, *QUICK, option, path).startswith(f"pykvm: cannot write {path}: ")
     missing = str(tmp_path / "none.json")

@@ -1,0 +1,190 @@
+"""The report of `bench exits`: a page that needs no network, and its plots as files."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pykvm.bench.exits.row import GROUPS
+from pykvm.bench.plots import Plot, plots
+from pykvm.bench.table import cycles, nanoseconds
+from pykvm.errors import PykvmError
+
+PAGE = "index.html"
+DPI = 130
+
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
+  color: #111; background: #fff; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; font-size: 0.82rem; }
+td, th { padding: 0.15rem 0.55rem; text-align: right; border-bottom: 1px solid #ddd;
+  font-variant-numeric: tabular-nums; white-space: nowrap; }
+td:first-child, th:first-child, .text { text-align: left; }
+small { display: block; color: #555; font-size: 0.85em; white-space: normal; }
+.text { white-space: normal; overflow-wrap: anywhere; }
+tr.group th { text-align: left; padding-top: 0.9rem; border-bottom: 2px solid #0072b2; }
+.warning { border-left: 4px solid #d55e00; padding: 0.1rem 0.8rem; margin: 0.4rem 0; }
+.wide { overflow-x: auto; }
+figure { margin: 1rem 0; break-inside: avoid; } figure svg { width: 100%; height: auto; }
+figcaption { font-weight: 600; }
+@page { size: A4; margin: 12mm; }
+@page wide { size: A4 landscape; margin: 12mm; }
+@media print { .wide { overflow: visible; page: wide; }
+  figure svg { max-height: 255mm; } h2, tr.group { break-after: avoid; }
+  body { margin: 0; max-width: none; font-size: 10pt; }
+  table { font-size: 7pt; } td, th { padding: 0.1rem 0.25rem; } tr { break-inside: avoid; } }
+"""
+
+
+class NoPlots(PykvmError):
+    """What draws is not installed."""
+
+
+def require() -> None:
+    """Find out whether a report can be made.
+
+    Raises:
+        NoPlots: it cannot.
+    """
+    if find_spec("matplotlib") is None:
+        raise NoPlots("no report without matplotlib: pip install 'pykvm-hv[bench]'")
+
+
+def write_report(directory: Path, found: Mapping[str, Any]) -> None:
+    """A page and, beside it, its plots as PNG and SVG.
+
+    Args:
+        found: a result as `document.document` makes it.
+
+    Raises:
+        NoPlots: matplotlib is missing.
+        OSError: the directory cannot be written.
+    """
+    require()
+    figures = []
+    matplotlib: Any = import_module("matplotlib")
+    with matplotlib.rc_context({"svg.hashsalt": "pykvm", "font.family": "DejaVu Sans"}):
+        for plot in plots(found["rows"]):
+            plot.figure.savefig(directory / f"{plot.name}.png", dpi=DPI)
+            text = io.StringIO()
+            plot.figure.savefig(text, format="svg", metadata={"Date": None})
+            (directory / f"{plot.name}.svg").write_text(text.getvalue())
+            figures.append(_inline(plot, text.getvalue()))
+    (directory / PAGE).write_text(page(found, figures))
+
+
+def page(found: Mapping[str, Any], figures: Sequence[str]) -> str:
+    """The page's text."""
+    environment = found["environment"]
+    title = f"VM exits on {environment['cpu']['model']}, {environment['time'][:10]}"
+    return "\n".join(
+        [
+            "<!DOCTYPE html>",
+            f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<style>{_STYLE}</style></head><body>",
+            f"<h1>{escape(title)}</h1>",
+            f"<p>{escape(_summary(found))}</p>",
+            *(f'<p class="warning">{escape(each)}</p>' for each in environment["warnings"]),
+            '<div class="wide"><h2>Figures</h2><table>',
+            *_table(found["rows"]),
+            "</table></div>",
+            "<p>Nanoseconds where no unit is given. The interval is the median's, at 95 %; MAD is "
+            "the median absolute deviation; the ratio is to the row's floor. What the clock itself "
+            "takes is subtracted from each sample.</p>",
+            "<h2>Plots</h2>",
+            *figures,
+            "<h2>Environment</h2>",
+            "<table>",
+            *_environment(environment),
+            "</table></body></html>\n",
+        ]
+    )
+
+
+def _summary(found: Mapping[str, Any]) -> str:
+    environment = found["environment"]
+    measured = sum(row["measured"] for row in found["rows"])
+    kind = environment["host"]["kind"]
+    where = f"a host of kind {kind} ({environment['host']['meaning']})" if kind else "no KVM host"
+    return (
+        f"{'Quick run' if found['quick'] else 'Full run'} of backend {environment['backend']} on "
+        f"{where}, kernel {environment['kernel']}, {environment['time']}: {measured} of "
+        f"{len(found['rows'])} rows measured in {found['took_s']:.0f} s"
+        f"{'' if found['complete'] else ', interrupted'}."
+    )
+
+
+_HEADS = (
+    "", "median", "interval", "cycles", "minimum", "90 %", "99 %", "99.9 %", "maximum", "MAD",
+    "count", "ratio",
+)  # fmt: skip
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield f"<thead><tr>{''.join(f'<th>{head}</th>' for head in _HEADS)}</tr></thead><tbody>"
+    group = None
+    for row in rows:
+        if row["group"] != group:
+            group = row["group"]
+            heading = escape(GROUPS.get(group, group))
+            yield f'<tr class="group"><th colspan="{len(_HEADS)}">{heading}</th></tr>'
+        reasons = f"<small>{escape(row['exit_reasons'])}</small>"
+        yield f"<tr><td>{escape(row['name'])} {reasons}</td>{_cells(row)}</tr>"
+    yield "</tbody>"
+
+
+def _cells(row: Mapping[str, Any]) -> str:
+    if not row["measured"]:
+        why = escape(row["why"])
+        return f'<td class="text" colspan="{len(_HEADS) - 1}">not measured: {why}</td>'
+    ns = {name: nanoseconds(value) for name, value in row["ns"].items()}
+    texts = (
+        ns["median"], f"{ns['low']} to {ns['high']}", cycles(row["cycles"]["median"]),
+        ns["minimum"], ns["p90"], ns["p99"], ns["p999"], ns["maximum"], ns["spread"],
+        f"{row['count']:,}", "" if row["ratio"] is None else f"{row['ratio']:.3g}",
+    )  # fmt: skip
+    return "".join(f"<td>{text}</td>" for text in texts)
+
+
+def _environment(record: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    for key, value in record.items():
+        name = f"{above}{key}"
+        if isinstance(value, Mapping):
+            yield from _environment(value, f"{name} / ")
+        elif name != "warnings":
+            yield f'<tr><td>{escape(name)}</td><td class="text">{escape(_plain(value))}</td></tr>'
+
+
+def _plain(value: Any) -> str:
+    """A value of the record in words."""
+    match value:
+        case Mapping():
+            return " ".join(f"{key}={each}" for key, each in value.items())
+        case list() | tuple():
+            return ", ".join(_plain(each) for each in value)
+        case bool():
+            return "yes" if value else "no"
+        case None | "":
+            return "unknown"
+    return str(value)
+
+
+_IDS = re.compile(r'(\bid="|url\(#|href="#)')
+_SIZE = re.compile(r' (?:width|height)="[^"]*"')
+
+
+def _inline(plot: Plot, svg: str) -> str:
+    """An SVG for the page: its ids are its own, since a page has many, and its size is CSS's."""
+    body = _IDS.sub(lambda found: f"{found[1]}{plot.name}-", svg[svg.index("<svg") :])
+    head, end, rest = body.removeprefix("<svg").partition(">")
+    title = escape(plot.title)
+    head = f'<svg role="img" aria-label="{title}"{_SIZE.sub("", head)}'
+    return f"<figure><figcaption>{title}</figcaption>{head}{end}{rest}</figure>"
