@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO
+from weakref import WeakMethod
 
 from pykvm import layout
 from pykvm.acpi import tables
@@ -41,6 +42,7 @@ from pykvm.virtio.block import Block
 from pykvm.virtio.device import Device
 from pykvm.virtio.entropy import Entropy
 from pykvm.virtio.mmio import Mmio
+from pykvm.worker import READ, Worker
 
 if TYPE_CHECKING:
     from pykvm.devices.cmos import Cmos
@@ -135,6 +137,8 @@ class Machine:
         self.append = append
         self.clock = clock
         self._lock = threading.RLock()
+        self._worker = Worker(self._lock, WeakMethod(self._fail))
+        self._is_shared = cpus > 1  # more threads than one come to the devices
 
         self.backend = open_backend(backend, clock, assist)
         try:
@@ -239,6 +243,8 @@ class Machine:
         line = partial(self.vm.set_irq_line, layout.VIRTIO_IRQ + number)
         base = layout.VIRTIO_BASE + number * layout.VIRTIO_STRIDE
         name = f"virtio-{type(device).__name__.lower()}"
+        device.worker = self._worker
+        self._is_shared |= device.asynchronous
         registers = Mmio(device, self.memory, line, self._later.append)
         self.mmio.claim(base, layout.VIRTIO_STRIDE, registers, name)
         self.virtio.append(device)
@@ -347,8 +353,7 @@ class Machine:
                 thread.join()
             for vcpu in self.vcpus:
                 vcpu.end()
-        if self._failure is not None:
-            raise self._failure
+        self._raise_failure()
         return self._last_result()
 
     def exits(self, timeout: float | None = None) -> Iterator[Exit]:
@@ -366,6 +371,7 @@ class Machine:
             yield from self._exits(self.vcpu)
         finally:
             self.vcpu.end()
+        self._raise_failure()
 
     def answer(self, value: int | bytes, *, fault: bool = False) -> None:
         """Answer the read exit that `exits` has just given, in place of a device.
@@ -396,6 +402,26 @@ class Machine:
                 raise UsageError("this machine has no serial port to feed")
             return self.serial.feed(data)
 
+    def post(self, call: Callable[[], None], delay_s: float = 0.0) -> None:
+        """Run `call` soon, or after a delay, on the machine's own thread and under its lock.
+
+        It is how another thread changes what devices see while a guest runs. What the call
+        raises ends the run.
+        """
+        self._check_open()
+        self._is_shared = True
+        self._worker.post(call, delay_s)
+
+    def watch(self, fd: int, callback: Callable[[], None], events: int = READ) -> None:
+        """Run `callback` like `post` whenever a file is ready; see `Worker.watch`."""
+        self._check_open()
+        self._is_shared = True
+        self._worker.watch(fd, callback, events)
+
+    def unwatch(self, fd: int) -> None:
+        """End a watch."""
+        self._worker.unwatch(fd)
+
     def stop(self) -> None:
         """End the run under way, or the next one; any thread may call it."""
         self._check_open()
@@ -417,7 +443,7 @@ class Machine:
         if self.image is None and self.registers.rip == RESET_RIP:
             raise UsageError("nothing is loaded; call load() first")
         self.memory.is_new = False
-        self._status = self._result = self._failure = None
+        self._status = self._result = None
         self._started_ns = time.monotonic_ns()
         return _nanoseconds(timeout)
 
@@ -437,8 +463,16 @@ class Machine:
         try:
             self._run_vcpu(vcpu, None)
         except BaseException as error:
-            self._failure = error
-            self._stop_all()
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = error
+        self._stop_all()
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     def _serve(self, vcpu: Vcpu) -> Result:
         """Take an exit, offer it to the bus, go on.
@@ -474,7 +508,7 @@ class Machine:
             return
         route = self._dispatch.route(exit, vcpu.raw)
         if route is not None:
-            routes[key & kinds.ROUTE_MASK] = route if len(self.vcpus) == 1 else self._locked(route)
+            routes[key & kinds.ROUTE_MASK] = self._locked(route) if self._is_shared else route
 
     def _locked(self, route: Route) -> Route:
         write, offset, size_bytes = route
@@ -587,6 +621,7 @@ class Machine:
 
     def close(self) -> None:
         """Give memory and file descriptors back. Calling it again does nothing."""
+        self._worker.close()  # its calls take the lock
         with self._lock:
             if self._closed:
                 return

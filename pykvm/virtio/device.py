@@ -10,6 +10,7 @@ from pykvm.memory import GuestMemory
 from pykvm.virtio import spec
 from pykvm.virtio.queue import Queue, QueueError
 from pykvm.virtio.spec import Status
+from pykvm.worker import READ, Worker
 
 _LIVE = Status.FEATURES_OK | Status.DRIVER_OK
 _BUSINESS = _LIVE | Status.DEVICE_NEEDS_RESET
@@ -28,12 +29,16 @@ class Device:
             changed configuration (False).
         features: what was negotiated, once FEATURES_OK is set.
         problem: the rule that the driver broke, where it did.
+        asynchronous: more than the driver's notifications comes to it: by `worker`.
+        worker: set by the machine: its thread, which runs calls under the machine's lock.
     """
 
     device_id: int
     queue_sizes: Sequence[int] = ()
     own_features = 0
     withheld = 0
+    asynchronous = False
+    worker: Worker | None = None
 
     def __init__(self) -> None:
         self.interrupt: Callable[[bool], None] = lambda used: None
@@ -89,6 +94,34 @@ class Device:
     def close(self) -> None:
         """Give back what it holds of the host; its machine closes."""
 
+    # What comes from outside.
+
+    def post(self, call: Callable[[], None], delay_s: float = 0.0) -> None:
+        """Run `call` soon, or after a delay, on the machine's thread and under its lock.
+
+        Without a machine it runs at once. A QueueError fails the device, as in `notified`.
+        """
+        if self.worker is None:
+            self._guarded(call)
+        else:
+            self.worker.post(partial(self._guarded, call), delay_s)
+
+    def watch(self, fd: int, callback: Callable[[], None], events: int = READ) -> None:
+        """Run `callback` in the same way whenever a file is ready; see `Worker.watch`."""
+        if self.worker is not None:
+            self.worker.watch(fd, partial(self._guarded, callback), events)
+
+    def unwatch(self, fd: int) -> None:
+        """End a watch."""
+        if self.worker is not None:
+            self.worker.unwatch(fd)
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except (QueueError, MemoryAccessError) as error:
+            self.fail(error)
+
     # For transports.
 
     def set_status(self, value: int) -> None:
@@ -141,12 +174,8 @@ class Device:
 
         Whatever the driver did wrong ends in DEVICE_NEEDS_RESET. §2.1.2.
         """
-        if not self.live:
-            return
-        try:
-            work()
-        except (QueueError, MemoryAccessError) as error:
-            self.fail(error)
+        if self.live:
+            self._guarded(work)
 
     @property
     def live(self) -> bool:
