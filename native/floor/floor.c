@@ -131,7 +131,6 @@ int main(void)
 {
     char verb[16];
     uint64_t count;
-    open_kvm();
     while (scanf("%15s %" SCNu64, verb, &count) == 2 && count) {
         if (!strcmp(verb, "create"))
             measure_create(count);

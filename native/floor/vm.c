@@ -45,7 +45,7 @@ uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
 }
 
-void open_kvm(void)
+static void open_kvm(void)
 {
     kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     if (kvm_fd < 0)
@@ -101,6 +101,8 @@ static void enter_long_mode(int vcpu_fd, uint64_t count)
 
 void vm_open(struct vm *vm)
 {
+    if (!cpuid)
+        open_kvm();
     vm->fd = call(kvm_fd, KVM_CREATE_VM, NULL, "KVM_CREATE_VM");
 }
 

@@ -20,7 +20,6 @@ void fail(const char *what);
 int call(int fd, unsigned long request, const void *argument, const char *name);
 uint64_t now_ns(void);
 
-void open_kvm(void);
 void vm_open(struct vm *vm);
 void vm_map(struct vm *vm);
 void vm_add_vcpu(struct vm *vm);

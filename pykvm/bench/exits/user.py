@@ -169,6 +169,6 @@ ROWS = (
     *_other_rows(),
     Row(
         ADDED, "user", _added, "", IO_REASON,
-        "port out 1 B by Python less the same natively, medians of batches in turns",
+        "port out 1 B by Python less the same natively, medians of batches in turns; bar: 1 us",
     ),
 )  # fmt: skip
