@@ -38,6 +38,7 @@ from pykvm.output import Output
 from pykvm.registers import RegisterFile
 from pykvm.result import STATUS_DIED, Outcome, Result, ending
 from pykvm.virtio import spec
+from pykvm.virtio.balloon import Balloon
 from pykvm.virtio.block import Block
 from pykvm.virtio.device import Device
 from pykvm.virtio.entropy import Entropy
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 DEVICES = ("debugcon", "exit", "scratch", "serial", "cmos")
 KERNEL_DEVICES = ("serial", "cmos", "power")  # what a stock kernel gets
 VIRTIO_DEVICES: dict[str, Callable[[], Device]] = {  # by the name that a guest asks for
+    "virtio-balloon": partial(Balloon, "1M"),
     "virtio-block": Block,
     "virtio-entropy": Entropy,
 }

@@ -116,15 +116,25 @@ class Region:
 
     def clear(self, start: int, end: int) -> None:
         """Make the bytes at offsets [start, end) zero."""
-        page_size = layout.LARGE_PAGE_SIZE if self.backing is Backing.HUGE else layout.PAGE_SIZE
-        first = min(end, -(-start // page_size) * page_size)
-        last = max(first, end // page_size * page_size)
+        first, last = self._whole_pages(start, end)
         self.view[start:first] = bytes(first - start)
         if first < last:
-            self._discard(first, last - first)
+            self._advise(first, last - first)
         self.view[last:end] = bytes(end - last)
 
-    def _discard(self, start: int, size_bytes: int) -> None:
+    def discard(self, start: int, end: int) -> None:
+        """Give the host's whole pages at offsets [start, end) back: zeros, once touched again."""
+        first, last = self._whole_pages(start, end)
+        if first < last:
+            self._advise(first, last - first)
+            self.written(first, last)
+
+    def _whole_pages(self, start: int, end: int) -> tuple[int, int]:
+        page_size = layout.LARGE_PAGE_SIZE if self.backing is Backing.HUGE else layout.PAGE_SIZE
+        first = min(end, -(-start // page_size) * page_size)
+        return first, max(first, end // page_size * page_size)
+
+    def _advise(self, start: int, size_bytes: int) -> None:
         """Drop whole pages, which read as zero from then on; madvise(2)."""
         advice = mmap.MADV_REMOVE if self.backing is Backing.MEMFD else mmap.MADV_DONTNEED
         self._map.madvise(advice, start, size_bytes)
