@@ -18,7 +18,12 @@ from pathlib import Path, PurePosixPath
 from pykvm.errors import PykvmError
 
 KERNEL_PACKAGE, BUSYBOX_PACKAGE = "linux-image-cloud-amd64", "busybox-static"
-MODULES = ("arch/x86/crypto", "crypto", "lib")  # of the package's modules, those that are kept
+MODULES = (  # of the package's modules, those that are kept
+    "drivers/virtio", "drivers/block/virtio_blk.ko", "drivers/char/virtio_console.ko",
+    "drivers/char/hw_random/virtio-rng.ko", "drivers/net/virtio_net.ko",
+    "drivers/net/net_failover.ko", "net/core/failover.ko", "net/vmw_vsock",
+    "arch/x86/crypto", "crypto", "lib",
+)  # fmt: skip
 MARKER = "pykvm: the first process runs"
 FETCH_TIMEOUT_S = 300
 

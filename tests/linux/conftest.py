@@ -13,6 +13,7 @@ from support.debian import installed
 from pykvm.bench import linux, stock
 
 PROGRAM = Path(__file__).with_name("program.c")
+VIRTIO_MODULES = ("*virtio*.ko*", "*failover.ko*", "vsock*.ko*")
 QEMU_PATIENCE_S = 120
 QEMU_CLOCK = "shift=2,sleep=off"
 PROGRAM_FLAGS = ("-O2", "-march=x86-64-v3", "-static", "-pthread")
@@ -53,11 +54,25 @@ def initrd(kernel: stock.Stock, program: Path, tmp_path_factory: pytest.TempPath
 def crypto_initrd(kernel: stock.Stock, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A RAM disk that gives a shell, with the kernel's modules in it."""
     path = tmp_path_factory.mktemp("initrd") / "crypto.img"
+    path.write_bytes(stock.initramfs(kernel.busybox, modules(kernel, "*.ko*")))
+    return path
+
+
+def modules(kernel: stock.Stock, *patterns: str) -> dict[str, bytes]:
+    """The kernel's modules by their place in a RAM disk."""
     above = kernel.modules.parent
-    files = {
+    return {
         f"lib/modules/{module.relative_to(above)}": module.read_bytes()
-        for module in kernel.modules.rglob("*.ko*")
+        for pattern in patterns
+        for module in kernel.modules.rglob(pattern)
     }
+
+
+@pytest.fixture(scope="session")
+def virtio_initrd(kernel: stock.Stock, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A RAM disk that gives a shell, with the modules that drive virtio devices."""
+    path = tmp_path_factory.mktemp("initrd") / "virtio.img"
+    files = modules(kernel, *VIRTIO_MODULES)
     path.write_bytes(stock.initramfs(kernel.busybox, files))
     return path
 

@@ -1,34 +1,41 @@
-"""A machine in a process of its own, and the shell on its serial port."""
+"""The shell on a machine's serial port; the machine is a process, or in this one."""
 
 from __future__ import annotations
 
 import os
+import queue
 import re
 import select
 import subprocess
+import threading
 import time
 from types import TracebackType
+
+import pykvm
+from pykvm.result import Result
 
 PROMPT = r"/ # "
 
 
-class Console:
+class Shell:
     """A started machine whose first process gives a shell.
-
-    Args:
-        command: what starts it, with the serial port on stdin and stdout.
 
     Attributes:
         said: all that came from the serial port, or as an error.
     """
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self) -> None:
         self.said = ""
         self._looked_at = 0
         self._count = 0
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+
+    def receive(self, timeout_s: float) -> bytes:
+        """The next bytes; none where there are none in time, or no more."""
+        raise NotImplementedError
+
+    def send(self, text: str) -> None:
+        """Type."""
+        raise NotImplementedError
 
     def wait_for(self, pattern: str, timeout_s: float = 90) -> re.Match[str]:
         """Read on until the pattern comes; what lies before it is not looked at again."""
@@ -39,24 +46,13 @@ class Console:
         return found
 
     def _read(self, timeout_s: float) -> bool:
-        stdout = self._process.stdout
-        assert stdout is not None
-        if timeout_s <= 0 or not select.select([stdout], [], [], timeout_s)[0]:
-            return False
-        data = os.read(stdout.fileno(), 65536)
+        data = self.receive(timeout_s) if timeout_s > 0 else b""
         self.said += data.decode(errors="replace").replace("\r", "")
         return bool(data)
 
     def tail(self) -> str:
         """The end of it."""
         return self.said[-2000:]
-
-    def send(self, text: str) -> None:
-        """Type."""
-        stdin = self._process.stdin
-        assert stdin is not None
-        stdin.write(text.encode())
-        stdin.flush()
 
     def run(self, command: str, timeout_s: float = 60) -> str:
         """Run a command in the shell; returns what it printed. It must succeed."""
@@ -67,6 +63,33 @@ class Console:
         found = self.wait_for(rf"end-(\d+)-{self._count}\n", timeout_s)
         assert found[1] == "0", f"{command} failed: {self.tail()}"
         return self.said[start : found.start()]
+
+
+class Console(Shell):
+    """The shell of a machine in a process of its own.
+
+    Args:
+        command: what starts it, with the serial port on stdin and stdout.
+    """
+
+    def __init__(self, command: list[str]) -> None:
+        super().__init__()
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    def receive(self, timeout_s: float) -> bytes:
+        stdout = self._process.stdout
+        assert stdout is not None
+        if not select.select([stdout], [], [], timeout_s)[0]:
+            return b""
+        return os.read(stdout.fileno(), 65536)
+
+    def send(self, text: str) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None
+        stdin.write(text.encode())
+        stdin.flush()
 
     def end(self, timeout_s: float = 60) -> int:
         """Wait for the machine's own end; returns its exit status."""
@@ -89,3 +112,62 @@ class Console:
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
             stream.close()
+
+
+class Inside(Shell):
+    """The shell of a machine in this process, whose devices a test holds.
+
+    Args:
+        vm: with a kernel loaded, and `output` as its stream.
+        output: what it was made with.
+    """
+
+    def __init__(self, vm: pykvm.VM, output: Output) -> None:
+        super().__init__()
+        self.vm = vm
+        self._output = output
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._result: Result | BaseException = self.vm.run()
+        except BaseException as error:
+            self._result = error
+        self._output.put(b"")
+
+    def receive(self, timeout_s: float) -> bytes:
+        try:
+            return self._output.get(timeout=timeout_s)
+        except queue.Empty:
+            return b""
+
+    def send(self, text: str) -> None:
+        data = text.encode()
+        while data := data[self.vm.feed(data) :]:
+            time.sleep(0.01)
+
+    def power_off(self) -> None:
+        """Switch it off, and see that it ended well."""
+        self.send("poweroff -f\n")
+        while self._read(60):
+            pass
+        self._thread.join(10)
+        assert isinstance(self._result, Result), self._result
+        assert self._result.status == 0, self.tail()
+
+    def close(self) -> None:
+        """End it in any case."""
+        self.vm.stop()
+        self._thread.join()
+        self.vm.close()
+
+
+class Output(queue.Queue[bytes]):
+    """A stream for a machine's output that another thread can wait for."""
+
+    def write(self, data: bytes) -> None:
+        self.put(bytes(data))
+
+    def flush(self) -> None:
+        pass
