@@ -22,6 +22,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define COMMAND_S 120
+
 /* out 0xe9, al; dec ecx; jnz back; hlt */
 static const uint8_t port_loop[] = {0xe6, 0xe9, 0xff, 0xc9, 0x75, 0xfa, 0xf4};
 
@@ -132,6 +134,7 @@ int main(void)
     char verb[16];
     uint64_t count;
     while (scanf("%15s %" SCNu64, verb, &count) == 2 && count) {
+        alarm(COMMAND_S); /* a guest that never comes back ends this program */
         if (!strcmp(verb, "create"))
             measure_create(count);
         else if (!strcmp(verb, "port"))
@@ -147,6 +150,7 @@ int main(void)
         else
             measure_timed(verb, count);
         fflush(stdout);
+        alarm(0);
     }
     return 0;
 }

@@ -147,3 +147,8 @@ def test_exits_of_one_kind_are_passed_over(backend: str, serving: Callable[[int]
         exit = serving(kinds.HALT)(machine, 10**9)
         assert isinstance(exit, PortOut) and exit.port == layout.EXIT_PORT
         assert machine.vcpu.exit_counts() == {"Halt": 2, "PortOut": 1}
+
+
+def test_a_floor_that_was_not_asked_for_is_measured(backend: str) -> None:
+    (result,) = exits.measure(exits.select(["INVLPG"]), Sampler(backend, TINY), lambda each: None)
+    assert result.ratio is not None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pykvm.bench.exits import avoided, floors, interrupts, kernel, life, memory, modes, user
 from pykvm.bench.exits.row import Row
-from pykvm.bench.exits.sampler import Sampler, Samples
+from pykvm.bench.exits.sampler import QUICK, Sampler, Samples
 from pykvm.bench.figures import Figures
 from pykvm.errors import PykvmError, UsageError
 
@@ -75,8 +75,20 @@ def _measured(row: Row, sampler: Sampler, before: dict[str, Result]) -> Result:
     except (PykvmError, OSError, MemoryError) as error:
         return Result(row, why=str(error) or "the host is out of memory")
     figures = Figures.of(samples.values_ns)
-    floor = before.get(row.floor)
-    ratio = None
-    if floor is not None and floor.figures is not None and floor.figures.median > 0:
-        ratio = figures.median / floor.figures.median
-    return Result(row, samples, figures, ratio)
+    floor_ns = _floor_ns(row.floor, sampler, before)
+    return Result(row, samples, figures, figures.median / floor_ns if floor_ns else None)
+
+
+def _floor_ns(name: str, sampler: Sampler, before: dict[str, Result]) -> float:
+    """The median of a row that others are compared with; 0 where there is none.
+
+    Where it is not among those asked for, it is measured quickly, and once.
+    """
+    if not name:
+        return 0
+    kept = sampler.kept
+    if name not in before and name not in kept:
+        quick = replace(sampler, effort=min(sampler.effort, QUICK, key=lambda each: each.samples))
+        kept[name] = _measured(next(row for row in ROWS if row.name == name), quick, {})
+    floor: Result = before[name] if name in before else kept[name]
+    return 0 if floor.figures is None else max(0, floor.figures.median)

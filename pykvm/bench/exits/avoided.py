@@ -46,6 +46,6 @@ def _rows() -> tuple[tuple[str, Loop, str, str], ...]:
 
 
 ROWS = tuple(
-    guest_row(name, "avoided", loop, "KVM_RUN", reason, f"a write of {_SIZE} bytes: {text}")
+    guest_row(name, "avoided", loop, "RDTSC pair", reason, f"a write of {_SIZE} bytes: {text}")
     for name, loop, reason, text in _rows()
 )

@@ -255,7 +255,7 @@ def _reading_ns(cell: memoryview) -> int:
 
 
 def _row(name: str, loop: Loop, reason: str, text: str) -> Row:
-    return guest_row(name, "kernel", loop, "KVM_RUN", reason, text)
+    return guest_row(name, "kernel", loop, "RDTSC pair", reason, text)
 
 
 ROWS = (

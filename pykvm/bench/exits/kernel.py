@@ -95,25 +95,25 @@ ROWS = (
     *(
         guest_row(
             name, "kernel", Loop(operation, given, setup=_KEEP_CONTROL if name in _CR else ""),
-            "KVM_RUN", reason, text,
+            "RDTSC pair", reason, text,
         )
         for name, (operation, given, reason, text) in _PLAIN.items()
     ),
     Row(
-        "hypercall", "kernel", _hypercall, "KVM_RUN", "VMX 18 VMCALL, SVM 81h VMMCALL",
+        "hypercall", "kernel", _hypercall, "RDTSC pair", "VMX 18 VMCALL, SVM 81h VMMCALL",
         "VMCALL or VMMCALL as the vendor wants, of a number that nobody knows",
     ),
     guest_row(
-        "XSETBV", "kernel", _XSETBV, "KVM_RUN", "VMX 55 XSETBV, SVM 8dh XSETBV",
+        "XSETBV", "kernel", _XSETBV, "RDTSC pair", "VMX 55 XSETBV, SVM 8dh XSETBV",
         "x87 and SSE state into XCR0",
     ),
     guest_row(
-        "PAUSE loop, a turn", "kernel", _PAUSE, "KVM_RUN", "VMX 40 PAUSE, SVM 77h PAUSE",
+        "PAUSE loop, a turn", "kernel", _PAUSE, "RDTSC pair", "VMX 40 PAUSE, SVM 77h PAUSE",
         f"PAUSE, DEC, JNZ, {_PAUSES} times; exits only where it counts as spinning",
     ),
     *(
         guest_row(
-            name, "kernel", Loop(operation, given, machine=_CHIPS), "KVM_RUN", _IO,
+            name, "kernel", Loop(operation, given, machine=_CHIPS), "RDTSC pair", _IO,
             f"{text}, a chip in the kernel",
         )
         for name, (operation, given, text) in _PORTS.items()

@@ -170,7 +170,7 @@ _READ_ONLY = Loop(
 )
 _FIRST = "the first write to a page that"
 
-_EXITS = "KVM_RUN"
+_EXITS = "RDTSC pair"
 _STAYS = "empty loop, a turn"
 
 ROWS = tuple(

@@ -24,10 +24,10 @@ def _cpuid(mode: Mode) -> Loop:
 
 
 ROWS = tuple(
-    guest_row(f"{name}, {where}", "modes", make(mode), "KVM_RUN", reason, f"{what} from {where}")
-    for name, make, reason, what in (
-        ("port out 1 B", _port, IO_REASON, "OUT, answered in C,"),
-        ("CPUID", _cpuid, "VMX 10 CPUID, SVM 72h CPUID", "CPUID leaf 1"),
+    guest_row(f"{name}, {where}", "modes", make(mode), floor, reason, f"{what} from {where}")
+    for name, make, floor, reason, what in (
+        ("port out 1 B", _port, "KVM_RUN", IO_REASON, "OUT, answered in C,"),
+        ("CPUID", _cpuid, "RDTSC pair", "VMX 10 CPUID, SVM 72h CPUID", "CPUID leaf 1"),
     )
     for mode, where in _MODES.items()
 )
