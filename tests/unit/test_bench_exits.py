@@ -108,7 +108,6 @@ def test_delays_and_the_c_program_are_compared(backend: str) -> None:
     assert [each.name for each in compared][-3:] == [
         f"device that waits {delay} us" for delay in check.DELAYS_US
     ]
-    assert all(each.expected_ns > 0 and each.ours_ns > 0 for each in compared)
 
 
 def test_an_agreement_is_within_its_bar() -> None:
