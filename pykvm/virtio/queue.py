@@ -19,6 +19,8 @@ from pykvm.virtio.split import SplitRing
 
 __all__ = ["Buffer", "Chain", "Queue", "QueueError"]
 
+BUFFERS_MAX = 4096  # of the chains taken at one notification; more in a single one
+
 _fence_lock = threading.Lock()
 
 
@@ -98,14 +100,19 @@ class Queue:
     def __iter__(self) -> Iterator[Chain]:
         """All chains that are there: one notification drains them.
 
-        They are as many as the queue has entries at most, since another processor may put in new
-        ones for ever; `cut` is called where some may be left.
+        They are as many as the queue has entries at most, with BUFFERS_MAX buffers or little more,
+        since another processor may put in new ones for ever, and chains may share descriptors;
+        `cut` is called where some may be left.
         """
+        buffers = 0
         for _ in range(self.size):
             chain = self.pop()
             if chain is None:
                 return
             yield chain
+            buffers += len(chain.readable) + len(chain.writable)
+            if buffers > BUFFERS_MAX:
+                break
         if self._ring is not None:
             self._ring.listen()
             self.cut()
