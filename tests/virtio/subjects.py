@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+from pykvm.virtio.balloon import Balloon
+from pykvm.virtio.block import Block
 from pykvm.virtio.device import Device
 from pykvm.virtio.entropy import Entropy
 
@@ -23,7 +26,16 @@ class Subject:
     served: tuple[int, ...]
     poke: Callable[[Device], object] = lambda device: None
 
+    @property
+    def tried(self) -> list[int]:
+        """Queues worth a test each: those that are served, and one other."""
+        count = len(self.make().queue_sizes)
+        others = [index for index in range(count) if index not in self.served]
+        return [*self.served, *others[:1]]
+
 
 SUBJECTS = {
     "entropy": Subject(Entropy, served=(0,)),
+    "block": Subject(partial(Block, queues=2), served=(0, 1)),
+    "balloon": Subject(Balloon, served=(0, 1)),
 }

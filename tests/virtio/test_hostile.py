@@ -108,7 +108,7 @@ class Bench:
 
 def cases(*forms: str) -> Iterator[object]:
     for name, subject in SUBJECTS.items():
-        for queue in range(len(subject.make().queue_sizes)):
+        for queue in subject.tried:
             for form in forms:
                 yield pytest.param((subject, queue, form), id=f"{name}-{queue}-{form}")
 
