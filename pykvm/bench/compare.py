@@ -4,7 +4,8 @@ Samples that follow each other are alike: the clock rate, the caches and the nei
 the interval that a bootstrap draws from single samples is too narrow to compare runs by. Here a
 row's uncertainty comes from its blocks: the samples in their order are cut into a few long pieces,
 and the scatter of the pieces' medians tells how far the row's median wanders. Of several lengths
-the one that scatters most counts: drift that is longer than a block shows in longer ones only.
+the one that scatters most counts, since drift that is longer than a block shows in longer ones
+only; and where longer blocks tell of more error than shorter ones, as much is added again.
 Source: Flyvbjerg and Petersen, Error estimates on averages of correlated data (1989).
 
 A row has changed where the difference of the medians is beyond Student's bound for that
@@ -125,10 +126,12 @@ def change(old: Mapping[str, Any], new: Mapping[str, Any], rows: int = 1) -> Cha
 
 
 def _error(samples: Sequence[float]) -> float:
-    """The standard error of a row's median, by the blocks that scatter most."""
+    """The standard error of a row's median."""
     if len(samples) < SAMPLES_MIN:
         return math.inf
-    return max(_block_error(samples, count) for count in BLOCKS if 2 * count <= len(samples))
+    errors = [_block_error(samples, count) for count in BLOCKS if 2 * count <= len(samples)]
+    longest, shortest = errors[0], errors[-1]
+    return max(errors) * max(1.0, longest / shortest if shortest else 1.0)
 
 
 def _block_error(samples: Sequence[float], count: int) -> float:

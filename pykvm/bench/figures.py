@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import exp, lgamma, log, sqrt
 
 CONFIDENCE = 0.95
@@ -68,11 +69,17 @@ def median_interval(
     a binomial probability, and nothing need be drawn.
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, §13.3 and problem 2.4.
     """
-    tail = (1 - confidence) / 2
-    count = len(ordered)
-    low = _least(count, lambda rank: _median_within(count, rank) >= tail)
-    high = _least(count, lambda rank: _median_within(count, rank) >= 1 - tail)
+    low, high = _interval_ranks(len(ordered), confidence)
     return ordered[low - 1], ordered[high - 1]
+
+
+@cache
+def _interval_ranks(count: int, confidence: float) -> tuple[int, int]:
+    tail = (1 - confidence) / 2
+    return (
+        _least(count, lambda rank: _median_within(count, rank) >= tail),
+        _least(count, lambda rank: _median_within(count, rank) >= 1 - tail),
+    )
 
 
 def _least(count: int, holds: Callable[[int], bool]) -> int:
