@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pykvm.bench.environment import Environment
 
 STATUS_NO_REPORT = 1
+STATUS_DISAGREES = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", choices=("kvm", "emu"), default="kvm")
     parser.add_argument("--quick", action="store_true", help="fewer samples, within a minute")
     parser.add_argument("--list", action="store_true", help="list the rows and measure nothing")
+    parser.add_argument(
+        "--check", action="store_true", help="compare with plain C, and with delays that are known"
+    )
     parser.add_argument("--pin", type=int, metavar="CPU", help="stay on this processor")
     bench.add_json(parser)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the figures as CSV")
@@ -47,7 +51,23 @@ def main(args: argparse.Namespace) -> int:
         from pykvm.bench.environment import pin
 
         pin(args.pin)
-    return _run(args, rows)
+    return _check(args.backend) if args.check else _run(args, rows)
+
+
+def _check(backend: str) -> int:
+    """Print each comparison; whether all are within their bars."""
+    from pykvm.bench.exits import check
+    from pykvm.bench.exits.sampler import QUICK, Sampler
+
+    print(f"{'':26} {'expected':>12} {'measured':>12} {'ratio':>7}  bar")
+    agreements = check.check(Sampler(backend, QUICK))
+    for each in agreements:
+        verdict = "met" if each.met else "missed"
+        print(
+            f"{each.name:26} {each.expected_ns:9,.0f} ns {each.ours_ns:9,.0f} ns "
+            f"{each.ratio:7.3f}  1 +- {each.bar} {verdict}"
+        )
+    return 0 if all(each.met for each in agreements) else STATUS_DISAGREES
 
 
 def _check_outputs(args: argparse.Namespace) -> None:

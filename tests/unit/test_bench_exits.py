@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pykvm import assemble, layout
+from pykvm import assemble, cli, layout
 from pykvm.backend import kinds
 from pykvm.bench import exits
 from pykvm.bench.exits import check
@@ -104,10 +104,9 @@ def test_a_known_delay_is_what_a_row_shows(repeat: int) -> None:
 
 def test_delays_and_the_c_program_are_compared(backend: str) -> None:
     sampler = Sampler(backend, TINY)
-    compared = check.check(sampler, 1) if backend == "kvm" else check.delays(sampler, 1)
-    assert [each.name for each in compared][-3:] == [
-        f"device that waits {delay} us" for delay in check.DELAYS_US
-    ]
+    names = [each.name for each in check.check(sampler, 1)]
+    assert names[-3:] == [f"device that waits {delay} us" for delay in check.DELAYS_US]
+    assert ("CPUID" in names) == (backend == "kvm")
 
 
 def test_an_agreement_is_within_its_bar() -> None:
@@ -151,3 +150,13 @@ def test_exits_of_one_kind_are_passed_over(backend: str, serving: Callable[[int]
 def test_a_floor_that_was_not_asked_for_is_measured(backend: str) -> None:
     (result,) = exits.measure(exits.select(["INVLPG"]), Sampler(backend, TINY), lambda each: None)
     assert result.ratio is not None
+
+
+@pytest.mark.parametrize(("ratio", "status"), [(1.0, 0), (1.5, 1)])
+def test_the_command_tells_whether_comparisons_agree(
+    ratio: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = [check.Agreement("CPUID", 100, 100 * ratio, ratio, 0.03)]
+    monkeypatch.setattr(check, "check", lambda sampler: found)
+    assert cli.main(["bench", "exits", "--backend", "emu", "--check"]) == status
+    assert ("missed" if status else "met") in capsys.readouterr().out
