@@ -59,8 +59,8 @@ def _check(backend: str) -> int:
     from pykvm.bench.exits import check
     from pykvm.bench.exits.sampler import QUICK, Sampler
 
-    print(f"{'':26} {'expected':>12} {'measured':>12} {'ratio':>7}  bar")
     agreements = check.check(Sampler(backend, QUICK))
+    print(f"{'':26} {'expected':>12} {'measured':>12} {'ratio':>7}  bar")
     for each in agreements:
         verdict = "met" if each.met else "missed"
         print(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from pykvm import host, layout
@@ -60,7 +60,8 @@ def _add(machine: Machine, size_bytes: int, page_size: int, *, readonly: bool = 
         raise Impossible("the host put this memory where 2 MiB pages do not fit")
     mapping = region.view.obj
     if not huge and isinstance(mapping, mmap.mmap):
-        mapping.madvise(mmap.MADV_NOHUGEPAGE)
+        with suppress(OSError):  # a kernel that has no transparent huge pages
+            mapping.madvise(mmap.MADV_NOHUGEPAGE)
     return region
 
 
