@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from pykvm.bench.exits.check import Agreement
 from pykvm.bench.exits.row import GROUPS
 
 WIDTH = 100
@@ -99,3 +100,14 @@ def _cells(row: Mapping[str, Any]) -> str:
     )
     cells = zip(texts, (width for _, width in _COLUMNS), strict=True)
     return "".join(f"{text:>{width}}" for text, width in cells).rstrip()
+
+
+def agreement(found: Iterable[Agreement]) -> Iterator[str]:
+    """The table of `--check`."""
+    yield f"{'median ns':{NAME_WIDTH}} {'expected':>9} {'pykvm':>9} {'ratio':>8} {'within':>8}"
+    for each in found:
+        ours, expected = nanoseconds(each.ours_ns), nanoseconds(each.expected_ns)
+        yield (
+            f"{each.name:{NAME_WIDTH}} {expected:>9} {ours:>9} {each.ratio:8.3f} "
+            f"{100 * each.bar:6.0f} %  {'met' if each.met else 'missed'}"
+        )

@@ -10,7 +10,7 @@ import pytest
 from pykvm import cli
 from pykvm.bench import cpu, exits
 from pykvm.bench.document import SCHEMA, read
-from pykvm.bench.exits import Result
+from pykvm.bench.exits import Result, check
 from pykvm.cli import STATUS_USAGE
 from pykvm.cli.bench import BENCHES
 from pykvm.result import STATUS_INTERRUPTED
@@ -89,6 +89,16 @@ def test_what_was_measured_before_ctrl_c_is_kept(
     assert found["rows"][0]["why"] == "it is a test"
 
 
+def test_a_check_has_json_like_every_bench(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "check", lambda sampler: [check.Agreement("x", 9, 9, 1.0, 0.03)])
+    assert cli.main(["bench", "exits", "--check", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["rows"][0]["met"] is True
+    assert found["environment"]["backend"] == "kvm"
+
+
 def test_bad_input_is_refused_in_one_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -96,6 +106,7 @@ def test_bad_input_is_refused_in_one_line(
     assert "cannot pin to processor 99999" in refused(capsys, *QUICK, "--pin", "99999")
     assert "invalid int value" in refused(capsys, *QUICK, "--pin", "x")
     assert "cannot both" in refused(capsys, *QUICK, "--json", "-", "--csv", "-")
+    assert "--check takes no rows" in refused(capsys, *QUICK, "--check")
     (tmp_path / "file").touch()
     for option in ("--json", "--csv", "--report"):
         path = str(tmp_path / "file" / "below")
