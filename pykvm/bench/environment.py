@@ -105,9 +105,10 @@ class Environment:
             yield "SMT is on: what runs on the sibling takes from this core; switch it off or idle"
         if self.steal_percent > STEAL_PERCENT_MAX:
             yield f"the hypervisor took {self.steal_percent:.1f} % of the time for others"
-        load = max((each.load[0] for each in (self._before, self._after) if each.load), default=0)
-        if load > _count(self._root) / 2:
-            yield f"the load was {load:.1f} on {_count(self._root)} processors: stop what else runs"
+        count = _count(self._root)
+        loads = (each.load[0] for each in (self._before, self._after) if each.load)
+        if (load := next((each for each in loads if each > count / 2), None)) is not None:
+            yield f"the load was {load:.1f} on {count} processors: stop what else runs"
         source, step_ns = self._clock["source"], self._clock["step_ns"]
         if (source and source not in FINE_CLOCKS) or step_ns > STEP_NS_MAX:
             yield f"the clock {source or 'of this kernel'} is coarse: it steps by {step_ns} ns"

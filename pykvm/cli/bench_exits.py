@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,8 +104,11 @@ def _run(args: argparse.Namespace, rows: tuple[Any, ...]) -> int:
     environment = Environment(args.backend)
     before = environment.warnings()
     _warn(before)
-    out = sys.stderr if bench.is_stdout(args.json) or bench.is_stdout(args.csv) else sys.stdout
-    say = partial(print, file=out, flush=True)
+    taken = bench.is_stdout(args.json) or bench.is_stdout(args.csv)
+
+    def say(line: str) -> None:  # looked up each time: a bar puts itself before both streams
+        print(line, file=sys.stderr if taken else sys.stdout, flush=True)
+
     found = run.measure(rows, args.backend, quick=args.quick, say=say)
     environment.end()
     _warn([each for each in environment.warnings() if each not in before])
