@@ -30,10 +30,10 @@ GSI = 24  # the first line that no chip has
 TIMER_US = 50  # how far ahead a timer is set
 SETTLE_CYCLES = 100_000  # 30 to 60 us: the other processor is back in its HLT
 
-# Local APIC registers, Intel SDM vol. 3A table 11-1; r8 holds their base all the time.
+# Local APIC registers, Intel SDM vol. 3A table 10-1; r8 holds their base all the time.
 _SPURIOUS, _EOI, _ICR_LOW, _ICR_HIGH = 0xF0, 0xB0, 0x300, 0x310
 _LVT_TIMER, _INITIAL_COUNT, _DIVIDE = 0x320, 0x380, 0x3E0
-_TO_SELF, _TO_ONE = 0x4_4000 | VECTOR, 0x4000 | VECTOR  # §11.6.1: fixed, asserted
+_TO_SELF, _TO_ONE = 0x4_4000 | VECTOR, 0x4000 | VECTOR  # §10.6.1: fixed, asserted
 _DEADLINE_MODE = 2 << 17
 _DIVIDE_BY_1 = 0xB
 _MSR_DEADLINE = 0x6E0
