@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pykvm import cli
-from pykvm.bench import cpu, exits
+from pykvm.bench import cpu, exits, page
 from pykvm.bench.document import SCHEMA, read
 from pykvm.bench.exits import Result, check
 from pykvm.cli import STATUS_USAGE
@@ -87,6 +87,18 @@ def test_what_was_measured_before_ctrl_c_is_kept(
     found = read(path, "exits")
     assert found["complete"] is False
     assert found["rows"][0]["why"] == "it is a test"
+
+
+def test_without_what_draws_the_table_and_the_json_come_all_the_same(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(page, "find_spec", lambda name: None)
+    path = tmp_path / "a.json"
+    assert cli.main([*QUICK, "--json", str(path), "--report", str(tmp_path / "report")]) == 1
+    said = capsys.readouterr()
+    assert "RDTSC pair" in said.out
+    assert "no report without matplotlib" in said.err
+    assert read(path, "exits")["complete"] is True
 
 
 def test_a_check_has_json_like_every_bench(
