@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import struct
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -40,9 +39,9 @@ from pykvm.result import STATUS_DIED, Outcome, Result, ending
 from pykvm.virtio import spec
 from pykvm.virtio.balloon import Balloon
 from pykvm.virtio.block import Block
+from pykvm.virtio.board import Board
 from pykvm.virtio.device import Device
 from pykvm.virtio.entropy import Entropy
-from pykvm.virtio.mmio import Mmio
 from pykvm.worker import READ, Worker
 
 if TYPE_CHECKING:
@@ -56,6 +55,7 @@ VIRTIO_DEVICES: dict[str, Callable[[], Device]] = {  # by the name that a guest 
     "virtio-entropy": Entropy,
 }
 _ALL_DEVICES = (*DEVICES, "power", *VIRTIO_DEVICES)
+EVENTS = ("exit", "eventfd")  # how virtio devices are notified and interrupt
 MAX_CPUS = 64
 MAX_TIMEOUT_S = 1e9
 NS_PER_S = 1_000_000_000
@@ -88,6 +88,8 @@ class Machine:
         assist: let the emulator execute what KVM refuses; None: where backend is "auto".
         float_unclaimed: accesses that nobody claims read all ones, as on a PC, instead
             of ending the run.
+        virtio_events: how virtio devices are notified and interrupt: by "exit", or by "eventfd"
+            on the machine's own thread; docs/devices/virtio.md has what either costs.
         native: let consoles be answered in C; without it Python sees each of their exits.
 
     Raises:
@@ -125,6 +127,7 @@ class Machine:
         assist: bool | None = None,
         float_unclaimed: bool = False,
         native: bool = True,
+        virtio_events: str = "exit",
     ) -> None:
         size_bytes = _check(memory, cpus, devices)
         self._native = native
@@ -134,13 +137,12 @@ class Machine:
         self.ports.float_unclaimed = self.mmio.float_unclaimed = float_unclaimed
         self._dispatch = Dispatch(self.ports, self.mmio)
         self.output = Output(output)
-        self.virtio: list[Device] = []
-        self._later: deque[Callable[[], None]] = deque()
         self.append = append
         self.clock = clock
         self._lock = threading.RLock()
         self._worker = Worker(self._lock, WeakMethod(self._fail))
         self._is_shared = cpus > 1  # more threads than one come to the devices
+        eventfds = _by_eventfd(virtio_events, clock)
 
         self.backend = open_backend(backend, clock, assist)
         try:
@@ -151,6 +153,10 @@ class Machine:
             self.memory.close()
             raise
         self._closed = False
+        self._board = Board(
+            self.vm, self.memory, self.mmio, self._worker, doorbells=eventfds,
+            irqfds=eventfds and chips and irqchip != "split",
+        )  # fmt: skip
         try:
             if chips:
                 self.vm.create_irqchip("full" if irqchip == "none" else irqchip)
@@ -239,32 +245,20 @@ class Machine:
             UsageError: the machine has layout.VIRTIO_COUNT of them.
         """
         self._check_open()
-        number = len(self.virtio)
-        if number == layout.VIRTIO_COUNT:
-            raise UsageError(f"a machine has {number} virtio devices at most")
-        line = partial(self.vm.set_irq_line, layout.VIRTIO_IRQ + number)
-        base = layout.VIRTIO_BASE + number * layout.VIRTIO_STRIDE
-        name = f"virtio-{type(device).__name__.lower()}"
-        device.worker = self._worker
-        self._is_shared |= device.asynchronous
-        registers = Mmio(device, self.memory, line, self._later.append)
-        self.mmio.claim(base, layout.VIRTIO_STRIDE, registers, name)
-        self.virtio.append(device)
-
-    def _virtio_table(self) -> bytes:
-        """The number of devices, and for each its place, its interrupt line and its type."""
-        entries = [
-            struct.pack(
-                "<QII",
-                layout.VIRTIO_BASE + number * layout.VIRTIO_STRIDE,
-                layout.VIRTIO_IRQ + number,
-                device.device_id,
-            )
-            for number, device in enumerate(self.virtio)
-        ]
-        return struct.pack("<QQ", len(entries), 0) + b"".join(entries)
+        self._board.add(device)
+        self._is_shared |= self._board.is_shared
 
     # What a user holds.
+
+    @property
+    def virtio(self) -> list[Device]:
+        """The virtio devices in their places; `add_virtio` adds one."""
+        return self._board.devices
+
+    @property
+    def virtio_command_line(self) -> str:
+        """`virtio_mmio.device=` for each, for a kernel that reads it and knows no ACPI."""
+        return self._board.command_line()
 
     @property
     def vcpu(self) -> Vcpu:
@@ -298,7 +292,7 @@ class Machine:
             entries = memory_map(self.memory.regions)
             self.memory.write(layout.BOOT_INFO_BASE, multiboot.information(entries))
         if self.virtio or not is_new:
-            self.memory.write(layout.VIRTIO_TABLE_BASE, self._virtio_table())
+            self.memory.write(layout.VIRTIO_TABLE_BASE, self._board.table())
         entry.enter(self.memory, self.vcpu, image.mode, image.entry, is_new=is_new)
         if image.registers:
             registers = self.registers
@@ -317,13 +311,8 @@ class Machine:
         """
         self._check_open()
         virtio = [
-            tables.virtio_mmio(
-                number,
-                layout.VIRTIO_BASE + number * layout.VIRTIO_STRIDE,
-                spec.MMIO_SIZE,
-                layout.VIRTIO_IRQ + number,
-            )
-            for number in range(len(self.virtio))
+            tables.virtio_mmio(number, gpa, spec.MMIO_SIZE, gsi)
+            for number, (gpa, gsi) in enumerate(self._board.places)
         ]
         acpi = tables.build(len(self.vcpus), virtio)
         boot = linux.Boot(
@@ -557,15 +546,15 @@ class Machine:
             self._collect()
         if key & kinds.KIND_MASK != kinds.AGAIN:
             return vcpu.exit(key)
-        if self._later:
+        if self._board.later:
             self._catch_up()
         return None
 
     def _catch_up(self) -> None:
         """What devices put off so that the guest, and the end of its run, had their turn."""
         with self._lock:
-            for _ in range(len(self._later)):
-                self._later.popleft()()
+            for _ in range(len(self._board.later)):
+                self._board.later.popleft()()
 
     def _offer(self, vcpu: Vcpu, exit: Exit) -> Result | None:
         """Let the buses handle an exit; the result where it ends the run."""
@@ -628,8 +617,7 @@ class Machine:
             if self._closed:
                 return
             self._closed = True
-            for device in self.virtio:
-                device.close()
+            self._board.close()
             self.vm.detach()
             self.memory.close()  # before the VM, which costs the kernel far less
             self.vm.close()
@@ -674,6 +662,14 @@ def _backing(name: str) -> Backing:
         names = ", ".join(_BACKINGS)
         raise UsageError(f"there is no backing {name!r}; choose one of {names}")
     return _BACKINGS[name]
+
+
+def _by_eventfd(events: str, clock: str) -> bool:
+    if events not in EVENTS:
+        raise UsageError(f"virtio events go by {' or '.join(EVENTS)}, not {events!r}")
+    if events == "eventfd" and clock != "wall":
+        raise UsageError("eventfds come when a thread has its turn: not by a clock of instructions")
+    return events == "eventfd"
 
 
 def _command_line(text: str) -> bytes:

@@ -32,3 +32,12 @@ def test_loading_into_used_memory_leaves_nothing_of_what_was_there() -> None:
         vm.load(pykvm.assemble("hlt"))
         assert vm.memory.read(bitmap_base, size_bytes) == bytes(size_bytes)
         assert vm.memory.read(layout.COMMAND_LINE_BASE, 1) == b"\0"
+
+
+def test_virtio_devices_are_told_of_on_a_command_line() -> None:
+    with pykvm.VM(backend="emu", devices=("virtio-entropy", "virtio-entropy")) as vm:
+        assert vm.virtio_command_line == (
+            "virtio_mmio.device=512@0xd0001000:16:0 virtio_mmio.device=512@0xd0002000:17:1"
+        )
+    with pykvm.VM(backend="emu") as vm:
+        assert vm.virtio_command_line == ""
