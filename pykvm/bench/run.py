@@ -30,16 +30,15 @@ class Run:
     took_s: float = 0.0
 
 
-def measure(rows: Sequence[Row], backend: str, *, quick: bool, say: Callable[[str], None]) -> Run:
+def measure(
+    rows: Sequence[Row], backend: str, khz: int, *, quick: bool, say: Callable[[str], None]
+) -> Run:
     """Measure rows; Ctrl-C ends it early, and what was measured is kept.
 
     Args:
+        khz: what `counter_khz` says.
         say: prints a line of the table.
-
-    Raises:
-        KvmUnavailable: there is no KVM here.
     """
-    khz = counter_khz(backend)
     run, table = Run(), Table()
     with progress(len(rows)) as bar:
         say(table.head())

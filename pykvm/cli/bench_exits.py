@@ -69,7 +69,10 @@ def _check_outputs(args: argparse.Namespace) -> None:
             (path / ".writable").unlink()
         for path in (args.json, args.csv):
             if path is not None and not bench.is_stdout(path):
+                is_new = not path.exists()
                 path.open("a").close()
+                if is_new:
+                    path.unlink()
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
 
@@ -101,6 +104,7 @@ def _run(args: argparse.Namespace, rows: tuple[Any, ...]) -> int:
     from pykvm.bench import run
     from pykvm.bench.environment import Environment
 
+    khz = run.counter_khz(args.backend)  # first: where there is no KVM, that is all there is to say
     environment = Environment(args.backend)
     before = environment.warnings()
     _warn(before)
@@ -109,7 +113,7 @@ def _run(args: argparse.Namespace, rows: tuple[Any, ...]) -> int:
     def say(line: str) -> None:  # looked up each time: a bar puts itself before both streams
         print(line, file=sys.stderr if taken else sys.stdout, flush=True)
 
-    found = run.measure(rows, args.backend, quick=args.quick, say=say)
+    found = run.measure(rows, args.backend, khz, quick=args.quick, say=say)
     environment.end()
     _warn([each for each in environment.warnings() if each not in before])
     status = _write(args, environment, found)

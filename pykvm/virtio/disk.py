@@ -7,7 +7,6 @@ import fcntl
 import mmap
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 from pykvm.errors import DiskError
@@ -206,6 +205,8 @@ class OverlayDisk(Disk):
         self.size_bytes = base.size_bytes
         self.name = base.name
         self.block_bytes = max(base.block_bytes, CLUSTER_BYTES)
+        import tempfile  # here: what it loads would make KVM_CREATE_VM slower for all
+
         self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115
         self._file.truncate(self.size_bytes)
         self._top = FileDisk(f"/proc/self/fd/{self._file.fileno()}")
