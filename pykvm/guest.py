@@ -50,12 +50,14 @@ class Expect:
         outcome: how it ends.
         exit_code: its exit status.
         exits: how often each kind of exit comes, by its name; kinds not named do not matter.
+        input: what its port is fed for that.
     """
 
     output: str | None = None
     outcome: Outcome | None = None
     exit_code: int | None = None
     exits: Mapping[str, int] | None = None
+    input: str | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,8 @@ class Guest:
         machine = Machine(**self.options() | overrides)
         try:
             machine.load(image)
+            if self.expect.input is not None:
+                machine.feed(self.expect.input.encode())
         except BaseException:
             machine.close()
             raise
@@ -261,6 +265,7 @@ def _exits(value: object) -> Mapping[str, int]:
 
 _TEXT, _FLAG = _is(str, 'a text in "quotes"'), _is(bool, "true or false")
 _EXPECT_KEYS: Mapping[str, tuple[str, Converter]] = {
+    "input": ("input", _TEXT),
     "output": ("output", _TEXT),
     "outcome": ("outcome", _outcome),
     "exit_code": ("exit_code", _number(0)),

@@ -40,6 +40,7 @@ from pykvm.virtio import spec
 from pykvm.virtio.balloon import Balloon
 from pykvm.virtio.block import Block
 from pykvm.virtio.board import Board
+from pykvm.virtio.console import Console
 from pykvm.virtio.device import Device
 from pykvm.virtio.entropy import Entropy
 from pykvm.worker import READ, Worker
@@ -52,6 +53,7 @@ KERNEL_DEVICES = ("serial", "cmos", "power")  # what a stock kernel gets
 VIRTIO_DEVICES: dict[str, Callable[[], Device]] = {  # by the name that a guest asks for
     "virtio-balloon": partial(Balloon, "1M"),
     "virtio-block": Block,
+    "virtio-console": Console,
     "virtio-entropy": Entropy,
 }
 _ALL_DEVICES = (*DEVICES, "power", *VIRTIO_DEVICES)
@@ -99,6 +101,7 @@ class Machine:
 
     image: Image | None = None
     serial: serial.Serial | None = None
+    console: Console | None = None
     cmos: Cmos | None = None
     observer: Observer | None = None
     _take_console: Callable[[], bytes] | None = None
@@ -245,6 +248,9 @@ class Machine:
             UsageError: the machine has layout.VIRTIO_COUNT of them.
         """
         self._check_open()
+        device.output = self.output.write
+        if isinstance(device, Console) and self.console is None:
+            self.console = device
         self._board.add(device)
         self._is_shared |= self._board.is_shared
 
@@ -381,17 +387,19 @@ class Machine:
     def feed(self, data: bytes) -> int:
         """Send input to the serial port; any thread may do so, also during a run.
 
+        A machine without one takes it to the first virtio console.
+
         Returns:
             How many bytes were taken; offer the rest again later.
 
         Raises:
-            UsageError: the machine has no serial port.
+            UsageError: the machine has neither.
         """
         with self._lock:
             self._check_open()
-            if self.serial is None:
-                raise UsageError("this machine has no serial port to feed")
-            return self.serial.feed(data)
+            if (port := self.serial or self.console) is None:
+                raise UsageError("this machine has no serial port and no console to feed")
+            return port.feed(data)
 
     def post(self, call: Callable[[], None], delay_s: float = 0.0) -> None:
         """Run `call` soon, or after a delay, on the machine's own thread and under its lock.

@@ -64,6 +64,7 @@ def as_dict(guest: Guest) -> dict[str, object]:
         "float": guest.float_unclaimed,
         "requires": guest.requires,
         "expect": {
+            "input": expect.input,
             "output": expect.output,
             "outcome": expect.outcome and expect.outcome.value,
             "exit_code": expect.exit_code,

@@ -84,8 +84,8 @@ def main(args: argparse.Namespace) -> int:
     settings, image = _load(args)
     with _machine(args, settings) as machine:
         machine.load(image)
-        if "serial" in settings.devices and settings.devices != DEVICES:  # it asks for the port
-            start_feeding(machine.feed)
+        if settings.devices != DEVICES and {"serial", "virtio-console"} & set(settings.devices):
+            start_feeding(machine.feed)  # it asks for the port
         return _run(args, machine, settings)
 
 

@@ -31,6 +31,7 @@ class Device:
         problem: the rule that the driver broke, where it did.
         asynchronous: more than the driver's notifications comes to it: by `worker`.
         worker: set by the machine: its thread, which runs calls under the machine's lock.
+        output: set by the machine: takes what the guest prints.
     """
 
     device_id: int
@@ -42,6 +43,7 @@ class Device:
 
     def __init__(self) -> None:
         self.interrupt: Callable[[bool], None] = lambda used: None
+        self.output: Callable[[bytes], None] = lambda data: None
         self.later: Callable[[Callable[[], None]], None] = lambda work: None
         self.queues: list[Queue] = []
         self.features = 0

@@ -49,7 +49,9 @@ def test_json_holds_the_whole_block(one_guest: Path, capsys: pytest.CaptureFixtu
     assert guest["name"] == "tick"
     assert guest["summary"] == "It ticks. And so on."
     assert guest["requires"] == ["user-int"]
-    assert guest["expect"] == {"output": None, "outcome": None, "exit_code": 3, "exits": None}
+    assert guest["expect"] == {
+        "input": None, "output": None, "outcome": None, "exit_code": 3, "exits": None,
+    }  # fmt: skip
 
 
 def test_without_a_directory_it_lists_those_that_come_with_pykvm(

@@ -8,6 +8,7 @@ from functools import partial
 
 from pykvm.virtio.balloon import Balloon
 from pykvm.virtio.block import Block
+from pykvm.virtio.console import Console, Port
 from pykvm.virtio.device import Device
 from pykvm.virtio.entropy import Entropy
 
@@ -37,5 +38,10 @@ class Subject:
 SUBJECTS = {
     "entropy": Subject(Entropy, served=(0,)),
     "block": Subject(partial(Block, queues=2), served=(0, 1)),
+    "console": Subject(
+        lambda: Console([Port(), Port()], size=(80, 25)),
+        served=(1, 3, 5),
+        poke=lambda device: isinstance(device, Console) and device.feed(b"typed"),
+    ),
     "balloon": Subject(Balloon, served=(0, 1)),
 }
