@@ -15,7 +15,7 @@ from weakref import WeakMethod
 
 from pykvm import layout
 from pykvm.acpi import tables
-from pykvm.backend import Vcpu, kinds, open_backend
+from pykvm.backend import Backend, Vcpu, kinds, open_backend
 from pykvm.bus import Bus
 from pykvm.culprit import culprit
 from pykvm.devices import power, serial
@@ -75,7 +75,8 @@ class Machine:
 
     Args:
         memory: RAM in bytes or as "1M"; at least 1 MiB, whole pages.
-        backend: "auto", "kvm" or "emu"; `machine.backend` tells which it is, and why.
+        backend: "auto", "kvm" or "emu", or what `open_backend` gave; `machine.backend` tells
+            which it is, and why.
         cpus: number of vCPUs; more than one brings the full irqchip.
         cpu: CPU model: "host" for what the host's KVM supports, or one of
             `pykvm.cpumodel.MODELS`, which is the same everywhere.
@@ -117,7 +118,7 @@ class Machine:
         self,
         memory: int | str = "16M",
         *,
-        backend: str = "auto",
+        backend: str | Backend = "auto",
         cpus: int = 1,
         cpu: str = "host",
         irqchip: str = "none",
@@ -147,7 +148,7 @@ class Machine:
         self._is_shared = cpus > 1  # more threads than one come to the devices
         eventfds = _by_eventfd(virtio_events, clock)
 
-        self.backend = open_backend(backend, clock, assist)
+        self.backend = open_backend(backend, clock, assist) if isinstance(backend, str) else backend
         try:
             self._add_memory(size_bytes, _backing(backing))
             chips = irqchip != "none" or pit or cpus > 1

@@ -208,7 +208,9 @@ class Backend(Protocol):
         ...
 
 
-def open_backend(name: str = "auto", clock: str = "wall", assist: bool | None = None) -> Backend:
+def open_backend(
+    name: str = "auto", clock: str = "wall", assist: bool | None = None, why: str = "asked for"
+) -> Backend:
     """The named backend, or the best that opens here and has the clock.
 
     What "auto" took and why is in `why` and, once, in the log `pykvm`: a warning where KVM does
@@ -218,6 +220,7 @@ def open_backend(name: str = "auto", clock: str = "wall", assist: bool | None = 
         name: "auto" or one of BACKENDS.
         clock: one of CLOCKS.
         assist: let the emulator execute what KVM refuses; None: where the name is "auto".
+        why: it is this one, where the name is not "auto".
 
     Raises:
         UsageError: no such backend or clock, or one that has not the other.
@@ -230,9 +233,9 @@ def open_backend(name: str = "auto", clock: str = "wall", assist: bool | None = 
     if clock not in CLOCKS:
         raise UsageError(f"there is no clock {clock!r}; choose one of {', '.join(CLOCKS)}")
     if name == "kvm":
-        return _kvm("asked for", bool(assist))
+        return _kvm(why, bool(assist))
     if name == "emu":
-        return _emu("asked for")
+        return _emu(why)
     backend, fallback = _best(clock, assist is not False)
     _tell(backend.name, backend.why, fallback)
     return backend

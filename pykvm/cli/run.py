@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pykvm import host
-from pykvm.backend import BACKENDS, CLOCKS
+from pykvm.backend import BACKENDS, CLOCKS, open_backend
 from pykvm.cli.input import raw_terminal, start_feeding
 from pykvm.cli.options import parse_address, reads
 from pykvm.culprit import culprit
@@ -100,8 +100,7 @@ def _run_kernel(args: argparse.Namespace) -> int:
         ),
     )  # fmt: skip
     if args.backend == "auto" and host.problem() is None and host.emulates_cpl0():
-        print(f"pykvm: backend emu: {_KERNEL_WHY}", file=sys.stderr)
-        args.backend = "emu"
+        args.backend = open_backend("emu", args.clock, why=_KERNEL_WHY)
     with _machine(args, settings) as machine:
         machine.load_kernel(args.kernel, args.initrd)
         with raw_terminal() as is_raw:
@@ -115,7 +114,7 @@ def _machine(args: argparse.Namespace, settings: Guest) -> Machine:
         "native": not args.trace,
     }  # fmt: skip
     machine = Machine(**options, output=None if args.json else sys.stdout.buffer)
-    if args.backend == "auto":
+    if args.backend not in BACKENDS:  # it was chosen here
         print(f"pykvm: backend {machine.backend.name}: {machine.backend.why}", file=sys.stderr)
     if args.trace:
         machine.observer = Trace(machine, sys.stderr)

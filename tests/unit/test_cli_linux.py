@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -61,7 +62,11 @@ def test_auto_leaves_kernels_to_the_faster_emulator(
     monkeypatch.setattr(host, "problem", lambda: None)
     monkeypatch.setattr(host, "emulates_cpl0", lambda: True)
     assert cli.main(["run", "--kernel", path]) == 0
-    assert re.fullmatch(r"pykvm: backend emu: KVM opens, but .*\n", capfd.readouterr().err)
+    said = capfd.readouterr().err
+    assert re.fullmatch(r"pykvm: backend emu: KVM opens, but .*\n", said)
+    assert cli.main(["run", "--json", "--kernel", path]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert said == f"pykvm: backend emu: {found['backend_why']}\n"
 
 
 @each_backend
