@@ -15,8 +15,9 @@ BENCHES = {
     "exits": "what each way of leaving a guest costs on this machine",
     "floor": "what pykvm adds to the same system calls made from C",
     "linux": "a stock kernel's way to its first process, against QEMU's emulator",
+    "ring": "requests per second through virtqueues, against QEMU's devices",
 }
-IN_TURNS = {"cpu": 5, "floor": 15, "linux": 3}  # against something else, so many rounds
+IN_TURNS = {"cpu": 5, "floor": 15, "linux": 3, "ring": 5}  # against something else, so many rounds
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

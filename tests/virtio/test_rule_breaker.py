@@ -222,9 +222,13 @@ class RuleBreaker(RuleBasedStateMachine):
 
     @rule(number=small, value=words, part=st.integers(0, 2), offset=st.sampled_from([0, 2, 4, 6]))
     def scribble_ring(self, number: int, value: int, part: int, offset: int) -> None:
-        """Indices, flags, events, heads: whatever is at the start of a ring's part."""
-        if part or not isinstance(self.queue(number), SplitQueue):
-            self.memory.write_int(self.queue(number).places[part] + offset, value, 2)
+        """Indices, flags, events, heads, IDs: what else there is at the start of a part."""
+        queue = self.queue(number)
+        if part == 0:  # descriptors: `scribble` writes what their places and sizes may be
+            if isinstance(queue, SplitQueue):
+                return
+            offset = 12 + (offset & 2)
+        self.memory.write_int(queue.places[part] + offset, value, 2)
 
     @rule(
         offset=st.one_of(st.integers(0, 0x3F).map(lambda each: each * 4), st.integers(0, 0x1FF)),
