@@ -268,6 +268,10 @@ class GuestMemory:
         """The same as views."""
         return [region.view[start:end] for region, start, end in self._spans(gpa, size_bytes)]
 
+    def region_of(self, gpa: int, size_bytes: int) -> Region | None:
+        """The region that holds all of these bytes, if one does."""
+        return self._find(gpa, size_bytes)
+
     def contains(self, gpa: int, size_bytes: int) -> bool:
         """Whether all of these bytes are guest memory."""
         if size_bytes > 0 and self._find(gpa, size_bytes):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pykvm.errors import MemoryAccessError, PykvmError
 from pykvm.memory import GuestMemory
@@ -15,8 +15,7 @@ class QueueError(PykvmError):
     """The driver broke a rule; the message cites it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Buffer:
+class Buffer(NamedTuple):
     """One descriptor's memory.
 
     Attributes:
@@ -59,40 +58,43 @@ class Chain:
         self.slots = slots
         self.readable: list[Buffer] = []
         self.writable: list[Buffer] = []
-        self.readable_bytes = self.writable_bytes = 0
         self.ring: object = None
         self.written_bytes: int | None = None
+        read_bytes = write_bytes = 0
+        contains = memory.contains
         for buffer in buffers:
-            self._add(buffer)
-
-    def _add(self, buffer: Buffer) -> None:
-        """Take one in, if it is allowed."""
-        if buffer.writable:
-            self.writable.append(buffer)
-            self.writable_bytes += buffer.size_bytes
-        elif self.writable:
-            raise QueueError("a buffer to read after one to write: §2.7.4.2")
-        else:
-            self.readable.append(buffer)
-            self.readable_bytes += buffer.size_bytes
-        if buffer.size_bytes == 0:
-            raise QueueError("a buffer of no bytes: §2.7.5")
-        if self.readable_bytes + self.writable_bytes > CHAIN_BYTES_MAX:
-            raise QueueError("a chain of more than 2^32 bytes: §2.7.5")
-        if not self._memory.contains(buffer.gpa, buffer.size_bytes):
-            raise QueueError(
-                f"a buffer of {buffer.size_bytes} bytes at {buffer.gpa:#x} is not all RAM"
-            )
+            gpa, size_bytes, writable = buffer
+            if writable:
+                self.writable.append(buffer)
+                write_bytes += size_bytes
+            elif write_bytes:
+                raise QueueError("a buffer to read after one to write: §2.7.4.2")
+            else:
+                self.readable.append(buffer)
+                read_bytes += size_bytes
+            if size_bytes == 0:
+                raise QueueError("a buffer of no bytes: §2.7.5")
+            if read_bytes + write_bytes > CHAIN_BYTES_MAX:
+                raise QueueError("a chain of more than 2^32 bytes: §2.7.5")
+            if not contains(gpa, size_bytes):
+                raise QueueError(f"a buffer of {size_bytes} bytes at {gpa:#x} is not all RAM")
+        self.readable_bytes, self.writable_bytes = read_bytes, write_bytes
 
     def read(self, offset: int = 0, size_bytes: int | None = None) -> bytes:
         """Bytes of the readable part; fewer where it ends before."""
         end = self.readable_bytes if size_bytes is None else offset + size_bytes
+        if self.readable and 0 <= offset < end <= self.readable[0].size_bytes:
+            return read(self._memory, self.readable[0].gpa + offset, end - offset)
         return b"".join([read(self._memory, *piece) for piece in _cut(self.readable, offset, end)])
 
     def write(self, data: bytes | memoryview, offset: int = 0) -> int:
         """Put bytes into the writable part at `offset`; returns how many fitted."""
+        end = offset + len(data)
+        if self.writable and 0 <= offset < end <= self.writable[0].size_bytes:
+            write(self._memory, self.writable[0].gpa + offset, data)
+            return len(data)
         written = 0
-        for gpa, length in _cut(self.writable, offset, offset + len(data)):
+        for gpa, length in _cut(self.writable, offset, end):
             write(self._memory, gpa, data[written : written + length])
             written += length
         return written
@@ -129,17 +131,40 @@ def write(memory: GuestMemory, gpa: int, data: bytes | memoryview) -> None:
         raise QueueError(str(error)) from None
 
 
-def check_place(memory: GuestMemory, name: str, gpa: int, align: int, size_bytes: int) -> None:
-    """A part of a queue lies where it may: §2.7 and §2.8, the tables there."""
-    if gpa % align:
-        raise QueueError(f"{name} at {gpa:#x}: §2.7 and §2.8 align it to {align}")
-    if not memory.contains(gpa, size_bytes):
-        raise QueueError(f"{name} at {gpa:#x} is not all RAM")
+class Part:
+    """A part of a ring, which must lie in one region: §2.7 and §2.8, the tables there.
+
+    Attributes:
+        view: its bytes. `halves` are 16 bits each, and are read and written at once: both sides
+            use them at the same time.
+    """
+
+    __slots__ = ("_gpa", "_region", "halves", "view")
+
+    def __init__(
+        self, memory: GuestMemory, name: str, gpa: int, align: int, size_bytes: int
+    ) -> None:
+        if gpa % align:
+            raise QueueError(f"{name} at {gpa:#x}: §2.7 and §2.8 align it to {align}")
+        region = memory.region_of(gpa, size_bytes)
+        if region is None:
+            raise QueueError(f"{name} at {gpa:#x} is not all RAM")
+        self._gpa, self._region = gpa, region
+        self.view = memory.view(gpa, size_bytes)
+        self.halves = self.view.cast("H")
+
+    def changed(self, offset: int, size_bytes: int) -> None:
+        """Tell whoever asked that the device has written there."""
+        told = self._region.on_write
+        if told is not None:
+            told(self._gpa + offset, size_bytes)
 
 
-def check_table(memory: GuestMemory, gpa: int, size_bytes: int) -> None:
-    """An indirect table is one. §2.7.5.3, §2.8.7."""
+def check_table(memory: GuestMemory, gpa: int, size_bytes: int, entries_max: int) -> None:
+    """An indirect table is one, and no longer than a chain may be. §2.7.5.3, §2.8.7."""
     if size_bytes == 0 or size_bytes % 16:
         raise QueueError(f"an indirect table of {size_bytes} bytes: §2.7.5.3, §2.8.7")
+    if size_bytes > 16 * entries_max:
+        raise QueueError(f"a chain of {size_bytes // 16} buffers: §2.7.5.3.1, §2.8.17")
     if not memory.contains(gpa, size_bytes):
         raise QueueError(f"an indirect table at {gpa:#x} is not all RAM")

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from pykvm.memory import GuestMemory
 from pykvm.virtio import spec
-from pykvm.virtio.chain import Buffer, Chain, QueueError, check_place, check_table, read, write
+from pykvm.virtio.chain import Buffer, Chain, Part, QueueError, check_table, read
 
-_FLAGS_AT = 14  # in a descriptor
+_LENGTH, _ID, _FLAGS = 4, 6, 7  # in a descriptor's eight halves
 _BOTH = spec.PACKED_F_AVAIL | spec.PACKED_F_USED
 
 
@@ -27,11 +27,10 @@ class PackedRing:
         places: tuple[int, int, int],
         features: int,
     ) -> None:
-        check_place(memory, "descriptor ring", places[0], 16, 16 * size)
-        check_place(memory, "driver event suppression", places[1], 4, 4)
-        check_place(memory, "device event suppression", places[2], 4, 4)
         self._memory, self._size = memory, size
-        self._ring, self._driver, self._device = places
+        self._ring = Part(memory, "descriptor ring", places[0], 16, 16 * size)
+        self._driver = Part(memory, "driver event suppression", places[1], 4, 4)
+        self._device = Part(memory, "device event suppression", places[2], 4, 4)
         self._event_idx = bool(features & spec.F_EVENT_IDX)
         self._indirect = bool(features & spec.F_INDIRECT_DESC)
         self._next_available = self._next_used = 0
@@ -45,9 +44,9 @@ class PackedRing:
 
     def take(self) -> Chain | None:
         """The next chain that the driver has made available. §2.8.21."""
-        descriptor = self._descriptor(self._next_available)
-        if not self._is_available(descriptor[3], self._available_wrap):
+        if not self._is_available(self._flags(self._next_available), self._available_wrap):
             return None
+        descriptor = self._descriptor(self._next_available)
         listed = list(self._chained(descriptor))
         slots = len(listed)
         if self._out + slots > self._size:
@@ -56,7 +55,7 @@ class PackedRing:
         if flags & spec.DESC_F_INDIRECT:
             buffers = self._table(gpa, size_bytes)
         else:
-            buffers = (Buffer(each[0], each[1], bool(each[3] & spec.DESC_F_WRITE))
+            buffers = (Buffer(each[0], each[1], each[3] & spec.DESC_F_WRITE != 0)
                        for each in listed)  # fmt: skip
         chain = Chain(self._memory, id_, buffers, slots)
         self._next_available, self._available_wrap = self._after(
@@ -70,10 +69,12 @@ class PackedRing:
 
         One copy could catch flags that are new and a length that is not.
         """
-        gpa = self._ring + 16 * index
-        (flags,) = spec.INDEX.unpack(read(self._memory, gpa + _FLAGS_AT, 2))
-        address, length, id_, _ = spec.PACKED_DESCRIPTOR.unpack(read(self._memory, gpa, 16))
+        flags = self._flags(index)
+        address, length, id_, _ = spec.PACKED_DESCRIPTOR.unpack_from(self._ring.view, 16 * index)
         return address, length, id_, flags
+
+    def _flags(self, index: int) -> int:
+        return self._ring.halves[8 * index + _FLAGS]
 
     @staticmethod
     def _is_available(flags: int, wrap: int) -> bool:
@@ -104,23 +105,25 @@ class PackedRing:
         """An indirect table's buffers: of the flags there only WRITE counts. §2.8.7."""
         if not self._indirect:
             raise QueueError("an indirect table without VIRTIO_F_INDIRECT_DESC: §2.8.19")
-        check_table(self._memory, gpa, size_bytes)
-        if size_bytes // 16 > self._size:
-            raise QueueError(f"a list of more than {self._size} descriptors: §2.8.17")
+        check_table(self._memory, gpa, size_bytes, self._size)
         table = read(self._memory, gpa, size_bytes)
         for address, length, _, flags in spec.PACKED_DESCRIPTOR.iter_unpack(table):
-            yield Buffer(address, length, bool(flags & spec.DESC_F_WRITE))
+            yield Buffer(address, length, flags & spec.DESC_F_WRITE != 0)
 
     # Giving back.
 
     def give(self, chain: Chain, written_bytes: int) -> None:
         """One used descriptor for the whole chain; its flags come last. §2.8.1, §2.8.6."""
-        gpa = self._ring + 16 * self._next_used
         flags = _BOTH if self._used_wrap else 0
         if written_bytes:
             flags |= spec.DESC_F_WRITE
-        write(self._memory, gpa + 8, spec.PACKED_USED.pack(written_bytes, chain.head))
-        write(self._memory, gpa + _FLAGS_AT, spec.INDEX.pack(flags))
+        first = 8 * self._next_used
+        halves = self._ring.halves
+        halves[first + _LENGTH] = written_bytes & 0xFFFF
+        halves[first + _LENGTH + 1] = written_bytes >> 16
+        halves[first + _ID] = chain.head
+        halves[first + _FLAGS] = flags
+        self._ring.changed(2 * first + 8, 8)
         self._next_used, self._used_wrap = self._after(
             self._next_used, self._used_wrap, chain.slots
         )
@@ -141,23 +144,24 @@ class PackedRing:
         if not self._quiet:
             return
         self._quiet = False
-        _, _, _, flags = self._descriptor(self._next_available)
+        flags = self._flags(self._next_available)
         if self._event_idx and not self._is_available(flags, self._available_wrap):
             self._suppress(self._next_available | self._available_wrap << 15, spec.EVENT_DESC)
         else:
             self._suppress(0, spec.EVENT_ENABLE)
 
     def _suppress(self, place: int, flags: int) -> None:
-        write(self._memory, self._device, spec.EVENT_SUPPRESS.pack(place, flags))
+        self._device.halves[0], self._device.halves[1] = place, flags
+        self._device.changed(0, 4)
 
     def wants_interrupt(self) -> bool:
         """Whether the driver wants to hear of what was given back since it last did."""
         given, self._unsignalled = self._unsignalled, 0
         if given == 0:
             return False
-        place, flags = spec.EVENT_SUPPRESS.unpack(read(self._memory, self._driver, 4))
+        place, flags = self._driver.halves
         if flags & 3 != spec.EVENT_DESC or not self._event_idx:
-            return bool(flags & 3 != spec.EVENT_DISABLE)
+            return flags & 3 != spec.EVENT_DISABLE
         index, wrap = place & 0x7FFF, place >> 15
         back = self._next_used - index + (0 if wrap == self._used_wrap else self._size)
-        return 0 < int(back) <= given
+        return 0 < back <= given

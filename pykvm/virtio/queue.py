@@ -20,6 +20,7 @@ from pykvm.virtio.split import SplitRing
 __all__ = ["Buffer", "Chain", "Queue", "QueueError"]
 
 BUFFERS_MAX = 4096  # of the chains taken at one notification; more in a single one
+WRITTEN_MAX = 0xFFFF_FFFF  # one less than a chain may have; less is always right to say, §2.7.8.2
 
 _fence_lock = threading.Lock()
 
@@ -127,6 +128,7 @@ class Queue:
         """
         if chain.ring is not self._ring or self._ring is None:
             return
+        written_bytes = min(written_bytes, WRITTEN_MAX)
         if not self._in_order:
             self._ring.give(chain, written_bytes)
             return

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 from pykvm.memory import GuestMemory
 from pykvm.virtio import spec
-from pykvm.virtio.chain import Buffer, Chain, QueueError, check_place, check_table, read, write
+from pykvm.virtio.chain import Buffer, Chain, Part, QueueError, check_table, read
+
+# Fields of either ring, in halves. §2.7.6, §2.7.8.
+_FLAGS, _INDEX, _HEAD, _ELEMENTS = 0, 1, 2, 2
 
 
 class SplitRing:
@@ -26,11 +29,12 @@ class SplitRing:
     ) -> None:
         if size & (size - 1):
             raise QueueError(f"a queue of {size} entries: §2.7 wants a power of 2")
-        check_place(memory, "descriptor table", places[0], 16, 16 * size)
-        check_place(memory, "available ring", places[1], 2, 6 + 2 * size)
-        check_place(memory, "used ring", places[2], 4, 6 + 8 * size)
         self._memory, self._size = memory, size
-        self._table, self._available, self._used = places
+        self._table = Part(memory, "descriptor table", places[0], 16, 16 * size)
+        self._available = Part(memory, "available ring", places[1], 2, 6 + 2 * size)
+        self._used = Part(memory, "used ring", places[2], 4, 6 + 8 * size)
+        self._heads = self._available.halves[_HEAD:]
+        self._elements = self._used.view[4 : 4 + 8 * size].cast("I")
         self._event_idx = bool(features & spec.F_EVENT_IDX)
         self._indirect = bool(features & spec.F_INDIRECT_DESC)
         self._next_available = self._next_used = self._signalled = 0
@@ -49,32 +53,31 @@ class SplitRing:
             raise QueueError(f"{waiting} chains in a ring of {self._size}: §2.7.13.3.1")
         if self._out >= self._size:
             raise QueueError(f"more chains than the queue's {self._size} entries are out")
-        slot = self._available + 4 + 2 * (self._next_available % self._size)
-        (head,) = spec.INDEX.unpack(read(self._memory, slot, 2))
+        head = self._heads[self._next_available % self._size]
         chain = Chain(self._memory, head, self._walk(head))
         self._next_available = (self._next_available + 1) & 0xFFFF
         self._out += 1
         return chain
 
     def _waiting(self) -> int:
-        (index,) = spec.INDEX.unpack(read(self._memory, self._available + 2, 2))
-        return int(index) - self._next_available & 0xFFFF
+        return self._available.halves[_INDEX] - self._next_available & 0xFFFF
 
     def _walk(self, head: int) -> Iterator[Buffer]:
         """The buffers of a chain in order; at most as many as the queue has entries. §2.7.5."""
-        table, count, index, inside = self._table, self._size, head, False
-        length = 0
+        view, count, index = self._table.view, self._size, head
+        unpack = spec.DESCRIPTOR.unpack_from
+        length, inside = 0, False
         while length < self._size:
             if index >= count:
                 raise QueueError(f"descriptor {index} of a table of {count}: §2.7.5")
-            gpa, size_bytes, flags, following = spec.DESCRIPTOR.unpack(
-                read(self._memory, table + 16 * index, 16)
-            )
+            gpa, size_bytes, flags, following = unpack(view, 16 * index)
             if flags & spec.DESC_F_INDIRECT:
                 self._check_table(inside, flags, gpa, size_bytes)
-                table, count, index, inside = gpa, size_bytes // 16, 0, True
+                count = size_bytes // 16
+                view = memoryview(read(self._memory, gpa, size_bytes))
+                index, inside = 0, True
                 continue
-            yield Buffer(gpa, size_bytes, bool(flags & spec.DESC_F_WRITE))
+            yield Buffer(gpa, size_bytes, flags & spec.DESC_F_WRITE != 0)
             if not flags & spec.DESC_F_NEXT:
                 return
             index, length = following, length + 1
@@ -87,17 +90,24 @@ class SplitRing:
             raise QueueError("an indirect table within an indirect table: §2.7.5.3.1")
         if flags & spec.DESC_F_NEXT:
             raise QueueError("a descriptor with both INDIRECT and NEXT: §2.7.5.3.1")
-        check_table(self._memory, gpa, size_bytes)
+        check_table(self._memory, gpa, size_bytes, self._size)
 
     # Giving back.
 
     def give(self, chain: Chain, written_bytes: int) -> None:
         """One entry of the used ring; `len` comes before `idx`. §2.7.8."""
-        slot = self._used + 4 + 8 * (self._next_used % self._size)
-        write(self._memory, slot, spec.USED_ELEMENT.pack(chain.head, written_bytes))
+        slot = self._next_used % self._size
+        self._elements[2 * slot] = chain.head
+        self._elements[2 * slot + 1] = written_bytes
+        self._used.changed(4 + 8 * slot, 8)
         self._next_used = (self._next_used + 1) & 0xFFFF
         self._out -= 1
-        write(self._memory, self._used + 2, spec.INDEX.pack(self._next_used))
+        self._tell(_INDEX, self._next_used)
+
+    def _tell(self, half: int, value: int) -> None:
+        """Store to a field of the used ring."""
+        self._used.halves[half] = value
+        self._used.changed(2 * half, 2)
 
     # Notifications.
 
@@ -109,7 +119,7 @@ class SplitRing:
         if not self._quiet:
             self._quiet = True
             if not self._event_idx:
-                write(self._memory, self._used, spec.INDEX.pack(spec.USED_F_NO_NOTIFY))
+                self._tell(_FLAGS, spec.USED_F_NO_NOTIFY)
 
     def listen(self) -> None:
         """The driver shall notify of what it puts in from now on."""
@@ -117,10 +127,9 @@ class SplitRing:
             return
         self._quiet = False
         if self._event_idx:
-            event = (self._next_available + self._waiting()) & 0xFFFF
-            write(self._memory, self._used + 4 + 8 * self._size, spec.INDEX.pack(event))
+            self._tell(_ELEMENTS + 4 * self._size, self._available.halves[_INDEX])
         else:
-            write(self._memory, self._used, spec.INDEX.pack(0))
+            self._tell(_FLAGS, 0)
 
     def wants_interrupt(self) -> bool:
         """Whether the driver wants to hear of what was given back since it last did. §2.7.7."""
@@ -129,8 +138,6 @@ class SplitRing:
         if old == new:
             return False
         if not self._event_idx:
-            (flags,) = spec.INDEX.unpack(read(self._memory, self._available, 2))
-            return not flags & spec.AVAIL_F_NO_INTERRUPT
-        gpa = self._available + 4 + 2 * self._size
-        (event,) = spec.INDEX.unpack(read(self._memory, gpa, 2))
-        return int(new - event - 1) & 0xFFFF < (new - old) & 0xFFFF
+            return not self._available.halves[_FLAGS] & spec.AVAIL_F_NO_INTERRUPT
+        event = self._available.halves[_HEAD + self._size]
+        return (new - event - 1) & 0xFFFF < (new - old) & 0xFFFF

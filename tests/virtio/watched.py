@@ -67,7 +67,7 @@ class WatchedMemory(GuestMemory):
         super().clear(gpa, size_bytes)
 
     def view(self, gpa: int, size_bytes: int) -> memoryview:
-        self._check(gpa, size_bytes, (READABLE, WRITABLE, LAST))
+        self._check(gpa, size_bytes, (QUEUES, READABLE, WRITABLE, LAST))
         view = super().view(gpa, size_bytes)
         return view.toreadonly() if self._watching and gpa in READABLE else view
 
