@@ -27,6 +27,7 @@ _FLAGS = """
 STEAL_PERCENT_MAX = 1.0
 STEP_NS_MAX = 1000
 FINE_CLOCKS = ("tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "xen")
+_CLOCKS_OF = {"kvm-clock": "KVM", "hyperv_clocksource_tsc_page": "Hyper-V", "xen": "Xen"}
 _STEAL, _FIELDS = 7, 8  # of a line of /proc/stat, proc(5): what follows is counted twice
 _STEPS = 200
 
@@ -59,7 +60,7 @@ class Moment:
 
 
 class Environment:
-    """The record of one run, from `begin` to `end`.
+    """The record of one run, from when it is made until `end`.
 
     Attributes:
         backend: that is measured; "" where a bench has no choice.
@@ -83,7 +84,7 @@ class Environment:
 
     @property
     def steal_percent(self) -> float:
-        """Of the time from begin to end, on these processors."""
+        """Of the time until `end`, on these processors."""
         total = self._after.total - self._before.total
         return 100 * (self._after.steal - self._before.steal) / total if total > 0 else 0.0
 
@@ -177,8 +178,21 @@ class Environment:
             "kind": kind,
             "meaning": KIND_MEANINGS.get(kind, "no KVM module shows") if kind else "no KVM",
             "nested": self._host.nested,
-            "hypervisor": _hypervisor(self._root) if self._host.nested else "",
+            "hypervisor": self._hypervisor() if self._host.nested else "",
         }
+
+    def _hypervisor(self) -> str:
+        """What the firmware's tables or the kernel call it, or what its clock tells."""
+        named = [
+            _text(self._root / "sys" / name)
+            for name in (
+                "hypervisor/type",
+                "class/dmi/id/sys_vendor",
+                "class/dmi/id/product_name",
+            )
+        ]
+        clocks = [name for clock, name in _CLOCKS_OF.items() if clock in self._clock["available"]]
+        return " ".join(each for each in (*named, *clocks) if each) or "unnamed"
 
     def _memory_dict(self) -> dict[str, Any]:
         return {
@@ -245,19 +259,6 @@ def _count(root: Path) -> int:
 
 def _mitigations(directory: Path) -> Mapping[str, str]:
     return {path.name: text for path in sorted(directory.glob("*")) if (text := _text(path))}
-
-
-def _hypervisor(root: Path) -> str:
-    """What the firmware's tables or the kernel call it."""
-    named = [
-        _text(root / name)
-        for name in (
-            "sys/hypervisor/type",
-            "sys/class/dmi/id/sys_vendor",
-            "sys/class/dmi/id/product_name",
-        )
-    ]
-    return " ".join(each for each in named if each) or "unnamed"
 
 
 def _clock(directory: Path) -> dict[str, Any]:

@@ -63,6 +63,17 @@ def test_the_record_holds_what_a_result_depends_on(tmp_path: Path) -> None:
     assert record["time"].endswith("Z")
 
 
+def test_a_hypervisor_is_named_by_firmware_and_clock(tmp_path: Path) -> None:
+    clock = "sys__devices__system__clocksource__clocksource0__available_clocksource"
+    files = {clock: "tsc kvm-clock", "sys__class__dmi__id__sys_vendor": "QEMU"}
+    root = host(tmp_path, **files)
+    assert Environment("kvm", root).as_dict()["host"]["hypervisor"] == ""
+    cpuinfo = root / "proc/cpuinfo"
+    cpuinfo.write_text(cpuinfo.read_text().replace("fpu", "fpu hypervisor"))
+    record = Environment("kvm", root).as_dict()["host"]
+    assert (record["kind"], record["hypervisor"]) == (2, "QEMU KVM")
+
+
 def test_this_host_has_a_record() -> None:
     record = Environment().as_dict()
     assert record["kernel"] == os.uname().release
