@@ -71,8 +71,10 @@ class Region:
         self.on_write: Callable[[int, int], None] | None = None
         self._map = self._open()
         self._buffer: Any = ffi.from_buffer("uint8_t[]", self._map, require_writable=True)
-        self.hva = int(ffi.cast("uintptr_t", self._buffer))
-        self.view = memoryview(self._map)
+        address = int(ffi.cast("uintptr_t", self._buffer))
+        self._skip = -address % layout.LARGE_PAGE_SIZE if backing is Backing.HUGE else 0
+        self.hva = address + self._skip
+        self.view = memoryview(self._map)[self._skip : self._skip + size_bytes]
 
     def place(self, gpa: int) -> None:
         """Note where the guest sees it from now on."""
@@ -105,7 +107,8 @@ class Region:
                 "no free 2 MiB pages in hugetlbfs (vm.nr_hugepages); "
                 "using transparent huge pages instead"
             )
-        mapped = mmap.mmap(-1, self.size_bytes, flags=_PRIVATE)
+        # Before Linux 6.7 a mapping may begin anywhere: there is room to begin at a large page.
+        mapped = mmap.mmap(-1, self.size_bytes + layout.LARGE_PAGE_SIZE, flags=_PRIVATE)
         mapped.madvise(mmap.MADV_HUGEPAGE)
         return mapped
 
@@ -137,7 +140,7 @@ class Region:
     def _advise(self, start: int, size_bytes: int) -> None:
         """Drop whole pages, which read as zero from then on; madvise(2)."""
         advice = mmap.MADV_REMOVE if self.backing is Backing.MEMFD else mmap.MADV_DONTNEED
-        self._map.madvise(advice, start, size_bytes)
+        self._map.madvise(advice, self._skip + start, size_bytes)
 
     def close(self) -> None:
         """Unmap, or where somebody still holds a view, leave that to the view's end."""

@@ -119,3 +119,9 @@ def test_the_host_model_keeps_kvms_leaves() -> None:
 def test_the_supported_set_is_asked_for_once() -> None:
     system = System.shared()
     assert cpuid.supported(system) is cpuid.supported(system)
+
+
+def test_a_timer_in_the_kernel_has_a_deadline() -> None:
+    with pykvm.VM(backend="kvm", memory="1M", irqchip="full") as vm:
+        has = System.shared().capability("KVM_CAP_TSC_DEADLINE_TIMER")
+        assert leaf(vm.vcpu.get_cpuid(), 1).ecx >> 24 & 1 == bool(has)

@@ -11,7 +11,7 @@ from pykvm.backend.kvm import System
 from pykvm.backend.kvm.vm import KvmVm
 from pykvm.errors import ClosedError, KvmError, LayoutError, MemoryAccessError
 from pykvm.exits import Halt, MmioRead, MmioWrite
-from pykvm.layout import MIB, PAGE_SIZE
+from pykvm.layout import LARGE_PAGE_SIZE, MIB, PAGE_SIZE
 from pykvm.memory import Backing, GuestMemory
 
 EXTRA = 16 * MIB  # outside the RAM of the machines here
@@ -29,8 +29,12 @@ def test_every_backing_runs_a_guest(backend: str, backing: Backing) -> None:
 
 def test_huge_pages_say_when_they_are_transparent_ones(backend: str) -> None:
     with pykvm.VM(backend=backend, memory="2M", backing="huge") as vm:
-        note = vm.memory.regions[0].note
-        assert note == "" or "transparent huge pages" in note
+        region = vm.memory.regions[0]
+        assert region.note == "" or "transparent huge pages" in region.note
+        assert region.hva % LARGE_PAGE_SIZE == 0
+        vm.memory.write(0x1F_FFF0, bytes(range(16)))
+        region.clear(0, region.size_bytes)
+        assert vm.memory.read(0x1F_FFF0, 16) == bytes(16)
 
 
 def test_memory_of_a_memfd_is_the_files() -> None:

@@ -17,6 +17,7 @@ from pykvm.errors import CpuModelError
 
 MAX_ENTRIES = 256
 _TOPOLOGY_LEAVES = (0xB, 0x1F)
+_TSC_DEADLINE = 1 << 24  # leaf 1, ECX
 
 
 @lru_cache(maxsize=1)
@@ -28,12 +29,14 @@ def supported(system: System) -> tuple[CpuidEntry, ...]:
 
 
 @lru_cache(maxsize=64)
-def prepared(system: System, name: str, index: int, count: int) -> Any:
+def prepared(system: System, name: str, index: int, count: int, chips: bool = False) -> Any:
     """The struct that gives a vCPU the named model; see KVM_SET_CPUID2, api.rst §4.20.
 
     Args:
         index: of the vCPU; its APIC id.
         count: how many the machine has.
+        chips: whether its local APIC is in the kernel: KVM's timer has a TSC deadline then, of
+            which the supported set says nothing before Linux 6.14 (api.rst §4.46).
 
     Raises:
         UsageError: there is no such model.
@@ -41,7 +44,10 @@ def prepared(system: System, name: str, index: int, count: int) -> Any:
     """
     model = cpumodel.find(name)
     if model is None:
-        return _raw(_of_host(supported(system), index, count))
+        entries = _of_host(supported(system), index, count)
+        if chips and system.capability("KVM_CAP_TSC_DEADLINE_TIMER"):
+            entries = [_with_deadline(entry) for entry in entries]
+        return _raw(entries)
     missing = model.missing(supported(system)) and model.missing(_granted(system))
     if missing:
         raise CpuModelError(name, missing)
@@ -104,6 +110,10 @@ def _place(entry: CpuidEntry, index: int, count: int) -> CpuidEntry:
         case 0x8000_001E:  # E.4.16
             return replace(entry, eax=index, ebx=index & 0xFF, ecx=0)
     return entry
+
+
+def _with_deadline(entry: CpuidEntry) -> CpuidEntry:
+    return replace(entry, ecx=entry.ecx | _TSC_DEADLINE) if entry.function == 1 else entry
 
 
 def _entries(raw: Any) -> tuple[CpuidEntry, ...]:

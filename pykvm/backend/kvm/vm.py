@@ -94,7 +94,7 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
             cpu: its model, see `pykvm.cpumodel`.
             count: how many the machine has, for the topology that CPUID tells.
         """
-        leaves = cpuid.prepared(self.system, cpu, index, count)
+        leaves = cpuid.prepared(self.system, cpu, index, count, self.irqchip != "none")
         vcpu = self._new_vcpu(index, count)
         size_bytes, fd = self.system.run_size_bytes, self.open_fd()
         parts = (vcpu.native, index, size_bytes, leaves, self.natives)

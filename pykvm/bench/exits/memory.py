@@ -56,8 +56,6 @@ def _add(machine: Machine, size_bytes: int, page_size: int, *, readonly: bool = 
     )
     if huge and region.note and host.Host.read().transparent_huge_pages in ("", "never"):
         raise Impossible("this host has no 2 MiB pages: neither reserved nor transparent ones")
-    if huge and region.hva % LARGE_PAGE_SIZE:
-        raise Impossible("the host put this memory where 2 MiB pages do not fit")
     mapping = region.view.obj
     if not huge and isinstance(mapping, mmap.mmap):
         with suppress(OSError):  # a kernel that has no transparent huge pages
