@@ -13,7 +13,7 @@ from typing import Any
 
 from pykvm.bench.exits.row import GROUPS
 from pykvm.bench.plots import Plot, plots
-from pykvm.bench.table import cycles, nanoseconds
+from pykvm.bench.table import cycles, nanoseconds, ratio
 from pykvm.errors import PykvmError
 
 PAGE = "index.html"
@@ -90,10 +90,10 @@ def page(found: Mapping[str, Any], figures: Sequence[str]) -> str:
             f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<style>{_STYLE}</style></head><body>",
-            f"<h1>{escape(title)}</h1>",
+            f'<div class="wide"><h1>{escape(title)}</h1>',
             f"<p>{escape(_summary(found))}</p>",
             *(f'<p class="warning">{escape(each)}</p>' for each in environment["warnings"]),
-            '<div class="wide"><h2>Figures</h2><table>',
+            "<h2>Figures</h2><table>",
             *_table(found["rows"]),
             "</table></div>",
             "<p>Nanoseconds where no unit is given. The interval is the median's, at 95 %; MAD is "
@@ -149,7 +149,7 @@ def _cells(row: Mapping[str, Any]) -> str:
     texts = (
         ns["median"], f"{ns['low']} to {ns['high']}", cycles(row["cycles"]["median"]),
         ns["minimum"], ns["p90"], ns["p99"], ns["p999"], ns["maximum"], ns["spread"],
-        f"{row['count']:,}", "" if row["ratio"] is None else f"{row['ratio']:.3g}",
+        f"{row['count']:,}", ratio(row["ratio"]),
     )  # fmt: skip
     return "".join(f"<td>{text}</td>" for text in texts)
 

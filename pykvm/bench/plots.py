@@ -23,7 +23,7 @@ LINE_IN = 0.24  # a row's share of a plot's height
 DRIFT_POINTS = 20  # of each row
 COLUMNS = 4
 _BODY = 4  # a histogram reaches so many times as far from the median as the 90th percentile
-_LEAST_NS = 0.1  # what a logarithmic axis shows nothing below
+_LEAST_NS, _CUT = 0.1, 10  # a logarithmic axis shows nothing below, nor below median / 10
 _MARKS = (
     ("maximum", "maximum", "x", RED),
     ("p999", "99.9 %", "D", PURPLE),
@@ -115,11 +115,11 @@ def _time(ns: float) -> str:
 def _costs(rows: Sequence[Row]) -> Any:
     figure, axes = _figure(1.1 + LINE_IN * len(rows))
     for place, row in enumerate(rows):
-        ns = {name: max(value, _LEAST_NS) for name, value in row["ns"].items()}
+        ns = _above_zero(row)
         axes.plot([ns["minimum"], ns["maximum"]], [place, place], color="0.6", linewidth=0.8)
         axes.plot([ns["minimum"], ns["p90"]], [place, place], color=SKY, linewidth=4, alpha=0.6)
     for key, label, marker, colour in _MARKS:
-        values = [max(row["ns"][key], _LEAST_NS) for row in rows]
+        values = [_above_zero(row)[key] for row in rows]
         axes.plot(values, range(len(rows)), marker, color=colour, label=label, markersize=5)
     _rows_axis(axes, [row["name"] for row in rows])
     axes.set_xlabel(
@@ -131,6 +131,12 @@ def _costs(rows: Sequence[Row]) -> Any:
         loc="outside upper right", ncols=len(_MARKS), frameon=False, fontsize=8,
     )  # fmt: skip
     return figure
+
+
+def _above_zero(row: Row) -> dict[str, float]:
+    """Figures for a logarithmic axis: what is far below the median, or negative, is cut there."""
+    least = max(row["ns"]["median"] / _CUT, _LEAST_NS)
+    return {name: max(value, least) for name, value in row["ns"].items()}
 
 
 def _pairs(pairs: Sequence[tuple[str, Row, Row]]) -> Any:

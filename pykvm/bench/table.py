@@ -41,7 +41,8 @@ def _short(value: float) -> str:
     return f"{value:,.{digits}f}"
 
 
-def _ratio(value: float | None) -> str:
+def ratio(value: float | None) -> str:
+    """In at most 6 columns, up to a million; nothing where there is none."""
     if value is None:
         return ""
     return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
@@ -96,7 +97,7 @@ def _cells(row: Mapping[str, Any]) -> str:
         cycles(row["cycles"]["median"]),
         *(nanoseconds(ns[name]) for name in ("p90", "p99", "p999", "maximum", "spread")),
         str(row["count"]),
-        _ratio(row["ratio"]),
+        ratio(row["ratio"]),
     )
     cells = zip(texts, (width for _, width in _COLUMNS), strict=True)
     return "".join(f"{text:>{width}}" for text, width in cells).rstrip()
