@@ -239,6 +239,11 @@ class GuestMemory:
         del self.regions[index], self._bases[index]
 
     @property
+    def low(self) -> tuple[int, int]:
+        """The first region: from where, and up to where; (0, 0) where there is none."""
+        return (self.regions[0].gpa, self.regions[0].end) if self.regions else (0, 0)
+
+    @property
     def size_bytes(self) -> int:
         """All regions together."""
         return sum(region.size_bytes for region in self.regions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from pykvm.errors import MemoryAccessError, PykvmError
@@ -61,7 +61,7 @@ class Chain:
         self.ring: object = None
         self.written_bytes: int | None = None
         read_bytes = write_bytes = 0
-        contains = memory.contains
+        low, high = memory.low  # most buffers are there: one comparison instead of a search
         for buffer in buffers:
             gpa, size_bytes, writable = buffer
             if writable:
@@ -76,57 +76,58 @@ class Chain:
                 raise QueueError("a buffer of no bytes: §2.7.5")
             if read_bytes + write_bytes > CHAIN_BYTES_MAX:
                 raise QueueError("a chain of more than 2^32 bytes: §2.7.5")
-            if not contains(gpa, size_bytes):
+            if not ((low <= gpa and gpa + size_bytes <= high) or memory.contains(gpa, size_bytes)):
                 raise QueueError(f"a buffer of {size_bytes} bytes at {gpa:#x} is not all RAM")
         self.readable_bytes, self.writable_bytes = read_bytes, write_bytes
 
     def read(self, offset: int = 0, size_bytes: int | None = None) -> bytes:
         """Bytes of the readable part; fewer where it ends before."""
         end = self.readable_bytes if size_bytes is None else offset + size_bytes
-        if self.readable and 0 <= offset < end <= self.readable[0].size_bytes:
-            return read(self._memory, self.readable[0].gpa + offset, end - offset)
-        return b"".join([read(self._memory, *piece) for piece in _cut(self.readable, offset, end)])
+        try:
+            if self.readable and 0 <= offset < end <= self.readable[0][1]:
+                return self._memory.read(self.readable[0][0] + offset, end - offset)
+            pieces = [self._memory.read(*each) for each in _cut(self.readable, offset, end)]
+        except MemoryAccessError as error:
+            raise QueueError(str(error)) from None
+        return b"".join(pieces)
 
     def write(self, data: bytes | memoryview, offset: int = 0) -> int:
         """Put bytes into the writable part at `offset`; returns how many fitted."""
         end = offset + len(data)
-        if self.writable and 0 <= offset < end <= self.writable[0].size_bytes:
-            write(self._memory, self.writable[0].gpa + offset, data)
-            return len(data)
         written = 0
-        for gpa, length in _cut(self.writable, offset, end):
-            write(self._memory, gpa, data[written : written + length])
-            written += length
+        try:
+            if self.writable and 0 <= offset < end <= self.writable[0][1]:
+                self._memory.write(self.writable[0][0] + offset, data)
+                return len(data)
+            for gpa, length in _cut(self.writable, offset, end):
+                self._memory.write(gpa, data[written : written + length])
+                written += length
+        except MemoryAccessError as error:
+            raise QueueError(str(error)) from None
         return written
 
 
-def _cut(buffers: list[Buffer], start: int, end: int) -> Iterator[tuple[int, int]]:
+def _cut(buffers: list[Buffer], start: int, end: int) -> list[tuple[int, int]]:
     """Where bytes [start, end) of the buffers put together lie, as (gpa, size)."""
-    for buffer in buffers:
-        if end <= 0:
-            return
-        if start < buffer.size_bytes:
-            length = min(buffer.size_bytes, end) - start
+    pieces = []
+    for gpa, size_bytes, _ in buffers:
+        if start < size_bytes:
+            length = (size_bytes if size_bytes < end else end) - start
             if length > 0:
-                yield buffer.gpa + start, length
+                pieces.append((gpa + start, length))
             start = 0
         else:
-            start -= buffer.size_bytes
-        end -= buffer.size_bytes
+            start -= size_bytes
+        end -= size_bytes
+        if end <= 0:
+            break
+    return pieces
 
 
 def read(memory: GuestMemory, gpa: int, size_bytes: int) -> bytes:
     """Copy out of guest memory; what is not there is the driver's mistake: QueueError."""
     try:
         return memory.read(gpa, size_bytes)
-    except MemoryAccessError as error:
-        raise QueueError(str(error)) from None
-
-
-def write(memory: GuestMemory, gpa: int, data: bytes | memoryview) -> None:
-    """Copy into guest memory, as `read` does the other way."""
-    try:
-        memory.write(gpa, data)
     except MemoryAccessError as error:
         raise QueueError(str(error)) from None
 

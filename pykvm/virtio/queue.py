@@ -128,7 +128,8 @@ class Queue:
         """
         if chain.ring is not self._ring or self._ring is None:
             return
-        written_bytes = min(written_bytes, WRITTEN_MAX)
+        if written_bytes > WRITTEN_MAX:
+            written_bytes = WRITTEN_MAX
         if not self._in_order:
             self._ring.give(chain, written_bytes)
             return
