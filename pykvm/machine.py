@@ -43,6 +43,7 @@ from pykvm.virtio.board import Board
 from pykvm.virtio.console import Console
 from pykvm.virtio.device import Device
 from pykvm.virtio.entropy import Entropy
+from pykvm.virtio.vsock import Vsock
 from pykvm.worker import READ, Worker
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ VIRTIO_DEVICES: dict[str, Callable[[], Device]] = {  # by the name that a guest 
     "virtio-block": Block,
     "virtio-console": Console,
     "virtio-entropy": Entropy,
+    "virtio-vsock": Vsock,
 }
 _ALL_DEVICES = (*DEVICES, "power", *VIRTIO_DEVICES)
 EVENTS = ("exit", "eventfd")  # how virtio devices are notified and interrupt

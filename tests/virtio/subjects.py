@@ -11,6 +11,7 @@ from pykvm.virtio.block import Block
 from pykvm.virtio.console import Console, Port
 from pykvm.virtio.device import Device
 from pykvm.virtio.entropy import Entropy
+from pykvm.virtio.vsock import Vsock
 
 
 @dataclass(frozen=True)
@@ -44,4 +45,5 @@ SUBJECTS = {
         poke=lambda device: isinstance(device, Console) and device.feed(b"typed"),
     ),
     "balloon": Subject(Balloon, served=(0, 1)),
+    "vsock": Subject(Vsock, served=(1,)),
 }
