@@ -138,6 +138,9 @@ class Device:
         self.status |= new
         if self.live and not was_live:
             self.attempt(self.activated)
+            for index, queue in enumerate(self.queues):
+                if queue.ready:  # Linux puts buffers in, and notifies of them, before: §3.1.1
+                    self.notify(index)
 
     def _accepts(self) -> bool:
         """§2.2: no feature that was not offered, and no legacy driver."""

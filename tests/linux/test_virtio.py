@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import resource
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import judge
@@ -15,13 +18,51 @@ from console import PROMPT, Inside, Output
 import pykvm
 from pykvm.bench import linux, stock
 from pykvm.machine import KERNEL_DEVICES
+from pykvm.virtio import console
+from pykvm.virtio.balloon import Balloon
 from pykvm.virtio.block import Block
 from pykvm.virtio.device import Device
 from pykvm.virtio.disk import FileDisk
+from pykvm.virtio.ends import End, Port
 from pykvm.virtio.entropy import Entropy
 
 pytestmark = pytest.mark.timeout(300)
 DISK_BYTES = 32 << 20
+MIB = 1 << 20
+BALLOON_MIB = 96
+PORT_NAME = "org.example.port"
+
+
+@dataclass
+class Devices:
+    """One of each kind, and what the host's side holds of them."""
+
+    image: Path
+    console: KeptEnd
+    port: KeptEnd
+    balloon: Balloon
+
+
+class KeptEnd(End):
+    """Keeps what the guest writes; `port` is the guest's side."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def attach(self, port: Port) -> None:
+        self.port = port
+
+    def write(self, data: bytes) -> int:
+        self.data += data
+        return len(data)
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for what another thread does."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def start(kernel: stock.Stock, initrd: Path, *devices: Device, cpus: int = 1) -> Inside:
@@ -52,9 +93,18 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def guest(kernel: stock.Stock, virtio_initrd: Path, image: Path) -> Iterator[Inside]:
-    """A machine with one device of each kind, at its shell, with the drivers loaded."""
-    inside = start(kernel, virtio_initrd, Entropy(), Block(FileDisk(image)))
+def devices(image: Path) -> Devices:
+    return Devices(image, KeptEnd(), KeptEnd(), Balloon())
+
+
+@pytest.fixture(scope="module")
+def guest(kernel: stock.Stock, virtio_initrd: Path, devices: Devices) -> Iterator[Inside]:
+    """A machine with one device of each kind, at its shell, with the transport's driver loaded."""
+    ports = [console.Port(devices.console), console.Port(devices.port, name=PORT_NAME)]
+    inside = start(
+        kernel, virtio_initrd, Entropy(), Block(FileDisk(devices.image)),
+        console.Console(ports), devices.balloon,
+    )  # fmt: skip
     try:
         inside.wait_for(PROMPT)
         inside.run("depmod && modprobe virtio_mmio")
@@ -88,6 +138,54 @@ def test_a_file_system(guest: Inside, image: Path) -> None:
     )
     there = subprocess.run(["md5sum"], input=read.stdout, capture_output=True, check=True)
     assert there.stdout.decode() == before
+
+
+def test_a_console_and_a_second_port(guest: Inside, devices: Devices) -> None:
+    guest.run("modprobe virtio_console")
+    guest.run("echo to the console > /dev/hvc0")
+    until(lambda: devices.console.data == b"to the console\r\n")
+    port = guest.run(f"cd /sys/class/virtio-ports && grep -lx {PORT_NAME} */name; cd /")
+    port = port.split("/")[0]
+    devices.port.port.feed(b"from the host\n")
+    assert guest.run(f"head -n 1 /dev/{port}") == "from the host\n"
+    guest.run(f"seq 20000 | dd bs=16k of=/dev/{port}")
+    lines = b"".join(b"%d\n" % number for number in range(1, 20001))
+    until(lambda: len(devices.port.data) >= len(lines))
+    assert devices.port.data == lines
+
+
+def test_a_balloon(guest: Inside, devices: Devices) -> None:
+    """Memory that the guest has used goes to the host, and comes back when it is wanted again."""
+    fill = f"dd if=/dev/zero of=/ram/file bs=1M count={BALLOON_MIB}"
+    balloon = devices.balloon
+    guest.run("modprobe virtio_balloon && mkdir /ram && mount -t tmpfs ram /ram")
+    guest.run(f"{fill} && rm /ram/file")
+    full = resident_mib()
+    balloon.target = f"{BALLOON_MIB}M"
+    until(lambda: balloon.actual_bytes == BALLOON_MIB * MIB)
+    assert full - resident_mib() > BALLOON_MIB * 3 // 4
+    inflated = free_bytes(balloon)
+    balloon.target = 0
+    until(lambda: balloon.actual_bytes == 0)
+    assert free_bytes(balloon) - inflated > BALLOON_MIB * MIB * 3 // 4
+    empty = resident_mib()
+    guest.run(fill)
+    assert resident_mib() - empty > BALLOON_MIB * 3 // 4
+    guest.run("umount /ram")
+
+
+def free_bytes(balloon: Balloon) -> int:
+    """What the guest says that it has, when it is asked."""
+    before = balloon.statistics
+    balloon.ask()
+    until(lambda: balloon.statistics is not before)
+    return balloon.statistics["free_bytes"]
+
+
+def resident_mib() -> float:
+    """How much of this process, in which the machine is, the host keeps in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / MIB
 
 
 def test_the_log_and_the_end(guest: Inside) -> None:

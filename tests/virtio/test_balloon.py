@@ -216,7 +216,7 @@ def test_a_guests_memory_goes_back_to_the_host(backend: str) -> None:
 
         vm.virtio[0].notified = notified
         assert vm.run(30).status == 0
-    assert before[0] == 256
+    assert 256 in before
     assert counts[0] == 0
 
 
