@@ -315,12 +315,11 @@ def test_nothing_works_without_features_ok(driver: Driver) -> None:
     assert not driver.device.live
 
 
-def test_buffers_from_before_driver_ok_are_served_then() -> None:
+def test_buffers_from_before_driver_ok_are_served_then(driver: Driver) -> None:
     """Linux's balloon does so, and notifies before the device may listen. §3.1.1."""
-    driver = Driver(Entropy())
     driver.negotiate()
     queue = driver.set_up(0)
-    queue.offer([], [16])
+    queue.offer([b"early"], [16])
     queue.notify()
     assert queue.collect() == []
     driver.write(Reg.STATUS, int(driver.status | Status.DRIVER_OK))
