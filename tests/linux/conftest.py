@@ -13,6 +13,7 @@ from support.debian import installed
 from pykvm.bench import linux, stock
 
 PROGRAM = Path(__file__).with_name("program.c")
+VSOCK = Path(__file__).with_name("vsock.c")
 VIRTIO_MODULES = ("*virtio*.ko*", "*failover.ko*", "vsock*.ko*")
 QEMU_PATIENCE_S = 120
 QEMU_CLOCK = "shift=2,sleep=off"
@@ -31,13 +32,17 @@ def kernel() -> stock.Stock:
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The compiled user program; skips where there is no compiler for it."""
+    return compiled(PROGRAM, tmp_path_factory.mktemp("program") / "program")
+
+
+def compiled(source: Path, path: Path) -> Path:
+    """A program for a guest."""
     if shutil.which("cc") is None:
         pytest.skip("no C compiler (cc)")
-    path = tmp_path_factory.mktemp("program") / "program"
-    command = ["cc", *PROGRAM_FLAGS, str(PROGRAM), "-o", str(path), "-lm"]
+    command = ["cc", *PROGRAM_FLAGS, str(source), "-o", str(path), "-lm"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        pytest.skip(f"cc does not build for x86-64-v3: {done.stderr[-200:]}")
+        pytest.skip(f"cc does not build {source.name}: {done.stderr[-200:]}")
     return path
 
 
@@ -73,6 +78,7 @@ def virtio_initrd(kernel: stock.Stock, tmp_path_factory: pytest.TempPathFactory)
     """A RAM disk that gives a shell, with the modules that drive virtio devices."""
     path = tmp_path_factory.mktemp("initrd") / "virtio.img"
     files = modules(kernel, *VIRTIO_MODULES)
+    files["bin/vsock"] = compiled(VSOCK, path.with_name("vsock")).read_bytes()
     path.write_bytes(stock.initramfs(kernel.busybox, files))
     return path
 

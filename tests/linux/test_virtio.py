@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import resource
 import shutil
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +28,7 @@ from pykvm.virtio.device import Device
 from pykvm.virtio.disk import FileDisk
 from pykvm.virtio.ends import End, Port
 from pykvm.virtio.entropy import Entropy
+from pykvm.virtio.vsock import Vsock
 
 pytestmark = pytest.mark.timeout(300)
 DISK_BYTES = 32 << 20
@@ -41,6 +45,7 @@ class Devices:
     console: KeptEnd
     port: KeptEnd
     balloon: Balloon
+    socket: Path
 
 
 class KeptEnd(End):
@@ -93,8 +98,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def devices(image: Path) -> Devices:
-    return Devices(image, KeptEnd(), KeptEnd(), Balloon())
+def devices(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Devices:
+    path = tmp_path_factory.mktemp("vsock") / "s"
+    return Devices(image, KeptEnd(), KeptEnd(), Balloon(), path)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +109,7 @@ def guest(kernel: stock.Stock, virtio_initrd: Path, devices: Devices) -> Iterato
     ports = [console.Port(devices.console), console.Port(devices.port, name=PORT_NAME)]
     inside = start(
         kernel, virtio_initrd, Entropy(), Block(FileDisk(devices.image)),
-        console.Console(ports), devices.balloon,
+        console.Console(ports), devices.balloon, Vsock(devices.socket),
     )  # fmt: skip
     try:
         inside.wait_for(PROMPT)
@@ -180,6 +186,43 @@ def free_bytes(balloon: Balloon) -> int:
     balloon.ask()
     until(lambda: balloon.statistics is not before)
     return balloon.statistics["free_bytes"]
+
+
+def test_a_guests_program_talks_to_a_hosts(guest: Inside, devices: Devices) -> None:
+    guest.run("modprobe vmw_vsock_virtio_transport")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{devices.socket}_1234")
+        listener.listen()
+        answers = threading.Thread(target=answer_with_digest, args=(listener,))
+        answers.start()
+        said = guest.run("seq 20000 | vsock connect 1234")
+        answers.join(10)
+    lines = b"".join(b"%d\n" % number for number in range(1, 20001))
+    assert said == hashlib.md5(lines).hexdigest() + "\n"
+
+
+def answer_with_digest(listener: socket.socket) -> None:
+    digest = hashlib.md5()
+    with listener.accept()[0] as stream:
+        while data := stream.recv(65536):
+            digest.update(data)
+        stream.sendall(digest.hexdigest().encode() + b"\n")
+
+
+def test_a_hosts_program_talks_to_a_guests(guest: Inside, devices: Devices) -> None:
+    guest.run("modprobe vmw_vsock_virtio_transport")
+    data = bytes(range(256)) * 4096
+    guest.send("echo from the guest | vsock listen 99 > /tmp/received\n")
+    guest.wait_for("listening\n")
+    with socket.socket(socket.AF_UNIX) as stream, stream.makefile("rb") as file:
+        stream.connect(str(devices.socket))
+        stream.sendall(b"CONNECT 99\n")
+        assert file.readline().startswith(b"OK ")
+        stream.sendall(data)
+        stream.shutdown(socket.SHUT_WR)
+        assert file.read() == b"from the guest\n"
+    guest.wait_for(PROMPT)
+    assert guest.run("md5sum < /tmp/received").split()[0] == hashlib.md5(data).hexdigest()
 
 
 def resident_mib() -> float:
