@@ -19,7 +19,7 @@ from pykvm.virtio.mmio import Mmio, Reg
 from pykvm.virtio.spec import Interrupt, Status
 
 MEMORY_BYTES = 1 << 24
-_FIRST_GPA = 0x1000
+FIRST_GPA = 0x1000
 _PARTS_BYTES = 16 + 2 + 8  # of a split queue, for each entry; a packed one has less
 
 
@@ -54,6 +54,7 @@ class Driver:
     Args:
         device: a new one, attached here.
         memory: where queues and buffers go; None for 16 MiB from address 0.
+        first_gpa: where they begin; all up to the first region's end is the driver's.
 
     Attributes:
         registers: the device's, as the bus would hold them.
@@ -61,8 +62,11 @@ class Driver:
         later: what the device put off; `catch_up` does it.
     """
 
-    def __init__(self, device: Device, memory: GuestMemory | None = None) -> None:
+    def __init__(
+        self, device: Device, memory: GuestMemory | None = None, first_gpa: int = FIRST_GPA
+    ) -> None:
         self.device = device
+        self._queues_gpa = first_gpa
         if memory is None:
             memory = GuestMemory()
             memory.add(0, MEMORY_BYTES)
@@ -173,7 +177,7 @@ class Driver:
     def queue_gpa(self, index: int) -> int:
         """Where a queue's parts are put; buffers come behind the last queue."""
         sizes = [queue.size_max for queue in self.device.queues[:index]]
-        return _FIRST_GPA + sum(-(-_PARTS_BYTES * size // 64) * 64 + 64 for size in sizes)
+        return self._queues_gpa + sum(-(-_PARTS_BYTES * size // 64) * 64 + 64 for size in sizes)
 
     def allocate(self, size_bytes: int, align: int = 16) -> int:
         """Zeroed memory for buffers; what was given long ago is given again in the end."""
