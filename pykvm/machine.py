@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO
 from weakref import WeakMethod
 
-from pykvm import layout
+from pykvm import layout, wiring
 from pykvm.acpi import tables
 from pykvm.backend import Backend, Vcpu, kinds, open_backend
 from pykvm.bus import Bus
@@ -56,6 +56,7 @@ VIRTIO_DEVICES: dict[str, Callable[[], Device]] = {  # by the name that a guest 
     "virtio-block": Block,
     "virtio-console": Console,
     "virtio-entropy": Entropy,
+    "virtio-net": wiring.net,
     "virtio-vsock": Vsock,
 }
 _ALL_DEVICES = (*DEVICES, "power", *VIRTIO_DEVICES)

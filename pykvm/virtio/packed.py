@@ -36,6 +36,7 @@ class PackedRing:
         self._next_available = self._next_used = 0
         self._available_wrap = self._used_wrap = 1
         self._unsignalled = 0
+        self._first: tuple[int, int] | None = None  # a used descriptor whose flags wait
         self._quiet = True
         self._out = 0
         self.listen()
@@ -112,8 +113,12 @@ class PackedRing:
 
     # Giving back.
 
-    def give(self, chain: Chain, written_bytes: int) -> None:
-        """One used descriptor for the whole chain; its flags come last. §2.8.1, §2.8.6."""
+    def give(self, chain: Chain, written_bytes: int, more: bool = False) -> None:
+        """One used descriptor for the whole chain; its flags come last. §2.8.1, §2.8.6.
+
+        With `more` the driver does not see it before the next: the first one's flags wait, and it
+        looks no further than those.
+        """
         flags = _BOTH if self._used_wrap else 0
         if written_bytes:
             flags |= spec.DESC_F_WRITE
@@ -122,8 +127,15 @@ class PackedRing:
         halves[first + _LENGTH] = written_bytes & 0xFFFF
         halves[first + _LENGTH + 1] = written_bytes >> 16
         halves[first + _ID] = chain.head
-        halves[first + _FLAGS] = flags
+        if more and self._first is None:
+            self._first = first, flags
+        else:
+            halves[first + _FLAGS] = flags
         self._ring.changed(2 * first + 8, 8)
+        if not more and self._first is not None:
+            (first, flags), self._first = self._first, None
+            halves[first + _FLAGS] = flags
+            self._ring.changed(2 * first + 8, 8)
         self._next_used, self._used_wrap = self._after(
             self._next_used, self._used_wrap, chain.slots
         )

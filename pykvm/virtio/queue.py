@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from pykvm.memory import GuestMemory
 from pykvm.virtio import spec
@@ -136,6 +136,19 @@ class Queue:
         chain.written_bytes = written_bytes
         while self._order and (written := self._order[0].written_bytes) is not None:
             self._ring.give(self._order.popleft(), written)
+
+    def push_together(self, given: Sequence[tuple[Chain, int]]) -> None:
+        """The same for several, which the driver sees at once.
+
+        They must be the oldest that are out where VIRTIO_F_IN_ORDER was negotiated.
+        """
+        ring = self._ring
+        if ring is None or any(chain.ring is not ring for chain, _ in given):
+            return
+        for number, (chain, written_bytes) in enumerate(given, 1):
+            if self._in_order:
+                self._order.popleft()
+            ring.give(chain, written_bytes, number < len(given))
 
     def needs_notification(self) -> bool:
         """Whether the driver wants to hear of what was given back since it last did."""

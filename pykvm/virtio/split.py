@@ -96,13 +96,19 @@ class SplitRing:
 
     # Giving back.
 
-    def give(self, chain: Chain, written_bytes: int) -> None:
-        """One entry of the used ring; `len` comes before `idx`. §2.7.8."""
+    def give(self, chain: Chain, written_bytes: int, more: bool = False) -> None:
+        """One entry of the used ring; `len` comes before `idx`. §2.7.8.
+
+        With `more` the driver does not see it before the next.
+        """
         slot = 2 * (self._next_used % self._size)
         self._elements[slot] = chain.head
         self._elements[slot + 1] = written_bytes
         self._next_used = (self._next_used + 1) & 0xFFFF
         self._out -= 1
+        if more:
+            self._used.changed(4 * slot + 4, 8)
+            return
         self._used.halves[_INDEX] = self._next_used
         if slot < _NEAR:
             self._used.changed(2, 4 * slot + 10)

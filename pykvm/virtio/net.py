@@ -1,0 +1,323 @@
+"""The network device. VIRTIO 1.2 §5.1.
+
+Frames go out on the thread of the driver's notification. Those that come wait in an inbox until
+the device, under its machine's lock, puts them into the driver's buffers.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+
+from pykvm.errors import UsageError
+from pykvm.net import frames
+from pykvm.net.port import Inbox, Port
+from pykvm.virtio import netfilter, offload, spec
+from pykvm.virtio.device import Device
+from pykvm.virtio.queue import Chain, Queue
+
+MAC = "52:54:00:00:00:01"
+QUEUE_SIZE = 256
+PAIRS_MAX = 16
+MTU_MIN, MTU_MAX = 68, 65535  # §5.1.4.1: at least 68
+FLOWS_MAX = 1024
+CONTROL_BYTES_MAX = 1 << 14
+
+# Feature bits. §5.1.3.
+F_CSUM, F_GUEST_CSUM, F_MTU, F_MAC = 1 << 0, 1 << 1, 1 << 3, 1 << 5
+F_HOST_TSO4, F_HOST_TSO6, F_HOST_ECN = 1 << 11, 1 << 12, 1 << 13
+F_MRG_RXBUF, F_STATUS, F_CTRL_VQ = 1 << 15, 1 << 16, 1 << 17
+F_CTRL_RX, F_CTRL_VLAN, F_CTRL_RX_EXTRA = 1 << 18, 1 << 19, 1 << 20
+F_MQ, F_CTRL_MAC_ADDR = 1 << 22, 1 << 23
+
+_NEEDS = (  # §5.1.3.1
+    (F_HOST_TSO4, F_CSUM), (F_HOST_TSO6, F_CSUM), (F_HOST_ECN, F_HOST_TSO4 | F_HOST_TSO6),
+    (F_CTRL_RX, F_CTRL_VQ), (F_CTRL_VLAN, F_CTRL_VQ), (F_CTRL_RX_EXTRA, F_CTRL_VQ),
+    (F_MQ, F_CTRL_VQ), (F_CTRL_MAC_ADDR, F_CTRL_VQ),
+)  # fmt: skip
+_GSO_FEATURES = {offload.GSO_TCPV4: F_HOST_TSO4, offload.GSO_TCPV6: F_HOST_TSO6}
+
+S_LINK_UP = 1  # §5.1.4
+_CONFIG = struct.Struct("<6sHHH")  # mac, status, max_virtqueue_pairs, mtu
+_MQ_PAIRS_SET = (4, 0)  # class and command, §5.1.6.5.6
+_OK, _ERR = b"\0", b"\1"  # §5.1.6.5
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What passed a device; a snapshot.
+
+    Attributes:
+        filtered: frames that the driver did not want.
+        rx_dropped: those that found no buffer, or too small ones, or no driver.
+        tx_errors: packets that were none, or whose header did not fit them.
+    """
+
+    rx_frames: int = 0
+    rx_bytes: int = 0
+    tx_frames: int = 0
+    tx_bytes: int = 0
+    filtered: int = 0
+    rx_dropped: int = 0
+    tx_errors: int = 0
+
+
+class Net(Device):
+    """A network card.
+
+    Args:
+        mac: the station's address.
+        pairs: how many pairs of queues there are.
+        mtu: the largest packet that the driver should send; None: it is not told.
+
+    Attributes:
+        port: where its cable goes.
+        active_pairs: how many pairs the driver uses.
+    """
+
+    device_id = spec.ID_NET
+    asynchronous = True
+
+    def __init__(self, mac: str = MAC, *, pairs: int = 1, mtu: int | None = None) -> None:
+        if not 1 <= pairs <= PAIRS_MAX:
+            raise UsageError(f"a network device has 1 to {PAIRS_MAX} pairs of queues, not {pairs}")
+        if mtu is not None and not MTU_MIN <= mtu <= MTU_MAX:
+            raise UsageError(f"an MTU is {MTU_MIN} to {MTU_MAX} bytes, not {mtu}")
+        self.pairs = self.active_pairs = pairs
+        self.mtu = mtu
+        self.queue_sizes = (QUEUE_SIZE,) * (2 * pairs + 1)
+        self.own_features = (
+            F_CSUM | F_GUEST_CSUM | F_MAC | F_HOST_TSO4 | F_HOST_TSO6 | F_HOST_ECN | F_MRG_RXBUF
+            | F_STATUS | F_CTRL_VQ | F_CTRL_RX | F_CTRL_VLAN | F_CTRL_RX_EXTRA | F_CTRL_MAC_ADDR
+            | (F_MQ if pairs > 1 else 0) | (F_MTU if mtu is not None else 0)
+        )  # fmt: skip
+        super().__init__()
+        self._own_mac = frames.parse_mac(mac)
+        self.filter = netfilter.Filter(self._own_mac)
+        self.inbox = Inbox(lambda: self.post(self._take_in))
+        self.port = Port(self.inbox.put, "virtio-net")
+        self._link_up = True
+        self._counts = Statistics()
+        self.was_reset()
+
+    def was_reset(self) -> None:
+        """Nothing of the driver's is left."""
+        self.active_pairs = 1
+        self.filter.reset()
+        self.filter.mac = self._own_mac
+        self._flows: dict[bytes, int] = {}
+        self._held: list[list[Chain]] = [[] for _ in range(self.pairs)]
+        self.inbox.clear()
+
+    def queue_was_reset(self, index: int) -> None:
+        """Forget the buffers that are out of a receive queue."""
+        if index % 2 == 0 and index // 2 < self.pairs:
+            self._held[index // 2].clear()
+
+    def config(self) -> bytes:
+        """§5.1.4; the address is what the control queue last set."""
+        return _CONFIG.pack(
+            self.filter.mac, S_LINK_UP if self._link_up else 0, self.pairs, self.mtu or 0
+        )
+
+    def _accepts(self) -> bool:
+        chosen = self.features
+        needs = all(chosen & need for feature, need in _NEEDS if chosen & feature)
+        return super()._accepts() and needs
+
+    def activated(self) -> None:
+        """§5.1.6.5: filters that the driver can set begin with nothing extra let through."""
+        self.filter.modes["promiscuous"] = not self.features & F_CTRL_RX
+        self.filter.vlans = set() if self.features & F_CTRL_VLAN else None
+
+    # For the user.
+
+    def statistics(self) -> Statistics:
+        """What passed until now."""
+        return replace(self._counts, rx_dropped=self._counts.rx_dropped + self.inbox.lost)
+
+    def set_link(self, up: bool) -> None:
+        """Pull the cable's plug, or put it in; call it by `Machine.post` while a guest runs."""
+        if up != self._link_up:
+            self._link_up = up
+            if self.live:
+                self.interrupt(False)
+
+    def _count(self, **more: int) -> None:
+        counts = self._counts
+        added = {name: getattr(counts, name) + value for name, value in more.items()}
+        self._counts = replace(counts, **added)
+
+    # Queues.
+
+    @property
+    def _control_index(self) -> int:
+        """§5.1.2: behind the pairs that the driver knows of."""
+        return 2 * self.pairs if self.features & F_MQ else 2
+
+    def notified(self, index: int) -> None:
+        """Do what the queue is for, then take in what has come meanwhile."""
+        if index == self._control_index:
+            self._control(self.queues[index])
+        elif index % 2 and index < self._control_index:
+            self.inbox.attend()
+            self._transmit(index)
+            self._take_in()
+        elif index % 2 == 0:
+            self.inbox.attend()
+            self._take_in()
+
+    # Sending. §5.1.6.2.
+
+    def _transmit(self, index: int) -> None:
+        queue = self.queues[index]
+        for chain in queue:
+            self._send(chain, index // 2)
+            queue.push(chain)
+        self.signal(queue)
+
+    def _send(self, chain: Chain, pair: int) -> None:
+        size_bytes = chain.readable_bytes - offload.HEADER.size
+        if not frames.HEADER_SIZE <= size_bytes <= frames.MAX_SIZE:
+            self._count(tx_errors=1)
+            return
+        request = offload.Request.read(chain.read(0, offload.HEADER.size))
+        try:
+            self._check(request)
+            made = list(offload.packets(request, chain.read(offload.HEADER.size)))
+        except offload.OffloadError:
+            self._count(tx_errors=1)
+            return
+        if self.active_pairs > 1:
+            self._remember(made[0], pair)
+        for frame in made if self._link_up else ():
+            self._count(tx_frames=1, tx_bytes=len(frame))
+            self.port.send(frame)
+
+    def _check(self, request: offload.Request) -> None:
+        """Nothing that was not negotiated. §5.1.6.2.1."""
+        needs = F_CSUM if request.flags & offload.HDR_F_NEEDS_CSUM else 0
+        if request.gso_type != offload.GSO_NONE:
+            kind = request.gso_type & ~offload.GSO_ECN
+            if kind not in _GSO_FEATURES:
+                raise offload.OffloadError(f"segmentation of type {kind}")
+            needs |= _GSO_FEATURES[kind]
+            needs |= F_HOST_ECN if request.gso_type & offload.GSO_ECN else 0
+        if needs & ~self.features:
+            raise offload.OffloadError("an offload that was not negotiated")
+
+    def _remember(self, frame: bytes, pair: int) -> None:
+        """§5.1.6.5.6: what belongs to a conversation comes where the driver last sent it."""
+        if len(self._flows) >= FLOWS_MAX:
+            self._flows.clear()
+        self._flows[frames.flow(frame)] = pair
+
+    # Receiving. §5.1.6.3, §5.1.6.4.
+
+    def _take_in(self) -> None:
+        """Put what waits into the driver's buffers, as far as there are any."""
+        touched = set()
+        for _ in range(2 * QUEUE_SIZE):  # as many as there are buffers, and some to drop
+            if (frame := self.inbox.take()) is None:
+                break
+            if not self._wants(frame):
+                continue
+            pair = self._pair_for(frame)
+            if not self._deliver(frame, pair):
+                self.inbox.put_back(frame)
+                break
+            touched.add(pair)
+        else:
+            self.post(self._take_in)
+        for pair in touched:
+            self.signal(self.queues[2 * pair])
+
+    def _wants(self, frame: bytes) -> bool:
+        size_max = frames.MAX_SIZE
+        if self.features & F_MTU and self.mtu is not None:  # §5.1.4.1
+            size_max = self.mtu + frames.HEADER_SIZE + frames.TAG_SIZE
+        if not self.live or not self._link_up or not frames.HEADER_SIZE <= len(frame) <= size_max:
+            self._count(rx_dropped=1)
+            return False
+        if not self.filter.lets_through(frame):
+            self._count(filtered=1)
+            return False
+        return True
+
+    def _pair_for(self, frame: bytes) -> int:
+        if self.active_pairs == 1:
+            return 0
+        pair = self._flows.get(frames.flow(frame), 0)
+        return pair if pair < self.active_pairs else 0
+
+    def _deliver(self, frame: bytes, pair: int) -> bool:
+        """False where there is no room for the frame now."""
+        queue, size_bytes = self.queues[2 * pair], offload.HEADER.size + len(frame)
+        chains = self._room(queue, self._held[pair], size_bytes)
+        if chains is None:
+            return False
+        flags = 0
+        if self.features & F_GUEST_CSUM and offload.is_checked(frame):
+            flags = offload.HDR_F_DATA_VALID
+        data = offload.HEADER.pack(flags, offload.GSO_NONE, 0, 0, 0, 0, len(chains)) + frame
+        given, position = [], 0
+        for chain in chains:
+            written = chain.write(data[position:])
+            given.append((chain, written))
+            position += written
+        del self._held[pair][: len(chains)]
+        if position < size_bytes:  # its only buffer is too small
+            self._count(rx_dropped=1)
+            given = [(chain, 0) for chain, _ in given]
+        else:
+            self._count(rx_frames=1, rx_bytes=len(frame))
+        queue.push_together(given)
+        return True
+
+    def _room(self, queue: Queue, held: list[Chain], size_bytes: int) -> list[Chain] | None:
+        """Chains for one frame: several only where they can be merged. §5.1.6.3.1."""
+        room = 0
+        for number in range(queue.size):
+            if number == len(held):
+                chain = queue.pop()
+                if chain is None:
+                    return None
+                held.append(chain)
+            room += held[number].writable_bytes
+            if room >= size_bytes or not self.features & F_MRG_RXBUF:
+                return held[: number + 1]
+        return None
+
+    # The control queue. §5.1.6.5.
+
+    def _control(self, queue: Queue) -> None:
+        for chain in queue:
+            answer = _OK if self._command(chain) else _ERR
+            queue.push(chain, chain.write(answer))
+        self.signal(queue)
+
+    def _command(self, chain: Chain) -> bool:
+        if not 2 <= chain.readable_bytes <= CONTROL_BYTES_MAX or not self.features & F_CTRL_VQ:
+            return False
+        kind, command, *_ = head = chain.read()
+        data = bytes(head[2:])
+        match kind:
+            case netfilter.CLASS_RX:
+                extra = command >= netfilter.RX_EXTRA
+                feature = F_CTRL_RX_EXTRA if extra else F_CTRL_RX
+                return bool(self.features & feature) and self.filter.set_mode(command, data)
+            case netfilter.CLASS_MAC if command == netfilter.MAC_TABLE_SET:
+                return bool(self.features & F_CTRL_RX) and self.filter.set_addresses(data)
+            case netfilter.CLASS_MAC if command == netfilter.MAC_ADDR_SET:
+                return bool(self.features & F_CTRL_MAC_ADDR) and self.filter.set_mac(data)
+            case netfilter.CLASS_VLAN:
+                return self.filter.set_vlan(command, data)
+            case _ if (kind, command) == _MQ_PAIRS_SET:
+                return bool(self.features & F_MQ) and self._set_pairs(data)
+        return False
+
+    def _set_pairs(self, data: bytes) -> bool:
+        if len(data) != 2 or not 1 <= int.from_bytes(data, "little") <= self.pairs:
+            return False
+        self.active_pairs = int.from_bytes(data, "little")
+        return True
