@@ -11,6 +11,7 @@ from pykvm.virtio.block import Block
 from pykvm.virtio.console import Console, Port
 from pykvm.virtio.device import Device
 from pykvm.virtio.entropy import Entropy
+from pykvm.virtio.net import Net
 from pykvm.virtio.vsock import Vsock
 
 
@@ -45,5 +46,10 @@ SUBJECTS = {
         poke=lambda device: isinstance(device, Console) and device.feed(b"typed"),
     ),
     "balloon": Subject(Balloon, served=(0, 1)),
+    "net": Subject(
+        Net,
+        served=(1, 2),
+        poke=lambda device: isinstance(device, Net) and device.inbox.put(b"\xff" * 6 + bytes(54)),
+    ),
     "vsock": Subject(Vsock, served=(1,)),
 }
