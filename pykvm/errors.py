@@ -152,7 +152,7 @@ class UnclaimedAccess(PykvmError):
         self.args = (f"{self} (rip {rip:#x}: {instruction})",)
 
 
-class DiskError(PykvmError):
+class DiskError(UsageError):
     """A disk's image cannot be used: missing, in use, not whole sectors."""
 
 

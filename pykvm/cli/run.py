@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pykvm import host
 from pykvm.backend import BACKENDS, CLOCKS, open_backend
+from pykvm.cli import devices
 from pykvm.cli.input import raw_terminal, start_feeding
 from pykvm.cli.options import parse_address, reads
 from pykvm.culprit import culprit
@@ -70,6 +71,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--float", dest="float_unclaimed", action="store_true", default=None,
         help="let reads that no device claims give all ones, as on a PC",
     )  # fmt: skip
+    devices.add_options(parser)
     option("--trace", action="store_true", help="a line on stderr for each exit")
     option("--json", action="store_true", help="the result as JSON in place of guest output")
     parser.set_defaults(main=main)
@@ -114,6 +116,11 @@ def _machine(args: argparse.Namespace, settings: Guest) -> Machine:
         "native": not args.trace,
     }  # fmt: skip
     machine = Machine(**options, output=None if args.json else sys.stdout.buffer)
+    try:
+        devices.attach(args, machine)
+    except BaseException:
+        machine.close()
+        raise
     if args.backend not in BACKENDS:  # it was chosen here
         print(f"pykvm: backend {machine.backend.name}: {machine.backend.why}", file=sys.stderr)
     if args.trace:
@@ -142,7 +149,8 @@ def _settings(args: argparse.Namespace, settings: Guest) -> Guest:
         "memory", "mode", "load", "cpus", "cpu", "timeout_s", "append", "float_unclaimed",
     )  # fmt: skip
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    return replace(settings, **given)
+    own = tuple(each for each in settings.devices if each not in devices.replaced(args))
+    return replace(settings, **given, devices=own)
 
 
 # What the options' texts mean.

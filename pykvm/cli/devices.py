@@ -1,0 +1,134 @@
+"""Options that give a guest virtio devices. docs/running.md has them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pykvm.cli.options import reads
+from pykvm.errors import UsageError
+from pykvm.machine import Machine
+from pykvm.memory import parse_size
+from pykvm.virtio.balloon import Balloon
+from pykvm.virtio.block import Block
+from pykvm.virtio.console import Console, Port
+from pykvm.virtio.device import Device
+from pykvm.virtio.disk import Disk, FileDisk, OverlayDisk
+from pykvm.virtio.ends import Pty
+from pykvm.virtio.vsock import DEFAULT_CID, Vsock
+
+
+@dataclass(frozen=True)
+class DiskOption:
+    """What `--disk` says."""
+
+    path: Path
+    readonly: bool
+    copy_on_write: bool
+
+    def open(self) -> Disk:
+        """The disk itself."""
+        if self.copy_on_write:
+            return OverlayDisk(FileDisk(self.path, readonly=True))
+        return FileDisk(self.path, readonly=self.readonly)
+
+
+@dataclass(frozen=True)
+class VsockOption:
+    """What `--vsock` says."""
+
+    path: Path
+    cid: int
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare them."""
+    option = parser.add_argument
+    option(
+        "--disk", type=reads(_disk), action="append", default=[], metavar="FILE[,ro|,cow]",
+        help="a virtio disk with this raw image: writable, read-only, or with changes that are "
+        "forgotten; once for each disk",
+    )  # fmt: skip
+    option(
+        "--vsock", type=reads(_vsock), metavar="PATH[,cid=N]",
+        help="sockets to the host: the guest's port N reaches PATH_N; programs connect to PATH",
+    )  # fmt: skip
+    option(
+        "--balloon", type=reads(parse_size), metavar="SIZE",
+        help="a balloon that wants this much of the guest's memory",
+    )  # fmt: skip
+    option(
+        "--console", choices=("pty",),
+        help="a virtio console on a terminal of its own, whose path is printed",
+    )  # fmt: skip
+
+
+def replaced(args: argparse.Namespace) -> set[str]:
+    """Names of devices that take the place of a guest's own."""
+    given = {
+        "virtio-block": args.disk, "virtio-vsock": args.vsock, "virtio-console": args.console,
+        "virtio-balloon": args.balloon is not None,
+    }  # fmt: skip
+    return {name for name, value in given.items() if value}
+
+
+def attach(args: argparse.Namespace, machine: Machine) -> None:
+    """Give them to a machine, which closes them.
+
+    Raises:
+        DiskError, UsageError: one cannot be had.
+    """
+    for disk in args.disk:
+        _add(machine, partial(_block, disk))
+    if args.console:
+        terminal = Pty()
+        print(f"pykvm: console: {terminal.path}", file=sys.stderr)
+        _add(machine, lambda: Console([Port(terminal)]))
+    if args.balloon is not None:
+        _add(machine, lambda: Balloon(args.balloon))
+    if args.vsock:
+        _add(machine, lambda: Vsock(args.vsock.path, args.vsock.cid))
+
+
+def _block(disk: DiskOption) -> Block:
+    return Block(disk.open())
+
+
+def _add(machine: Machine, make: Callable[[], Device]) -> None:
+    device = make()
+    try:
+        machine.add_virtio(device)
+    except BaseException:
+        device.close()
+        raise
+
+
+def _disk(text: str) -> DiskOption:
+    path, *words = _split(text, {"ro", "cow"})
+    if len(words) > 1:
+        raise UsageError("a disk is either ro or cow")
+    return DiskOption(Path(path), "ro" in words, "cow" in words)
+
+
+def _vsock(text: str) -> VsockOption:
+    path, comma, number = text.rpartition(",cid=")
+    if not comma:
+        return VsockOption(Path(text), DEFAULT_CID)
+    if not (number.isascii() and number.isdigit()):
+        raise UsageError(f"{number!r} is not a guest's number, such as 3")
+    return VsockOption(Path(path), int(number))
+
+
+def _split(text: str, words: set[str]) -> list[str]:
+    """A path, which may have commas, and the words behind it."""
+    path, found = text, []
+    while (parts := path.rpartition(","))[1] and parts[2] in words:
+        path = parts[0]
+        found.append(parts[2])
+    if not path:
+        raise UsageError("a file is missing")
+    return [path, *found]

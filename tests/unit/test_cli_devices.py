@@ -1,0 +1,112 @@
+"""`pykvm run --disk`, `--vsock`, `--balloon`, `--console`."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from pykvm.cli import main
+
+GUESTS = Path(__file__).parents[2] / "guests"
+BLOCK = str(GUESTS / "virtio_block.S")
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "disk,with a comma.img"
+    path.write_bytes(bytes(64 << 10))
+    return path
+
+
+def run(*args: str) -> int:
+    return main(["run", "--backend", "emu", *args])
+
+
+def test_a_disk_takes_the_place_of_the_guests_own(
+    image: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert run("--disk", str(image), BLOCK) == 0
+    assert capfdbinary.readouterr().out.startswith(b"128 sectors")
+    changed = image.read_bytes()
+    assert changed[7 * 512 : 8 * 512] == bytes(each & 0xFF for each in range(1, 513))
+    assert changed.count(0) == len(changed) - 510
+
+
+def test_a_copy_on_write_disk_stays_as_it_was(image: Path) -> None:
+    assert run("--disk", f"{image},cow", BLOCK) == 0
+    assert image.read_bytes() == bytes(64 << 10)
+
+
+def test_a_read_only_disk_refuses(image: Path) -> None:
+    assert run("--disk", f"{image},ro", BLOCK) == 1  # the guest's own complaint
+    assert image.read_bytes() == bytes(64 << 10)
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (["--disk", ""], "a file is missing"),
+        (["--disk", ",ro"], "a file is missing"),
+        (["--disk", "x,ro,cow"], "either ro or cow"),
+        (["--disk", "no-such-image"], "cannot open no-such-image: No such file"),
+        (["--disk", "/dev/null"], "neither a file nor a block device"),
+        (["--vsock", "/no-such-directory/v"], "cannot listen at"),
+        (["--vsock", "v,cid=x"], "'x' is not a guest's number"),
+        (["--vsock", "v,cid=2"], "CID"),
+        (["--balloon", "1"], "whole pages"),
+        (["--balloon", "much"], "not a size"),
+        (["--console", "tty"], "invalid choice"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_status_2(
+    args: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = run(*args, BLOCK)
+    except SystemExit as end:  # argparse's own
+        status = int(str(end.code))
+    error = capsys.readouterr().err
+    assert status == 2
+    assert why in error
+    assert "Traceback" not in error
+
+
+def test_nine_disks_are_too_many(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    disks = [arg for _ in range(9) for arg in ("--disk", f"{image},ro")]
+    assert run(*disks, BLOCK) == 2
+    assert "8 virtio devices at most" in capsys.readouterr().err
+    assert run("--disk", str(image), BLOCK) == 0  # nobody has it open
+
+
+def test_a_guest_reaches_the_host(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "v_52"))
+        listener.listen()
+
+        def answer() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                sock.recv(100)
+                sock.sendall(b"hello from the host\n")
+
+        program = threading.Thread(target=answer)
+        program.start()
+        assert run("--vsock", f"{tmp_path / 'v'},cid=77", str(GUESTS / "virtio_vsock.S")) == 0
+        program.join()
+    assert capfdbinary.readouterr().out == b"hello from the host\n"
+    assert not (tmp_path / "v").exists()
+
+
+def test_a_balloon_wants_what_the_option_says(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert run("--balloon", "64K", str(GUESTS / "virtio_balloon.S")) == 0
+    assert capfdbinary.readouterr().out.startswith(b"16 pages")
+
+
+def test_a_terminal_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--console", "pty", str(GUESTS / "hello.S")) == 0
+    assert "pykvm: console: /dev/pts/" in capsys.readouterr().err
