@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pykvm.virtio.console import Console, Port
 from pykvm.virtio.device import Device
 from pykvm.virtio.disk import Disk, FileDisk, OverlayDisk
 from pykvm.virtio.ends import Pty
+from pykvm.virtio.limit import Limit
 from pykvm.virtio.vsock import DEFAULT_CID, Vsock
 
 
@@ -29,6 +31,8 @@ class DiskOption:
     path: Path
     readonly: bool
     copy_on_write: bool
+    operations_per_s: int | None = None
+    bytes_per_s: int | None = None
 
     def open(self) -> Disk:
         """The disk itself."""
@@ -49,9 +53,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare them."""
     option = parser.add_argument
     option(
-        "--disk", type=reads(_disk), action="append", default=[], metavar="FILE[,ro|,cow]",
+        "--disk", type=reads(_disk), action="append", default=[],
+        metavar="FILE[,ro|,cow][,iops=N][,bw=SIZE]",
         help="a virtio disk with this raw image: writable, read-only, or with changes that are "
-        "forgotten; once for each disk",
+        "forgotten; with at most so many requests and bytes a second; once for each disk",
     )  # fmt: skip
     option(
         "--vsock", type=reads(_vsock), metavar="PATH[,cid=N]",
@@ -95,7 +100,10 @@ def attach(args: argparse.Namespace, machine: Machine) -> None:
 
 
 def _block(disk: DiskOption) -> Block:
-    return Block(disk.open())
+    limit = None
+    if disk.operations_per_s is not None or disk.bytes_per_s is not None:
+        limit = Limit(disk.operations_per_s, disk.bytes_per_s)
+    return Block(disk.open(), limit=limit)
 
 
 def _add(machine: Machine, make: Callable[[], Device]) -> None:
@@ -108,10 +116,23 @@ def _add(machine: Machine, make: Callable[[], Device]) -> None:
 
 
 def _disk(text: str) -> DiskOption:
-    path, *words = _split(text, {"ro", "cow"})
-    if len(words) > 1:
+    path, words = _split(text)
+    if "ro" in words and "cow" in words:
         raise UsageError("a disk is either ro or cow")
-    return DiskOption(Path(path), "ro" in words, "cow" in words)
+    rates = {
+        field: _rate(word.removeprefix(key))
+        for key, field in (("iops=", "operations_per_s"), ("bw=", "bytes_per_s"))
+        for word in words
+        if word.startswith(key)
+    }
+    return DiskOption(Path(path), "ro" in words, "cow" in words, **rates)
+
+
+def _rate(text: str) -> int:
+    rate = parse_size(text)
+    if rate <= 0:
+        raise UsageError(f"a rate is more than 0 a second, not {text}")
+    return rate
 
 
 def _vsock(text: str) -> VsockOption:
@@ -123,12 +144,12 @@ def _vsock(text: str) -> VsockOption:
     return VsockOption(Path(path), int(number))
 
 
-def _split(text: str, words: set[str]) -> list[str]:
+def _split(text: str) -> tuple[str, list[str]]:
     """A path, which may have commas, and the words behind it."""
-    path, found = text, []
-    while (parts := path.rpartition(","))[1] and parts[2] in words:
+    path, words = text, []
+    while (parts := path.rpartition(","))[1] and re.fullmatch("ro|cow|iops=.*|bw=.*", parts[2]):
         path = parts[0]
-        found.append(parts[2])
+        words.append(parts[2])
     if not path:
         raise UsageError("a file is missing")
-    return [path, *found]
+    return path, words

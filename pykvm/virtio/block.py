@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from pykvm.virtio import spec
 from pykvm.virtio.device import Device
 from pykvm.virtio.disk import CHUNK_BYTES, SECTOR_BYTES, Disk, MemoryDisk
+from pykvm.virtio.limit import Limit
 from pykvm.virtio.queue import Chain
 
 QUEUE_SIZE = 256
@@ -49,12 +52,19 @@ class Block(Device):
     Args:
         disk: what is behind it; closed with the device.
         queues: how many request queues it has.
+        limit: how many requests and bytes it serves in a second; the rest waits its turn.
     """
 
     device_id = spec.ID_BLOCK
 
-    def __init__(self, disk: Disk | None = None, queues: int = 1) -> None:
+    def __init__(
+        self, disk: Disk | None = None, queues: int = 1, limit: Limit | None = None
+    ) -> None:
         super().__init__()
+        self.asynchronous = limit is not None
+        self._limit = limit
+        self._held: dict[int, Chain] = {}  # by queue: the request that has to wait
+        self._waiting: set[int] = set()
         self.disk = disk or MemoryDisk(EXAMPLE_BYTES)
         self.queue_sizes = (QUEUE_SIZE,) * queues
         self.own_features = F_SIZE_MAX | F_SEG_MAX | F_BLK_SIZE | F_TOPOLOGY | F_FLUSH
@@ -104,6 +114,11 @@ class Block(Device):
     def was_reset(self) -> None:
         """Back to a cache that is written back."""
         self._cached = True
+        self._held.clear()
+
+    def queue_was_reset(self, index: int) -> None:
+        """Forget the request that has to wait."""
+        self._held.pop(index, None)
 
     def close(self) -> None:
         """Close the disk."""
@@ -114,9 +129,23 @@ class Block(Device):
     def notified(self, index: int) -> None:
         """Do what the driver has put there."""
         queue = self.queues[index]
-        for chain in queue:
+        held = self._held.pop(index, None)
+        for chain in itertools.chain([held] if held else [], queue):
+            if self._limit is not None and (wait_s := self._limit.admit(_data_bytes(chain))):
+                self._held[index] = chain
+                self._go_on_later(index, wait_s)
+                break
             queue.push(chain, self._serve(chain))
         self.signal(queue)
+
+    def _go_on_later(self, index: int, wait_s: float) -> None:
+        if index not in self._waiting:
+            self._waiting.add(index)
+            self.post(partial(self._go_on, index), wait_s)
+
+    def _go_on(self, index: int) -> None:
+        self._waiting.discard(index)
+        self.notify(index)
 
     def _serve(self, chain: Chain) -> int:
         """Answer one request; returns how many bytes from the start of its buffers are written."""
@@ -211,6 +240,10 @@ class _Refused(Exception):
 
     def __init__(self, status: int) -> None:
         self.status = status
+
+
+def _data_bytes(chain: Chain) -> int:
+    return max(0, chain.readable_bytes + chain.writable_bytes - HEAD.size - 1)
 
 
 def _chunks(size_bytes: int) -> Iterator[tuple[int, int]]:

@@ -40,6 +40,11 @@ def test_a_copy_on_write_disk_stays_as_it_was(image: Path) -> None:
     assert image.read_bytes() == bytes(64 << 10)
 
 
+def test_a_disk_may_be_slow(image: Path) -> None:
+    assert run("--disk", f"{image},iops=100,bw=1M", BLOCK) == 0
+    assert image.read_bytes() != bytes(64 << 10)
+
+
 def test_a_read_only_disk_refuses(image: Path) -> None:
     assert run("--disk", f"{image},ro", BLOCK) == 1  # the guest's own complaint
     assert image.read_bytes() == bytes(64 << 10)
@@ -51,6 +56,8 @@ def test_a_read_only_disk_refuses(image: Path) -> None:
         (["--disk", ""], "a file is missing"),
         (["--disk", ",ro"], "a file is missing"),
         (["--disk", "x,ro,cow"], "either ro or cow"),
+        (["--disk", "x,iops=0"], "more than 0 a second"),
+        (["--disk", "x,bw=fast"], "not a size"),
         (["--disk", "no-such-image"], "cannot open no-such-image: No such file"),
         (["--disk", "/dev/null"], "neither a file nor a block device"),
         (["--vsock", "/no-such-directory/v"], "cannot listen at"),
