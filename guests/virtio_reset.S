@@ -92,8 +92,10 @@ set_up:
 try:
     virtq_offer 0
     virtio_notify 0
+try_wait: # devices may take their time
+    pause
     test dword ptr [r12 + VIRTIO_STATUS], NEEDS_RESET
-    jz wrong
+    jz try_wait
     cmp word ptr [rbx + VIRTQ_USED + 2], 0
     jne wrong
     virtio_notify 0 # which changes nothing
