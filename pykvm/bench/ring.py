@@ -21,10 +21,13 @@ from statistics import median
 from pykvm import host, layout
 from pykvm.errors import PykvmError
 from pykvm.guest import Guest, load_guest
+from pykvm.net.port import connect
+from pykvm.net.responder import Responder
 from pykvm.result import Outcome
 from pykvm.virtio.block import Block
 from pykvm.virtio.device import Device
 from pykvm.virtio.disk import FileDisk
+from pykvm.virtio.net import Net
 
 _PACKAGE = Path(__file__).parents[1]
 _GUESTS = (_PACKAGE / "guests", _PACKAGE.parent / "guests")  # in a wheel, in a checkout
@@ -39,7 +42,8 @@ DEEP = 32
 TIMEOUT_S = 60
 
 DISK_BYTES = 64 << 20
-BLOCK_BYTES = 4096
+STATION, STATION_MAC = "10.0.2.2", "52:55:0a:00:02:02"  # who answers in QEMU's own network
+GUEST_MAC = "52:54:00:12:34:56"
 _REPORT = struct.Struct("<IQQ")  # notifications, time stamps at start and end
 _MMIO_MICROVM = (0xFEB0_0000, 0x200, 24)  # where QEMU's microvm has its devices
 _MMIO_HERE = (layout.VIRTIO_BASE, layout.VIRTIO_STRIDE, layout.VIRTIO_COUNT)
@@ -125,9 +129,26 @@ def _disk(image: Path) -> Device:
     return Block(FileDisk(image))
 
 
-LOADS = tuple(
-    Load(f"block 4 KiB, depth {depth}", "ring_block.S", depth, BLOCK_BYTES, _disk_options, _disk)
-    for depth in (1, DEEP)
+def _net_options(_: Path) -> list[str]:
+    return ["-netdev", "user,id=net", "-device", f"virtio-net-device,netdev=net,mac={GUEST_MAC}"]
+
+
+def _net(_: Path) -> Device:
+    device = Net(GUEST_MAC)
+    connect(device.port, Responder(STATION, STATION_MAC).port)
+    return device
+
+
+LOADS = (
+    *(
+        Load(f"block 4 KiB, depth {depth}", "ring_block.S", depth, 4096, _disk_options, _disk)
+        for depth in (1, DEEP)
+    ),
+    *(
+        Load(f"net {size:,} bytes, depth {depth}", "ring_net.S", depth, size, _net_options, _net)
+        for size in (64, 1500)
+        for depth in (1, DEEP)
+    ),
 )
 
 
