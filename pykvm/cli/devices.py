@@ -67,8 +67,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="a balloon that wants this much of the guest's memory",
     )  # fmt: skip
     option(
-        "--console", choices=("pty",),
-        help="a virtio console on a terminal of its own, whose path is printed",
+        "--console", choices=("stdio", "pty"),
+        help="a virtio console on stdin and stdout, or on a terminal whose path is printed",
     )  # fmt: skip
 
 
@@ -89,7 +89,9 @@ def attach(args: argparse.Namespace, machine: Machine) -> None:
     """
     for disk in args.disk:
         _add(machine, partial(_block, disk))
-    if args.console:
+    if args.console == "stdio":
+        _add(machine, Console)
+    if args.console == "pty":
         terminal = Pty()
         print(f"pykvm: console: {terminal.path}", file=sys.stderr)
         _add(machine, lambda: Console([Port(terminal)]))
@@ -97,6 +99,13 @@ def attach(args: argparse.Namespace, machine: Machine) -> None:
         _add(machine, lambda: Balloon(args.balloon))
     if args.vsock:
         _add(machine, lambda: Vsock(args.vsock.path, args.vsock.cid))
+
+
+def feed(args: argparse.Namespace, machine: Machine) -> Callable[[bytes], int]:
+    """What takes stdin."""
+    if args.console == "stdio" and machine.console is not None:
+        return machine.console.feed
+    return machine.feed
 
 
 def _block(disk: DiskOption) -> Block:

@@ -86,9 +86,15 @@ def main(args: argparse.Namespace) -> int:
     settings, image = _load(args)
     with _machine(args, settings) as machine:
         machine.load(image)
-        if settings.devices != DEVICES and {"serial", "virtio-console"} & set(settings.devices):
-            start_feeding(machine.feed)  # it asks for the port
+        if args.console == "stdio" or _asks_for_input(settings):
+            start_feeding(devices.feed(args, machine))
         return _run(args, machine, settings)
+
+
+def _asks_for_input(settings: Guest) -> bool:
+    """Whether the guest names a port, which the usual devices would not need."""
+    ports = {"serial", "virtio-console"}
+    return settings.devices != DEVICES and not ports.isdisjoint(settings.devices)
 
 
 def _run_kernel(args: argparse.Namespace) -> int:
@@ -106,7 +112,8 @@ def _run_kernel(args: argparse.Namespace) -> int:
     with _machine(args, settings) as machine:
         machine.load_kernel(args.kernel, args.initrd)
         with raw_terminal() as is_raw:
-            start_feeding(machine.feed, machine.stop if is_raw else None)
+            feed = devices.feed(args, machine)
+            start_feeding(feed, machine.stop if is_raw else None)
             return _run(args, machine, settings)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -117,3 +119,12 @@ def test_a_balloon_wants_what_the_option_says(capfdbinary: pytest.CaptureFixture
 def test_a_terminal_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--console", "pty", str(GUESTS / "hello.S")) == 0
     assert "pykvm: console: /dev/pts/" in capsys.readouterr().err
+
+
+def test_stdin_and_stdout_are_a_console() -> None:
+    command = [str(Path(sys.executable).with_name("pykvm")), "run", "--backend", "emu"]
+    done = subprocess.run(
+        [*command, "--console", "stdio", str(GUESTS / "virtio_console.S")],
+        input=b"a line\n", capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, b"Say something: you said a line\n")

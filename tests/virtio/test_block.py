@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pykvm import Machine
+from pykvm.asm import assemble
 from pykvm.testing import Driver
 from pykvm.virtio import block, spec
 from pykvm.virtio.block import HEAD, RANGE, S_IOERR, S_OK, S_UNSUPP, Block, Kind
@@ -284,3 +286,20 @@ def test_a_file_cut_short_is_an_error_for_its_request_only(tmp_path: Path) -> No
     assert ask(driver, Kind.IN, 1, room=512)[-1] == S_IOERR
     assert ask(driver, Kind.IN, 0, room=512)[-1] == S_OK
     driver.device.close()
+
+
+def test_a_disk_may_grow_while_its_guest_runs(tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    path.write_bytes(bytes(1024))
+    seen: list[bytes] = []
+    with Machine(devices=("exit",)) as vm:
+        device = Block(FileDisk(path))
+        vm.add_virtio(device)
+        vm.load(assemble("spin: jmp spin", mode="long"))
+        path.write_bytes(bytes(4096))
+        vm.post(device.resized)
+        vm.post(lambda: seen.append(device.config()[:8]))
+        vm.post(vm.stop)
+        vm.run(30)
+    assert seen == [struct.pack("<Q", 8)]
+    FileDisk(path).close()  # the machine has closed it

@@ -350,6 +350,7 @@ def test_a_terminal_is_both(host: Host) -> None:
     os.write(terminal, b"last words")
     os.close(terminal)
     until(lambda: len(driver.device.ports[0].input) == 10)
+    host.worker.close()  # first, as machines do
     driver.device.close()
 
 
@@ -371,6 +372,7 @@ def test_a_terminal_that_is_not_read_makes_the_guest_wait(host: Host) -> None:
 
     until(is_back)
     os.close(terminal)
+    host.worker.close()  # first, as machines do
     driver.device.close()
 
 
