@@ -9,10 +9,14 @@ import select
 import subprocess
 import threading
 import time
+from pathlib import Path
 from types import TracebackType
 
 import pykvm
+from pykvm.bench import linux, stock
+from pykvm.machine import KERNEL_DEVICES
 from pykvm.result import Result
+from pykvm.virtio.device import Device
 
 PROMPT = r"/ # "
 
@@ -171,3 +175,17 @@ class Output(queue.Queue[bytes]):
 
     def flush(self) -> None:
         pass
+
+
+def start(kernel: stock.Stock, initrd: Path, *devices: Device, events: str = "exit") -> Inside:
+    """A machine with these devices, started."""
+    output = Output()
+    vm = pykvm.VM(
+        memory="256M", backend="emu", irqchip="full", pit=True,
+        devices=KERNEL_DEVICES, float_unclaimed=True, append=linux.APPEND,
+        virtio_events=events, output=output,  # type: ignore[arg-type]
+    )  # fmt: skip
+    for device in devices:
+        vm.add_virtio(device)
+    vm.load_kernel(kernel.kernel, initrd)
+    return Inside(vm, output)

@@ -16,15 +16,12 @@ from pathlib import Path
 
 import judge
 import pytest
-from console import PROMPT, Inside, Output
+from console import PROMPT, Inside, start
 
-import pykvm
-from pykvm.bench import linux, stock
-from pykvm.machine import KERNEL_DEVICES
+from pykvm.bench import stock
 from pykvm.virtio import console
 from pykvm.virtio.balloon import Balloon
 from pykvm.virtio.block import Block
-from pykvm.virtio.device import Device
 from pykvm.virtio.disk import FileDisk
 from pykvm.virtio.ends import End, Port
 from pykvm.virtio.entropy import Entropy
@@ -68,20 +65,6 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-def start(kernel: stock.Stock, initrd: Path, *devices: Device, cpus: int = 1) -> Inside:
-    """A machine with these devices, started."""
-    output = Output()
-    vm = pykvm.VM(
-        memory="256M", backend="emu", cpus=cpus, irqchip="full", pit=True,
-        devices=KERNEL_DEVICES, float_unclaimed=True, append=linux.APPEND,
-        output=output,  # type: ignore[arg-type]
-    )  # fmt: skip
-    for device in devices:
-        vm.add_virtio(device)
-    vm.load_kernel(kernel.kernel, initrd)
-    return Inside(vm, output)
 
 
 @pytest.fixture(scope="module")
@@ -147,11 +130,12 @@ def test_a_file_system(guest: Inside, image: Path) -> None:
 
 
 def test_a_console_and_a_second_port(guest: Inside, devices: Devices) -> None:
-    guest.run("modprobe virtio_console")
+    guest.run("modprobe virtio_console; until [ -c /dev/hvc0 ]; do sleep 0.1; done")
     guest.run("echo to the console > /dev/hvc0")
     until(lambda: devices.console.data == b"to the console\r\n")
-    port = guest.run(f"cd /sys/class/virtio-ports && grep -lx {PORT_NAME} */name; cd /")
-    port = port.split("/")[0]
+    port = guest.run(
+        f"cd /sys/class/virtio-ports; until grep -lx {PORT_NAME} */name; do sleep 0.1; done; cd /"
+    ).split("/")[0]
     devices.port.port.feed(b"from the host\n")
     assert guest.run(f"head -n 1 /dev/{port}") == "from the host\n"
     guest.run(f"seq 20000 | dd bs=16k of=/dev/{port}")
