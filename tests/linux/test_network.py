@@ -1,0 +1,72 @@
+"""Debian's virtio_net in two guests at one switch: pings, and a file by TCP."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import judge
+import pytest
+from console import PROMPT, Inside, start
+
+from pykvm.bench import stock
+from pykvm.net.port import connect
+from pykvm.net.responder import Responder
+from pykvm.net.switch import Switch
+from pykvm.virtio.net import Net
+
+pytestmark = pytest.mark.timeout(900)
+RESPONDER, ONE, TWO = "10.0.0.1", "10.0.0.2", "10.0.0.3"
+MIB, FULL_MIB = 8, 100
+PATIENCE_S = 600
+
+
+@pytest.fixture(scope="module")
+def guests(kernel: stock.Stock, virtio_initrd: Path) -> Iterator[tuple[Inside, Inside]]:
+    """Two of them and a responder; one is notified of by exits, the other by eventfds."""
+    switch = Switch()
+    connect(switch.add_port("responder"), Responder().port)
+    with ExitStack() as stack:
+        both = []
+        for number, events in ((2, "exit"), (3, "eventfd")):
+            device = Net(f"02:00:00:00:00:{number:02x}")
+            connect(switch.add_port(f"guest {number}"), device.port)
+            inside = start(kernel, virtio_initrd, device, events=events)
+            stack.callback(inside.close)
+            both.append(inside)
+        for inside, address in zip(both, (ONE, TWO), strict=True):
+            inside.wait_for(PROMPT)
+            inside.run("depmod && modprobe virtio_mmio && modprobe virtio_net")
+            inside.run("until [ -d /sys/class/net/eth0 ]; do sleep 0.1; done")
+            inside.run(f"ip addr add {address}/24 dev eth0 && ip link set eth0 up")
+        yield both[0], both[1]
+
+
+@pytest.mark.parametrize("address", [RESPONDER, TWO])
+def test_a_guest_pings(address: str, guests: tuple[Inside, Inside]) -> None:
+    said = guests[0].run(f"ping -c 3 -i 0.2 -s 1000 {address}")
+    assert "3 packets transmitted, 3 packets received" in said
+
+
+def test_a_file_by_tcp(
+    guests: tuple[Inside, Inside], full: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """8 MiB; 100 with --full."""
+    one, two = guests
+    mib = FULL_MIB if full else MIB
+    one.run(f"head -c {mib << 20} /dev/urandom > /tmp/file && httpd -h /tmp", PATIENCE_S)
+    begun = time.monotonic()
+    there = two.run(f"wget -q -O - http://{ONE}/file | md5sum", PATIENCE_S)
+    taken = time.monotonic() - begun
+    assert there == one.run("md5sum < /tmp/file", PATIENCE_S)
+    with capsys.disabled():
+        print(f"\n{mib} MiB by TCP from guest to guest, with the sum: {taken:.1f} s")
+
+
+def test_the_logs_and_the_end(guests: tuple[Inside, Inside]) -> None:
+    for inside in guests:
+        log = inside.run("dmesg")
+        inside.power_off()
+        assert judge.complaints(log.split("Run /init as init process")[1]) == {}
