@@ -10,6 +10,7 @@ import pytest
 from console import PROMPT, Console
 from support.debian import installed
 
+from pykvm import host
 from pykvm.bench import linux, stock
 
 PROGRAM = Path(__file__).with_name("program.c")
@@ -81,6 +82,16 @@ def virtio_initrd(kernel: stock.Stock, tmp_path_factory: pytest.TempPathFactory)
     files["bin/vsock"] = compiled(VSOCK, path.with_name("vsock")).read_bytes()
     path.write_bytes(stock.initramfs(kernel.busybox, files))
     return path
+
+
+@pytest.fixture(scope="module", params=["emu", "kvm"])
+def virtio_backend(request: pytest.FixtureRequest) -> str:
+    """Where drivers run: on the emulator, and on a KVM that executes CPL 0 on the processor."""
+    if request.param == "kvm" and (why := host.problem()):
+        pytest.skip(str(why))
+    if request.param == "kvm" and host.emulates_cpl0():
+        pytest.skip("KVM emulates CPL 0 here, too slowly for a kernel with drivers")
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")

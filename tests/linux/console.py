@@ -177,11 +177,13 @@ class Output(queue.Queue[bytes]):
         pass
 
 
-def start(kernel: stock.Stock, initrd: Path, *devices: Device, events: str = "exit") -> Inside:
+def start(
+    kernel: stock.Stock, initrd: Path, *devices: Device, backend: str = "emu", events: str = "exit"
+) -> Inside:
     """A machine with these devices, started."""
     output = Output()
     vm = pykvm.VM(
-        memory="256M", backend="emu", irqchip="full", pit=True,
+        memory="256M", backend=backend, irqchip="full", pit=True,
         devices=KERNEL_DEVICES, float_unclaimed=True, append=linux.APPEND,
         virtio_events=events, output=output,  # type: ignore[arg-type]
     )  # fmt: skip

@@ -24,7 +24,9 @@ PATIENCE_S = 600
 
 
 @pytest.fixture(scope="module")
-def guests(kernel: stock.Stock, virtio_initrd: Path) -> Iterator[tuple[Inside, Inside]]:
+def guests(
+    kernel: stock.Stock, virtio_initrd: Path, virtio_backend: str
+) -> Iterator[tuple[Inside, Inside]]:
     """Two of them and a responder; one is notified of by exits, the other by eventfds."""
     switch = Switch()
     connect(switch.add_port("responder"), Responder().port)
@@ -33,7 +35,7 @@ def guests(kernel: stock.Stock, virtio_initrd: Path) -> Iterator[tuple[Inside, I
         for number, events in ((2, "exit"), (3, "eventfd")):
             device = Net(f"02:00:00:00:00:{number:02x}")
             connect(switch.add_port(f"guest {number}"), device.port)
-            inside = start(kernel, virtio_initrd, device, events=events)
+            inside = start(kernel, virtio_initrd, device, backend=virtio_backend, events=events)
             stack.callback(inside.close)
             both.append(inside)
         for inside, address in zip(both, (ONE, TWO), strict=True):

@@ -68,8 +68,8 @@ def until(condition: Callable[[], object]) -> None:
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A disk with an empty ext4 file system."""
+def image(virtio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A disk with an empty ext4 file system, for each backend."""
     if shutil.which("mke2fs") is None:
         pytest.skip("no mke2fs; apt-get install e2fsprogs")
     path = tmp_path_factory.mktemp("disk") / "ext4.img"
@@ -87,12 +87,15 @@ def devices(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Devices:
 
 
 @pytest.fixture(scope="module")
-def guest(kernel: stock.Stock, virtio_initrd: Path, devices: Devices) -> Iterator[Inside]:
+def guest(
+    kernel: stock.Stock, virtio_initrd: Path, devices: Devices, virtio_backend: str
+) -> Iterator[Inside]:
     """A machine with one device of each kind, at its shell, with the transport's driver loaded."""
     ports = [console.Port(devices.console), console.Port(devices.port, name=PORT_NAME)]
     inside = start(
         kernel, virtio_initrd, Entropy(), Block(FileDisk(devices.image)),
         console.Console(ports), devices.balloon, Vsock(devices.socket),
+        backend=virtio_backend,
     )  # fmt: skip
     try:
         inside.wait_for(PROMPT)
