@@ -27,7 +27,7 @@ from pykvm.asm import Program, assemble
 from pykvm.assembly.source import read_source
 from pykvm.errors import HeaderError, UsageError
 from pykvm.loader.image import Mode
-from pykvm.machine import DEVICES, MAX_TIMEOUT_S, VIRTIO_DEVICES, Machine
+from pykvm.machine import ALL_DEVICES, DEVICES, MAX_TIMEOUT_S, Machine
 from pykvm.memory import parse_size
 from pykvm.result import Outcome
 
@@ -278,7 +278,7 @@ _KEYS: Mapping[str, tuple[str, Converter]] = {
     "timeout": ("timeout_s", parse_seconds),
     "cpus": ("cpus", _number(1)),
     "cpu": ("cpu", _TEXT),
-    "devices": ("devices", _names(_one_of((*DEVICES, *VIRTIO_DEVICES)))),
+    "devices": ("devices", _names(_one_of(ALL_DEVICES))),
     "irqchip": ("irqchip", _one_of(IRQCHIPS)),
     "pit": ("pit", _FLAG),
     "append": ("append", _TEXT),

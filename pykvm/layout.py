@@ -58,6 +58,8 @@ SCRATCH_SIZE = 0x1000
 VIRTIO_BASE = 0xD000_1000
 VIRTIO_STRIDE = 0x1000
 VIRTIO_COUNT = 8
+NIC_BASE = 0xD010_0000
+NIC_SIZE = 0x2_0000
 IOAPIC_BASE = 0xFEC0_0000
 LAPIC_BASE = 0xFEE0_0000
 KVM_IDENTITY_MAP_BASE = 0xFEFF_C000
@@ -89,6 +91,7 @@ GPA_MAP = (
     Range("HIGH", HIGH_BASE, RAM_HOLE_BASE - HIGH_BASE, "RAM above 1 MiB, as far as it goes"),
     Range("SCRATCH", SCRATCH_BASE, SCRATCH_SIZE, "the scratch device"),
     Range("VIRTIO", VIRTIO_BASE, VIRTIO_COUNT * VIRTIO_STRIDE, "virtio-mmio devices, a page each"),
+    Range("NIC", NIC_BASE, NIC_SIZE, "the 82540EM network card"),
     Range("IOAPIC", IOAPIC_BASE, 0x1000, "I/O APIC"),
     Range("LAPIC", LAPIC_BASE, 0x1000, "local APIC"),
     Range("KVM_IDENTITY_MAP", KVM_IDENTITY_MAP_BASE, PAGE_SIZE, "KVM's own page table"),
@@ -130,6 +133,7 @@ PORT_MAP = (
 COM1_IRQ = 4
 CMOS_IRQ = 8
 ACPI_IRQ = 9
+NIC_IRQ = 10
 VIRTIO_IRQ = 16  # of the first virtio device, the next has the next: lines of the I/O APIC
 
 # Selectors in the GDT at GDT_BASE; loader/entry.py holds the descriptors. The order is

@@ -48,6 +48,7 @@ from pykvm.worker import READ, Worker
 
 if TYPE_CHECKING:
     from pykvm.devices.cmos import Cmos
+    from pykvm.devices.nic.card import Nic82540em
 
 DEVICES = ("debugcon", "exit", "scratch", "serial", "cmos")
 KERNEL_DEVICES = ("serial", "cmos", "power")  # what a stock kernel gets
@@ -59,7 +60,7 @@ VIRTIO_DEVICES: dict[str, Callable[[], Device]] = {  # by the name that a guest 
     "virtio-net": wiring.net,
     "virtio-vsock": Vsock,
 }
-_ALL_DEVICES = (*DEVICES, "power", *VIRTIO_DEVICES)
+ALL_DEVICES = (*DEVICES, "power", "nic", *VIRTIO_DEVICES)
 EVENTS = ("exit", "eventfd")  # how virtio devices are notified and interrupt
 MAX_CPUS = 64
 MAX_TIMEOUT_S = 1e9
@@ -212,6 +213,8 @@ class Machine:
                 self._wire_cmos()
             case "power":
                 self._wire_power()
+            case "nic":
+                wiring.answer(self.add_nic().port)
             case _:
                 self.add_virtio(VIRTIO_DEVICES[name]())
 
@@ -241,6 +244,19 @@ class Machine:
         """The guest has ended the run: stop every vCPU at its next entry."""
         self._status = status
         self._stop_all()
+
+    def add_nic(self, mac: str = wiring.NIC_MAC) -> Nic82540em:
+        """Give the machine an 82540EM network card at layout.NIC_BASE; its `port` wants a cable.
+
+        Raises:
+            BusError: it has one.
+        """
+        self._check_open()
+        line = partial(self.vm.set_irq_line, layout.NIC_IRQ)
+        card = wiring.nic(self.memory, line, self._worker.post, mac)
+        self.mmio.claim(layout.NIC_BASE, layout.NIC_SIZE, card, "nic")
+        self._is_shared = True
+        return card
 
     def add_virtio(self, device: Device) -> None:
         """Give the machine a virtio device, in the next place from layout.VIRTIO_BASE on.
@@ -663,8 +679,8 @@ def _check(memory: int | str, cpus: int, devices: Sequence[str]) -> int:
     if not isinstance(cpus, int) or not 1 <= cpus <= MAX_CPUS:
         raise UsageError(f"a machine has 1 to {MAX_CPUS} CPUs, not {cpus}")
     for name in devices:
-        if name not in _ALL_DEVICES:
-            names = ", ".join(_ALL_DEVICES)
+        if name not in ALL_DEVICES:
+            names = ", ".join(ALL_DEVICES)
             raise UsageError(f"there is no device {name!r}; choose from {names}")
     return size_bytes
 
