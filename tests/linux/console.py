@@ -178,12 +178,17 @@ class Output(queue.Queue[bytes]):
 
 
 def start(
-    kernel: stock.Stock, initrd: Path, *devices: Device, backend: str = "emu", events: str = "exit"
+    kernel: stock.Stock,
+    initrd: Path,
+    *devices: Device,
+    backend: str = "emu",
+    events: str = "exit",
+    memory: str = "256M",
 ) -> Inside:
     """A machine with these devices, started."""
     output = Output()
     vm = pykvm.VM(
-        memory="256M", backend=backend, irqchip="full", pit=True,
+        memory=memory, backend=backend, irqchip="full", pit=True,
         devices=KERNEL_DEVICES, float_unclaimed=True, append=linux.APPEND,
         virtio_events=events, output=output,  # type: ignore[arg-type]
     )  # fmt: skip

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.timeout(900)
 RESPONDER, ONE, TWO = "10.0.0.1", "10.0.0.2", "10.0.0.3"
 MIB, FULL_MIB = 8, 100
 PATIENCE_S = 600
+MEMORY = "512M"  # half of it can be files
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +36,14 @@ def guests(
         for number, events in ((2, "exit"), (3, "eventfd")):
             device = Net(f"02:00:00:00:00:{number:02x}")
             connect(switch.add_port(f"guest {number}"), device.port)
-            inside = start(kernel, virtio_initrd, device, backend=virtio_backend, events=events)
+            inside = start(
+                kernel, virtio_initrd, device, backend=virtio_backend, events=events, memory=MEMORY
+            )
             stack.callback(inside.close)
             both.append(inside)
         for inside, address in zip(both, (ONE, TWO), strict=True):
             inside.wait_for(PROMPT)
-            inside.run("depmod && modprobe virtio_mmio && modprobe virtio_net")
+            inside.run("dmesg -n 1 && depmod && modprobe virtio_mmio && modprobe virtio_net")
             inside.run("until [ -d /sys/class/net/eth0 ]; do sleep 0.1; done")
             inside.run(f"ip addr add {address}/24 dev eth0 && ip link set eth0 up")
         yield both[0], both[1]

@@ -99,7 +99,7 @@ def guest(
     )  # fmt: skip
     try:
         inside.wait_for(PROMPT)
-        inside.run("depmod && modprobe virtio_mmio")
+        inside.run("dmesg -n 1 && depmod && modprobe virtio_mmio")
         yield inside
     finally:
         inside.close()
