@@ -283,6 +283,7 @@ class RuleBreaker(RuleBasedStateMachine):
         self.memory.close()
 
 
+@pytest.mark.timeout(7200)  # in full it takes its time
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_a_driver_that_breaks_the_rules(name: str, full: bool) -> None:
     machine = type(f"RuleBreaker_{name}", (RuleBreaker,), {"subject": SUBJECTS[name]})
