@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
 import threading
+from contextlib import ExitStack
 from pathlib import Path
+
+import pytest
 
 from pykvm.guest import load_guest
 from pykvm.machine import Machine
-from pykvm.net.port import connect
+from pykvm.net.capture import Capture
+from pykvm.net.port import Port, connect
 from pykvm.net.switch import Switch
 from pykvm.result import Outcome
 from pykvm.virtio.net import Net
@@ -44,12 +50,23 @@ def machine(name: str, backend: str, switch: Switch, role: str, output: Ready) -
     return vm
 
 
-def play(backend: str, pinging: str, answering: str) -> tuple[bytes, bytes]:
+def net_port(vm: Machine) -> Port:
+    (card,) = vm.virtio
+    assert isinstance(card, Net)
+    return card.port
+
+
+def play(
+    backend: str, pinging: str, answering: str, capture: Path | None = None
+) -> tuple[bytes, bytes]:
     switch, ready = Switch(), Ready()
     with (
         machine(answering, backend, switch, "pong", ready) as pong,
         machine(pinging, backend, switch, "ping", Ready()) as ping,
+        ExitStack() as stack,
     ):
+        if capture is not None:
+            stack.enter_context(Capture(capture, [net_port(ping)]))
         thread = threading.Thread(target=pong.run, args=(60,))
         thread.start()
         assert ready.event.wait(30)
@@ -67,3 +84,16 @@ def test_virtio_pings_the_card(backend: str) -> None:
 def test_the_card_pings_virtio(backend: str) -> None:
     outputs = play(backend, "nic_ping", "net_ping")
     assert outputs == (b"4 pings, 4 answers\n", b"ready\n4 pings answered\n")
+
+
+def test_the_capture_of_a_ping_pong_opens_in_tshark(backend: str, tmp_path: Path) -> None:
+    pytest.importorskip("pcapng")
+    if shutil.which("tshark") is None:
+        pytest.skip("tshark is not installed")
+    path = tmp_path / "ping_pong.pcapng"
+    play(backend, "net_ping", "nic_ping", path)
+    fields = ["-T", "fields", "-E", "separator=,", "-e", "icmp.type", "-e", "icmp.seq"]
+    command = ["tshark", "-r", path, "-Y", "icmp", "-o", "ip.check_checksum:TRUE", *fields]
+    done = subprocess.run([*command, "-e", "icmp.checksum.status"], capture_output=True, text=True)
+    expected = [f"{kind},{number},1" for number in range(1, 5) for kind in (8, 0)]
+    assert done.stdout.split() == expected, done.stderr

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
+import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -243,3 +246,22 @@ def test_the_responder_echoes_udp() -> None:
     assert answer[34:38] == struct.pack(">HH", 7, 4000)
     assert answer[42:47] == b"hello"
     assert asked(MAC + A + b"\x08\x00" + frames.udp(MY_IP, IP, (4000, 8), b"hello")) == []
+
+
+# Captures.
+
+
+def test_a_capture_opens_in_tshark(tmp_path: Path) -> None:
+    pytest.importorskip("pcapng")
+    from pykvm.net.capture import Capture
+
+    station, path = Station(A), tmp_path / "ping.pcapng"
+    connect(station.port, Responder().port)
+    with Capture(path, [station.port]):
+        station.port.send(ping(b"\x08\0\0\0\0\1\0\2" + bytes(range(32))))
+    station.send(B)
+    if shutil.which("tshark") is None:
+        pytest.skip("tshark is not installed")
+    command = ["tshark", "-r", path, "-T", "fields", "-e", "icmp.type", "-e", "ip.src"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.split() == ["8", "10.0.0.2", "0", "10.0.0.1"], done.stderr

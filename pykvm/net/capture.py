@@ -1,0 +1,88 @@
+"""What passes at ports, as a pcapng file that Wireshark opens; needs the extra `capture`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+
+from pykvm.errors import UsageError
+from pykvm.net.port import Port, Watcher
+
+_LINK_ETHERNET = 1
+_MICROSECONDS = 1_000_000
+_INCOMING, _OUTGOING = 1, 2  # epb_flags: direction as the port sees it
+
+
+class Capture:
+    """A capture of each frame at some ports, until it is closed.
+
+    Args:
+        path: the file, which is written anew.
+        ports: an interface each, by its name.
+
+    Raises:
+        UsageError: the library is not installed, or there is nothing to capture.
+    """
+
+    def __init__(self, path: Path | str, ports: Sequence[Port]) -> None:
+        try:
+            from pcapng import FileWriter, blocks
+        except ImportError:
+            raise UsageError(
+                "captures need python-pcapng; install it with pip install 'pykvm-hv[capture]'"
+            ) from None
+        if not ports:
+            raise UsageError("a capture needs a port")
+        self._packet = blocks.EnhancedPacket
+        self._section = blocks.SectionHeader(options={"shb_userappl": "pykvm"})
+        for port in ports:
+            options = {"if_name": port.name}
+            self._section.new_member(
+                blocks.InterfaceDescription, link_type=_LINK_ETHERNET, snaplen=0, options=options
+            )
+        self._file = Path(path).open("wb")  # noqa: SIM115
+        self._writer = FileWriter(self._file, self._section)
+        self._lock = threading.Lock()
+        self._watched: list[tuple[Port, Watcher]] = []
+        for number, port in enumerate(ports):
+            watch = partial(self._write, number)
+            port.watchers.append(watch)
+            self._watched.append((port, watch))
+
+    def _write(self, interface: int, frame: bytes, outgoing: bool) -> None:
+        now = time.time_ns() * _MICROSECONDS // 1_000_000_000
+        packet = self._section.new_member(
+            self._packet,
+            interface_id=interface,
+            timestamp_high=now >> 32,
+            timestamp_low=now & 0xFFFF_FFFF,
+            packet_len=len(frame),
+            packet_data=frame,
+            options={"epb_flags": _OUTGOING if outgoing else _INCOMING},
+        )
+        with self._lock:
+            if not self._file.closed:
+                self._writer.write_block(packet)
+
+    def close(self) -> None:
+        """Write the file to its end, and watch no longer."""
+        for port, watch in self._watched:
+            port.watchers.remove(watch)
+        self._watched.clear()
+        with self._lock:
+            self._file.close()
+
+    def __enter__(self) -> Capture:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
