@@ -11,7 +11,7 @@ from pykvm.exits import Exit
 from pykvm.guest import Guest, load_guest
 from pykvm.machine import Machine
 from pykvm.probe import probe
-from tests.support import whole_state
+from support import whole_state
 
 GUESTS = Path(__file__).parents[2] / "guests"
 STATELESS = {"debugcon", "exit"}  # devices in Python are no part of the state here

