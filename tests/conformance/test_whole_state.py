@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support import whole_state
 
 from pykvm.errors import CpuModelError, UsageError
 from pykvm.exits import Exit
 from pykvm.guest import Guest, load_guest
 from pykvm.machine import Machine
 from pykvm.probe import probe
-from support import whole_state
 
 GUESTS = Path(__file__).parents[2] / "guests"
 STATELESS = {"debugcon", "exit"}  # devices in Python are no part of the state here
