@@ -27,8 +27,9 @@ from pykvm.asm import Program, assemble
 from pykvm.assembly.source import read_source
 from pykvm.errors import HeaderError, UsageError
 from pykvm.loader.image import Mode
-from pykvm.machine import ALL_DEVICES, DEVICES, MAX_TIMEOUT_S, Machine
+from pykvm.machine import MAX_TIMEOUT_S, Machine
 from pykvm.memory import parse_size
+from pykvm.parts import ALL_DEVICES, DEVICES
 from pykvm.result import Outcome
 
 IRQCHIPS = ("none", "full", "split")

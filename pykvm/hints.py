@@ -7,8 +7,9 @@ from pykvm.culprit import culprit
 from pykvm.disasm import Instruction
 from pykvm.errors import UnclaimedAccess
 from pykvm.exits import FailEntry, InternalError, Shutdown, Timeout
-from pykvm.machine import DEVICES, Machine
+from pykvm.machine import Machine
 from pykvm.paging import read_linear
+from pykvm.parts import DEVICES
 from pykvm.registers import EFER_LMA, RFLAGS_IF, SpecialRegisters
 from pykvm.result import Result
 

@@ -1,4 +1,4 @@
-"""A machine: the only place where parts are wired together, and the owner of the loop."""
+"""A machine: its life from first to last, and the loop that takes exits and goes on."""
 
 from __future__ import annotations
 
@@ -6,61 +6,27 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 from weakref import WeakMethod
 
-from pykvm import layout, wiring
-from pykvm.acpi import tables
+from pykvm import layout
 from pykvm.backend import Backend, Vcpu, kinds, open_backend
 from pykvm.bus import Bus
 from pykvm.culprit import culprit
-from pykvm.devices import power, serial
-from pykvm.devices.debugcon import IDENT, DebugConsole
-from pykvm.devices.exit import ExitPort, IsaDebugExit
-from pykvm.devices.scratch import Scratch
 from pykvm.dispatch import Dispatch, Route
-from pykvm.errors import ClosedError, LayoutError, PykvmError, UnclaimedAccess, UsageError
+from pykvm.errors import LayoutError, PykvmError, UnclaimedAccess, UsageError
 from pykvm.exits import (
     Exit,
     MsrWrite,
 )
-from pykvm.loader import entry, linux, multiboot, read_file, read_image
-from pykvm.loader.image import Image
-from pykvm.loader.memory_map import memory_map
-from pykvm.loader.place import place
 from pykvm.memory import Backing, GuestMemory, parse_size
 from pykvm.output import Output
-from pykvm.registers import RegisterFile
+from pykvm.parts import ALL_DEVICES, DEVICES, Parts
 from pykvm.result import STATUS_DIED, Outcome, Result, ending
-from pykvm.virtio import spec
-from pykvm.virtio.balloon import Balloon
-from pykvm.virtio.block import Block
 from pykvm.virtio.board import Board
-from pykvm.virtio.console import Console
-from pykvm.virtio.device import Device
-from pykvm.virtio.entropy import Entropy
-from pykvm.virtio.vsock import Vsock
 from pykvm.worker import READ, Worker
 
-if TYPE_CHECKING:
-    from pykvm.devices.cmos import Cmos
-    from pykvm.devices.nic.card import Nic82540em
-
-DEVICES = ("debugcon", "exit", "scratch", "serial", "cmos")
-KERNEL_DEVICES = ("serial", "cmos", "power")  # what a stock kernel gets
-VIRTIO_DEVICES: dict[str, Callable[[], Device]] = {  # by the name that a guest asks for
-    "virtio-balloon": partial(Balloon, "1M"),
-    "virtio-block": Block,
-    "virtio-console": Console,
-    "virtio-entropy": Entropy,
-    "virtio-net": wiring.net,
-    "virtio-vsock": Vsock,
-}
-ALL_DEVICES = (*DEVICES, "power", "nic", *VIRTIO_DEVICES)
 EVENTS = ("exit", "eventfd")  # how virtio devices are notified and interrupt
 MAX_CPUS = 64
 MAX_TIMEOUT_S = 1e9
@@ -74,7 +40,7 @@ RESET_RIP = 0xFFF0  # Intel SDM vol. 3A, table 9-1
 Observer = Callable[[Vcpu, Exit, int | bytes | None], None]
 
 
-class Machine:
+class Machine(Parts):
     """A virtual machine with memory, processors, buses and devices.
 
     Args:
@@ -104,19 +70,12 @@ class Machine:
         KvmUnavailable, MissingCapability, KvmError: the host cannot do it.
     """
 
-    image: Image | None = None
-    serial: serial.Serial | None = None
-    console: Console | None = None
-    cmos: Cmos | None = None
     observer: Observer | None = None
-    _take_console: Callable[[], bytes] | None = None
     _pending: Exit | None = None
     _answered = False
-    _status: int | None = None
     _result: Result | None = None
     _failure: BaseException | None = None
     _started_ns = 0
-    _closed = True
 
     def __init__(
         self,
@@ -178,177 +137,6 @@ class Machine:
         except BaseException:
             self.close()
             raise
-
-    # Wiring.
-
-    def _add_memory(self, size_bytes: int, backing: Backing) -> None:
-        low_bytes = min(size_bytes, layout.RAM_HOLE_BASE)
-        self.memory.add(0, low_bytes, backing)
-        if size_bytes > low_bytes:
-            self.memory.add(layout.RAM_HIGH_BASE, size_bytes - low_bytes, backing)
-
-    def _wire(self, name: str) -> None:
-        match name:
-            case "debugcon":
-                if self._native:
-                    self._take_console = self.vm.add_console(layout.DEBUGCON_PORT, IDENT)
-                self.ports.claim(layout.DEBUGCON_PORT, 1, DebugConsole(self.output.write), name)
-            case "exit":
-                self.ports.claim(layout.EXIT_PORT, 4, ExitPort(self._end), name)
-                self.ports.claim(layout.ISA_DEBUG_EXIT_PORT, 4, IsaDebugExit(self._end), name)
-            case "scratch":
-                self.mmio.claim(
-                    layout.SCRATCH_BASE, layout.SCRATCH_SIZE, Scratch(layout.SCRATCH_SIZE), name
-                )
-                self.ports.claim(
-                    layout.SCRATCH_PORT,
-                    layout.SCRATCH_PORT_COUNT,
-                    Scratch(layout.SCRATCH_PORT_COUNT),
-                )
-            case "serial":
-                irq = partial(self.vm.set_irq_line, layout.COM1_IRQ)
-                self.serial = serial.Serial(self.output.write, irq)
-                self.ports.claim(layout.COM1_PORT, serial.SIZE, self.serial, name)
-            case "cmos":
-                self._wire_cmos()
-            case "power":
-                self._wire_power()
-            case "nic":
-                wiring.answer(self.add_nic().port)
-            case _:
-                self.add_virtio(VIRTIO_DEVICES[name]())
-
-    def _wire_power(self) -> None:
-        def end() -> None:
-            self._end(0)
-
-        control = power.Pm1Control(tables.SLEEP_TYPE_S5, end)
-        for port, size_bytes, device in (
-            (layout.PM1_EVENT_PORT, power.EVENT_SIZE, power.Pm1Event()),
-            (layout.PM1_CONTROL_PORT, power.CONTROL_SIZE, control),
-            (layout.PM_TIMER_PORT, power.TIMER_SIZE, power.PmTimer()),
-            (layout.RESET_PORT, 1, power.ResetControl(end)),
-            (layout.KEYBOARD_PORT, 1, power.KeyboardReset(end)),
-        ):
-            self.ports.claim(port, size_bytes, device)
-
-    def _wire_cmos(self) -> None:
-        from pykvm.devices import cmos  # brings libraries, which make KVM_CREATE_VM longer
-
-        low, *high = (region.size_bytes for region in self.memory.regions)
-        elapsed_ns = None if self.clock == "wall" else self.vm.now_ns
-        self.cmos = cmos.Cmos(low, sum(high), cmos.clock(elapsed_ns))
-        self.ports.claim(layout.CMOS_PORT, cmos.SIZE, self.cmos, "cmos")
-
-    def _end(self, status: int) -> None:
-        """The guest has ended the run: stop every vCPU at its next entry."""
-        self._status = status
-        self._stop_all()
-
-    def add_nic(self, mac: str = wiring.NIC_MAC) -> Nic82540em:
-        """Give the machine an 82540EM network card at layout.NIC_BASE; its `port` wants a cable.
-
-        Raises:
-            BusError: it has one.
-        """
-        self._check_open()
-        line = partial(self.vm.set_irq_line, layout.NIC_IRQ)
-        card = wiring.nic(self.memory, line, self._worker.post, mac)
-        self.mmio.claim(layout.NIC_BASE, layout.NIC_SIZE, card, "nic")
-        self._is_shared = True
-        return card
-
-    def add_virtio(self, device: Device) -> None:
-        """Give the machine a virtio device, in the next place from layout.VIRTIO_BASE on.
-
-        Guests find it by the table at layout.VIRTIO_TABLE_BASE, kernels by ACPI: add it before
-        they are loaded.
-
-        Raises:
-            UsageError: the machine has layout.VIRTIO_COUNT of them.
-        """
-        self._check_open()
-        device.output = self.output.write
-        if isinstance(device, Console) and self.console is None:
-            self.console = device
-        self._board.add(device)
-        self._is_shared |= self._board.is_shared
-
-    # What a user holds.
-
-    @property
-    def virtio(self) -> list[Device]:
-        """The virtio devices in their places; `add_virtio` adds one."""
-        return self._board.devices
-
-    @property
-    def virtio_command_line(self) -> str:
-        """`virtio_mmio.device=` for each, for a kernel that reads it and knows no ACPI."""
-        return self._board.command_line()
-
-    @property
-    def vcpu(self) -> Vcpu:
-        """The first processor."""
-        return self.vcpus[0]
-
-    @property
-    def registers(self) -> RegisterFile:
-        """The first processor's registers by name, readable and writable between exits."""
-        return RegisterFile(self.vcpu)
-
-    def load(self, image: Image | Path | str) -> None:
-        """Put a guest into memory and the first processor at its entry.
-
-        Args:
-            image: an assembled program, what `read_image` gives, or the path of a binary.
-
-        Raises:
-            LoadError: the file cannot be read, or the guest does not fit into this machine.
-            UsageError: the command line is too long.
-        """
-        self._check_open()
-        if not isinstance(image, Image):
-            image = read_image(image)
-        command_line = _command_line(self.append)
-        is_new = self.memory.is_new  # zeros need not be written then: a page that is costs a fault
-        place(image, self.memory)
-        if self.append or not is_new:
-            self.memory.write(layout.COMMAND_LINE_BASE, command_line)
-        if image.multiboot:
-            entries = memory_map(self.memory.regions)
-            self.memory.write(layout.BOOT_INFO_BASE, multiboot.information(entries))
-        if self.virtio or not is_new:
-            self.memory.write(layout.VIRTIO_TABLE_BASE, self._board.table())
-        entry.enter(self.memory, self.vcpu, image.mode, image.entry, is_new=is_new)
-        if image.registers:
-            registers = self.registers
-            for name, value in image.registers.items():
-                registers[name] = value
-        self.image = image
-
-    def load_kernel(self, kernel: Path | str, initrd: Path | str | None = None) -> None:
-        """Load a Linux kernel: a bzImage, or an ELF kernel with a PVH entry.
-
-        The command line is `append`; ACPI tables describe the machine, which needs the devices
-        of KERNEL_DEVICES, the full irqchip and the PIT.
-
-        Raises:
-            LoadError: a file cannot be read, is no kernel, or does not fit into this machine.
-        """
-        self._check_open()
-        virtio = [
-            tables.virtio_mmio(number, gpa, spec.MMIO_SIZE, gsi)
-            for number, (gpa, gsi) in enumerate(self._board.places)
-        ]
-        acpi = tables.build(len(self.vcpus), virtio)
-        boot = linux.Boot(
-            memory_map(self.memory.regions, acpi=True),
-            _command_line(self.append)[:-1],
-            b"" if initrd is None else read_file(Path(initrd)),
-            acpi.rsdp,
-        )
-        image = linux.kernel_image(read_file(Path(kernel)), str(kernel), boot)
-        self.load(replace(image, pieces=(*image.pieces, (acpi.rsdp, acpi.data))))
 
     def run(self, timeout: float | None = None) -> Result:
         """Run until the guest ends, dies, or `timeout` seconds are over.
@@ -632,10 +420,6 @@ class Machine:
         if self._take_console is not None and (data := self._take_console()):
             self.output.write(data)
 
-    def _stop_all(self) -> None:
-        for vcpu in self.vcpus:
-            vcpu.stop()
-
     # The end.
 
     def close(self) -> None:
@@ -649,10 +433,6 @@ class Machine:
             self.vm.detach()
             self.memory.close()  # before the VM, which costs the kernel far less
             self.vm.close()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError("machine")
 
     def __enter__(self) -> Machine:
         return self
@@ -698,16 +478,6 @@ def _by_eventfd(events: str, clock: str) -> bool:
     if events == "eventfd" and clock != "wall":
         raise UsageError("eventfds come when a thread has its turn: not by a clock of instructions")
     return events == "eventfd"
-
-
-def _command_line(text: str) -> bytes:
-    try:
-        data = text.encode(errors="surrogateescape") + b"\0"  # what argv cannot decode
-    except UnicodeEncodeError:
-        raise UsageError(f"a command line is text, not {text!r}") from None
-    if len(data) > layout.COMMAND_LINE_SIZE:
-        raise UsageError(f"the command line is {layout.COMMAND_LINE_SIZE - 1} bytes at most")
-    return data
 
 
 def _nanoseconds(timeout: float | None) -> int | None:

@@ -21,8 +21,9 @@ from pykvm.guest import Guest, load_guest, parse_seconds
 from pykvm.hints import hints
 from pykvm.loader import SOURCE_SUFFIXES, read_image
 from pykvm.loader.image import Image, Mode
-from pykvm.machine import DEVICES, KERNEL_DEVICES, Machine
+from pykvm.machine import Machine
 from pykvm.memory import parse_size
+from pykvm.parts import DEVICES, KERNEL_DEVICES
 from pykvm.probe import probe
 from pykvm.registers import RegisterFile
 from pykvm.report import place, render

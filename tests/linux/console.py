@@ -14,7 +14,7 @@ from types import TracebackType
 
 import pykvm
 from pykvm.bench import linux, stock
-from pykvm.machine import KERNEL_DEVICES
+from pykvm.parts import KERNEL_DEVICES
 from pykvm.result import Result
 from pykvm.virtio.device import Device
 

@@ -14,7 +14,7 @@ from console import PROMPT, Console
 import pykvm
 from pykvm import host
 from pykvm.bench import linux, stock
-from pykvm.machine import KERNEL_DEVICES
+from pykvm.parts import KERNEL_DEVICES
 from pykvm.result import Outcome
 
 pytestmark = pytest.mark.timeout(300)

@@ -14,7 +14,7 @@ from pykvm.errors import LoadError
 from pykvm.loader import linux
 from pykvm.loader.image import Mode
 from pykvm.loader.memory_map import MapEntry
-from pykvm.machine import KERNEL_DEVICES
+from pykvm.parts import KERNEL_DEVICES
 from pykvm.result import Outcome
 
 MIB = layout.MIB

@@ -1,0 +1,271 @@
+"""What a machine is made of, and what is put into it: devices, a guest, a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pykvm import layout, wiring
+from pykvm.acpi import tables
+from pykvm.backend import Vcpu, Vm
+from pykvm.bus import Bus
+from pykvm.devices import power, serial
+from pykvm.devices.debugcon import IDENT, DebugConsole
+from pykvm.devices.exit import ExitPort, IsaDebugExit
+from pykvm.devices.scratch import Scratch
+from pykvm.errors import ClosedError, UsageError
+from pykvm.loader import entry, linux, multiboot, read_file, read_image
+from pykvm.loader.image import Image
+from pykvm.loader.memory_map import memory_map
+from pykvm.loader.place import place
+from pykvm.memory import Backing, GuestMemory
+from pykvm.output import Output
+from pykvm.registers import RegisterFile
+from pykvm.virtio import spec
+from pykvm.virtio.balloon import Balloon
+from pykvm.virtio.block import Block
+from pykvm.virtio.board import Board
+from pykvm.virtio.console import Console
+from pykvm.virtio.device import Device
+from pykvm.virtio.entropy import Entropy
+from pykvm.virtio.vsock import Vsock
+from pykvm.worker import Worker
+
+if TYPE_CHECKING:
+    from pykvm.devices.cmos import Cmos
+    from pykvm.devices.nic.card import Nic82540em
+
+DEVICES = ("debugcon", "exit", "scratch", "serial", "cmos")
+KERNEL_DEVICES = ("serial", "cmos", "power")  # what a stock kernel gets
+VIRTIO_DEVICES: dict[str, Callable[[], Device]] = {  # by the name that a guest asks for
+    "virtio-balloon": partial(Balloon, "1M"),
+    "virtio-block": Block,
+    "virtio-console": Console,
+    "virtio-entropy": Entropy,
+    "virtio-net": wiring.net,
+    "virtio-vsock": Vsock,
+}
+ALL_DEVICES = (*DEVICES, "power", "nic", *VIRTIO_DEVICES)
+
+
+class Parts:
+    """The part of a machine that has memory, processors and devices, and loads guests.
+
+    Attributes:
+        memory, ports, mmio: RAM, and the two buses.
+        vm, vcpus: what the backend made.
+        output: what the guest has printed.
+        append: the command line.
+        image: what was loaded last.
+        serial, console, cmos: the devices of that kind, where the machine has them.
+    """
+
+    memory: GuestMemory
+    ports: Bus
+    mmio: Bus
+    vm: Vm
+    vcpus: tuple[Vcpu, ...]
+    output: Output
+    append: str
+    clock: str
+    image: Image | None = None
+    serial: serial.Serial | None = None
+    console: Console | None = None
+    cmos: Cmos | None = None
+    _native: bool
+    _board: Board
+    _worker: Worker
+    _is_shared: bool
+    _take_console: Callable[[], bytes] | None = None
+    _status: int | None = None
+    _closed = True
+
+    def _add_memory(self, size_bytes: int, backing: Backing) -> None:
+        low_bytes = min(size_bytes, layout.RAM_HOLE_BASE)
+        self.memory.add(0, low_bytes, backing)
+        if size_bytes > low_bytes:
+            self.memory.add(layout.RAM_HIGH_BASE, size_bytes - low_bytes, backing)
+
+    def _wire(self, name: str) -> None:
+        match name:
+            case "debugcon":
+                if self._native:
+                    self._take_console = self.vm.add_console(layout.DEBUGCON_PORT, IDENT)
+                self.ports.claim(layout.DEBUGCON_PORT, 1, DebugConsole(self.output.write), name)
+            case "exit":
+                self.ports.claim(layout.EXIT_PORT, 4, ExitPort(self._end), name)
+                self.ports.claim(layout.ISA_DEBUG_EXIT_PORT, 4, IsaDebugExit(self._end), name)
+            case "scratch":
+                self.mmio.claim(
+                    layout.SCRATCH_BASE, layout.SCRATCH_SIZE, Scratch(layout.SCRATCH_SIZE), name
+                )
+                self.ports.claim(
+                    layout.SCRATCH_PORT,
+                    layout.SCRATCH_PORT_COUNT,
+                    Scratch(layout.SCRATCH_PORT_COUNT),
+                )
+            case "serial":
+                irq = partial(self.vm.set_irq_line, layout.COM1_IRQ)
+                self.serial = serial.Serial(self.output.write, irq)
+                self.ports.claim(layout.COM1_PORT, serial.SIZE, self.serial, name)
+            case "cmos":
+                self._wire_cmos()
+            case "power":
+                self._wire_power()
+            case "nic":
+                wiring.answer(self.add_nic().port)
+            case _:
+                self.add_virtio(VIRTIO_DEVICES[name]())
+
+    def _wire_power(self) -> None:
+        def end() -> None:
+            self._end(0)
+
+        control = power.Pm1Control(tables.SLEEP_TYPE_S5, end)
+        for port, size_bytes, device in (
+            (layout.PM1_EVENT_PORT, power.EVENT_SIZE, power.Pm1Event()),
+            (layout.PM1_CONTROL_PORT, power.CONTROL_SIZE, control),
+            (layout.PM_TIMER_PORT, power.TIMER_SIZE, power.PmTimer()),
+            (layout.RESET_PORT, 1, power.ResetControl(end)),
+            (layout.KEYBOARD_PORT, 1, power.KeyboardReset(end)),
+        ):
+            self.ports.claim(port, size_bytes, device)
+
+    def _wire_cmos(self) -> None:
+        from pykvm.devices import cmos  # brings libraries, which make KVM_CREATE_VM longer
+
+        low, *high = (region.size_bytes for region in self.memory.regions)
+        elapsed_ns = None if self.clock == "wall" else self.vm.now_ns
+        self.cmos = cmos.Cmos(low, sum(high), cmos.clock(elapsed_ns))
+        self.ports.claim(layout.CMOS_PORT, cmos.SIZE, self.cmos, "cmos")
+
+    def _end(self, status: int) -> None:
+        """The guest has ended the run: stop every vCPU at its next entry."""
+        self._status = status
+        self._stop_all()
+
+    def add_nic(self, mac: str = wiring.NIC_MAC) -> Nic82540em:
+        """Give the machine an 82540EM network card at layout.NIC_BASE; its `port` wants a cable.
+
+        Raises:
+            BusError: it has one.
+        """
+        self._check_open()
+        line = partial(self.vm.set_irq_line, layout.NIC_IRQ)
+        card = wiring.nic(self.memory, line, self._worker.post, mac)
+        self.mmio.claim(layout.NIC_BASE, layout.NIC_SIZE, card, "nic")
+        self._is_shared = True
+        return card
+
+    def add_virtio(self, device: Device) -> None:
+        """Give the machine a virtio device, in the next place from layout.VIRTIO_BASE on.
+
+        Guests find it by the table at layout.VIRTIO_TABLE_BASE, kernels by ACPI: add it before
+        they are loaded.
+
+        Raises:
+            UsageError: the machine has layout.VIRTIO_COUNT of them.
+        """
+        self._check_open()
+        device.output = self.output.write
+        if isinstance(device, Console) and self.console is None:
+            self.console = device
+        self._board.add(device)
+        self._is_shared |= self._board.is_shared
+
+    # What a user holds.
+
+    @property
+    def virtio(self) -> list[Device]:
+        """The virtio devices in their places; `add_virtio` adds one."""
+        return self._board.devices
+
+    @property
+    def virtio_command_line(self) -> str:
+        """`virtio_mmio.device=` for each, for a kernel that reads it and knows no ACPI."""
+        return self._board.command_line()
+
+    @property
+    def vcpu(self) -> Vcpu:
+        """The first processor."""
+        return self.vcpus[0]
+
+    @property
+    def registers(self) -> RegisterFile:
+        """The first processor's registers by name, readable and writable between exits."""
+        return RegisterFile(self.vcpu)
+
+    def load(self, image: Image | Path | str) -> None:
+        """Put a guest into memory and the first processor at its entry.
+
+        Args:
+            image: an assembled program, what `read_image` gives, or the path of a binary.
+
+        Raises:
+            LoadError: the file cannot be read, or the guest does not fit into this machine.
+            UsageError: the command line is too long.
+        """
+        self._check_open()
+        if not isinstance(image, Image):
+            image = read_image(image)
+        command_line = _command_line(self.append)
+        is_new = self.memory.is_new  # zeros need not be written then: a page that is costs a fault
+        place(image, self.memory)
+        if self.append or not is_new:
+            self.memory.write(layout.COMMAND_LINE_BASE, command_line)
+        if image.multiboot:
+            entries = memory_map(self.memory.regions)
+            self.memory.write(layout.BOOT_INFO_BASE, multiboot.information(entries))
+        if self.virtio or not is_new:
+            self.memory.write(layout.VIRTIO_TABLE_BASE, self._board.table())
+        entry.enter(self.memory, self.vcpu, image.mode, image.entry, is_new=is_new)
+        if image.registers:
+            registers = self.registers
+            for name, value in image.registers.items():
+                registers[name] = value
+        self.image = image
+
+    def load_kernel(self, kernel: Path | str, initrd: Path | str | None = None) -> None:
+        """Load a Linux kernel: a bzImage, or an ELF kernel with a PVH entry.
+
+        The command line is `append`; ACPI tables describe the machine, which needs the devices
+        of KERNEL_DEVICES, the full irqchip and the PIT.
+
+        Raises:
+            LoadError: a file cannot be read, is no kernel, or does not fit into this machine.
+        """
+        self._check_open()
+        virtio = [
+            tables.virtio_mmio(number, gpa, spec.MMIO_SIZE, gsi)
+            for number, (gpa, gsi) in enumerate(self._board.places)
+        ]
+        acpi = tables.build(len(self.vcpus), virtio)
+        boot = linux.Boot(
+            memory_map(self.memory.regions, acpi=True),
+            _command_line(self.append)[:-1],
+            b"" if initrd is None else read_file(Path(initrd)),
+            acpi.rsdp,
+        )
+        image = linux.kernel_image(read_file(Path(kernel)), str(kernel), boot)
+        self.load(replace(image, pieces=(*image.pieces, (acpi.rsdp, acpi.data))))
+
+    def _stop_all(self) -> None:
+        for vcpu in self.vcpus:
+            vcpu.stop()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("machine")
+
+
+def _command_line(text: str) -> bytes:
+    try:
+        data = text.encode(errors="surrogateescape") + b"\0"  # what argv cannot decode
+    except UnicodeEncodeError:
+        raise UsageError(f"a command line is text, not {text!r}") from None
+    if len(data) > layout.COMMAND_LINE_SIZE:
+        raise UsageError(f"the command line is {layout.COMMAND_LINE_SIZE - 1} bytes at most")
+    return data
