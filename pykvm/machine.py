@@ -107,6 +107,7 @@ class Machine(Parts):
         self.append = append
         self.clock = clock
         self._lock = threading.RLock()
+        self._routes: dict[int, Route] = {}  # of the one vCPU, while no other thread comes
         self._worker = Worker(self._lock, WeakMethod(self._fail))
         self._is_shared = cpus > 1  # more threads than one come to the devices
         eventfds = _by_eventfd(virtio_events, clock)
@@ -216,18 +217,24 @@ class Machine(Parts):
         raises ends the run.
         """
         self._check_open()
-        self._is_shared = True
+        self._share()
         self._worker.post(call, delay_s)
 
     def watch(self, fd: int, callback: Callable[[], None], events: int = READ) -> None:
         """Run `callback` like `post` whenever a file is ready; see `Worker.watch`."""
         self._check_open()
-        self._is_shared = True
+        self._share()
         self._worker.watch(fd, callback, events)
 
     def unwatch(self, fd: int) -> None:
         """End a watch."""
         self._worker.unwatch(fd)
+
+    def _share(self) -> None:
+        """From now on another thread comes to the devices: no access goes by without the lock."""
+        if not self._is_shared:
+            self._is_shared = True
+            self._routes.clear()
 
     def stop(self) -> None:
         """End the run under way, or the next one; any thread may call it."""
@@ -289,6 +296,7 @@ class Machine(Parts):
         vcpu.share_registers(False)
         (enter, native), mask, shift = vcpu.entry, kinds.ROUTE_MASK, kinds.VALUE_SHIFT
         routes: dict[int, Route] = {}
+        self._routes = routes
         while True:
             try:
                 while True:

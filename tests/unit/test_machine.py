@@ -41,3 +41,25 @@ def test_virtio_devices_are_told_of_on_a_command_line() -> None:
         )
     with pykvm.VM(backend="emu") as vm:
         assert vm.virtio_command_line == ""
+
+
+def test_a_device_is_locked_from_the_first_call_on_another_thread(backend: str) -> None:
+    owned = []
+
+    class Device:
+        def read(self, offset: int, size_bytes: int) -> int:
+            return 0
+
+        def write(self, offset: int, size_bytes: int, value: int) -> None:
+            owned.append(vm._lock._is_owned())  # type: ignore[attr-defined]
+            if len(owned) == 5:
+                vm.post(lambda: None)
+
+    with pykvm.VM(backend=backend, memory="1M") as vm:
+        vm.ports.claim(0x300, 1, Device())
+        code = "mov ecx, 10\nmov edx, 0x300\nagain: out dx, al\ndec ecx\njnz again\nhlt"
+        vm.load(pykvm.assemble(code))
+        assert vm.run(timeout=5).outcome is pykvm.Outcome.HALT
+    assert not any(owned[1:5])
+    assert all(owned[5:])
+    assert len(owned) == 10

@@ -186,3 +186,16 @@ def test_slots_are_bounded_by_the_capability(monkeypatch: pytest.MonkeyPatch) ->
     finally:
         vm.close()
         memory.close()
+
+
+def test_a_vm_begins_with_any_number_of_regions() -> None:
+    memory = GuestMemory()
+    regions = [memory.add(2 * PAGE_SIZE * number, PAGE_SIZE) for number in range(70)]
+    vm = KvmVm(System.shared(), regions)
+    try:
+        assert [vm.slot_of(region) for region in regions] == list(range(70))
+        with pytest.raises(KvmError, match="overlaps another memory slot"):
+            vm.map(regions[69])
+    finally:
+        vm.close()
+        memory.close()

@@ -47,9 +47,10 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
     ) -> None:
         super().__init__(system)
         leaves = None if cpu is None else cpuid.prepared(system, cpu, 0, 1)
-        self._slots = dict(enumerate(regions))
+        first = regions[: lib.PYKVM_SLOTS_KEPT]
+        self._slots = dict(enumerate(first))
         self._native = native = ffi.new("struct pykvm_vm *")
-        for region in regions:
+        for region in first:
             flags = slot_flags(system, region)
             lib.pykvm_slot_plan(native, flags, region.gpa, region.size_bytes, region.hva)
         self._assist = assist
@@ -60,8 +61,10 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
         except BaseException:
             self.close_natives()
             raise
-        for region in regions:
+        for region in first:
             self._follow(region)
+        for region in regions[len(first) :]:
+            self.map(region)
 
     def _create(self, leaves: Any) -> None:
         """Create it with memory in its slots, and where CPUID leaves are given its first vCPU.
