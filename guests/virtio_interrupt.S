@@ -57,13 +57,12 @@ sleep:
     sti
     hlt # STI lets one more instruction pass: no interrupt can come before HLT
     cli
-    cmp word ptr [rbx + VIRTQ_USED + 2], bp
+    cmp r14d, ebp # woken by something else: the request may be done, but its interrupt is to come
     jne sleep
+    cmp word ptr [rbx + VIRTQ_USED + 2], bp
+    jne wrong
     cmp ebp, REQUESTS
     jne next
-
-    cmp r14d, REQUESTS
-    jne wrong
     print text
     exit 0
 wrong:

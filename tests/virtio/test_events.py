@@ -46,7 +46,7 @@ def test_a_notification_and_an_interrupt_are_no_exits(backend: str) -> None:
         with load_guest(path).machine(backend=backend, virtio_events=events) as vm:
             counts[events] = vm.run(timeout=30).exits
     assert counts["exit"]["MmioWrite"] - counts["eventfd"]["MmioWrite"] == 16
-    assert counts["eventfd"]["MmioRead"] >= 16  # more where one comes twice: docs/kvm.md
+    assert counts["eventfd"]["MmioRead"] >= 16  # more where one comes twice: docs/devices/virtio.md
 
 
 def test_another_queues_notification_exits_and_does_nothing(backend: str) -> None:
