@@ -25,30 +25,18 @@ from pykvm.memory import Backing, GuestMemory
 from pykvm.output import Output
 from pykvm.registers import RegisterFile
 from pykvm.virtio import spec
-from pykvm.virtio.balloon import Balloon
-from pykvm.virtio.block import Block
 from pykvm.virtio.board import Board
-from pykvm.virtio.console import Console
 from pykvm.virtio.device import Device
-from pykvm.virtio.entropy import Entropy
-from pykvm.virtio.vsock import Vsock
 from pykvm.worker import Worker
 
 if TYPE_CHECKING:
     from pykvm.devices.cmos import Cmos
     from pykvm.devices.nic.card import Nic82540em
+    from pykvm.virtio.console import Console
 
 DEVICES = ("debugcon", "exit", "scratch", "serial", "cmos")
 KERNEL_DEVICES = ("serial", "cmos", "power")  # what a stock kernel gets
-VIRTIO_DEVICES: dict[str, Callable[[], Device]] = {  # by the name that a guest asks for
-    "virtio-balloon": partial(Balloon, "1M"),
-    "virtio-block": Block,
-    "virtio-console": Console,
-    "virtio-entropy": Entropy,
-    "virtio-net": wiring.net,
-    "virtio-vsock": Vsock,
-}
-ALL_DEVICES = (*DEVICES, "power", "nic", *VIRTIO_DEVICES)
+ALL_DEVICES = (*DEVICES, "power", "nic", *wiring.VIRTIO_DEVICES)
 
 
 class Parts:
@@ -118,7 +106,7 @@ class Parts:
             case "nic":
                 wiring.answer(self.add_nic().port)
             case _:
-                self.add_virtio(VIRTIO_DEVICES[name]())
+                self.add_virtio(wiring.VIRTIO_DEVICES[name]())
 
     def _wire_power(self) -> None:
         def end() -> None:
@@ -170,6 +158,8 @@ class Parts:
             UsageError: the machine has layout.VIRTIO_COUNT of them.
         """
         self._check_open()
+        from pykvm.virtio.console import Console  # brings libraries, as the CMOS clock does
+
         device.output = self.output.write
         if isinstance(device, Console) and self.console is None:
             self.console = device
