@@ -18,7 +18,7 @@ from pykvm.net.port import Port
 from pykvm.worker import READ, WRITE, Worker
 
 WAITING_MAX = 1024  # frames on their way out; more are lost
-TURN_FRAMES = 64  # read before those that wait to go out have their turn
+TURN_LOOKS = 64  # for what has come, before what waits to go out has its turn
 
 
 class Link:
@@ -57,8 +57,8 @@ class Link:
         """
         raise NotImplementedError
 
-    def _read(self) -> None:
-        """Take in what has come, as far as one turn goes.
+    def _read(self) -> list[bytes]:
+        """Frames that have come, as one look finds them.
 
         Raises:
             BlockingIOError: there is nothing more.
@@ -81,7 +81,7 @@ class Link:
         """Frames go to this file from now on."""
         with self._lock:
             self._fd = fd
-            self._await_room(False)
+            self._worker.watch(fd, self._serve)
 
     def _drop(self) -> None:
         """Use the file no longer; what waits is lost."""
@@ -94,12 +94,18 @@ class Link:
 
     def _serve(self) -> None:
         self._flush()
-        try:
-            self._read()
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._broke()
+        for _ in range(TURN_LOOKS):
+            if self._fd is None:
+                return
+            try:
+                found = self._read()
+            except BlockingIOError:
+                return
+            except OSError:
+                self._broke()
+                return
+            for frame in found:
+                self.port.send(frame)
 
     # The way out.
 
@@ -154,8 +160,8 @@ class Link:
 
     def close(self) -> None:
         """Use the file no longer; what waits is lost."""
-        self._drop()
         self._worker.close()
+        self._drop()
         self._close_file()
 
     def __enter__(self) -> Self:

@@ -12,7 +12,7 @@ import struct
 
 from pykvm.errors import UsageError
 from pykvm.net import frames
-from pykvm.net.link import TURN_FRAMES, Link
+from pykvm.net.link import Link
 
 DEVICE = "/dev/net/tun"
 NAME_MAX = 15  # IFNAMSIZ, less the NUL
@@ -68,9 +68,8 @@ class Tap(Link):
     def _write(self, data: bytes) -> int:
         return os.write(self._file, data)
 
-    def _read(self) -> None:
-        for _ in range(TURN_FRAMES):
-            self.port.send(os.read(self._file, frames.MAX_SIZE))
+    def _read(self) -> list[bytes]:
+        return [os.read(self._file, frames.MAX_SIZE)]
 
     def _close_file(self) -> None:
         if self._file >= 0:

@@ -1,111 +1,201 @@
-"""A UNIX stream socket in the framing of QEMU's `-netdev stream` and of passt.
+"""UNIX sockets in the framings of QEMU's `-netdev stream` and `-netdev dgram`.
 
-Each frame comes behind its length, four bytes, big-endian.
+On a stream each frame comes behind its length, four bytes, big-endian, as passt has it too; a
+datagram is a frame.
 """
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import socket
 import struct
-import threading
-from collections import deque
 from pathlib import Path
-from types import TracebackType
 
 from pykvm.errors import UsageError
 from pykvm.net import frames
-from pykvm.net.port import Port
+from pykvm.net.link import Link
 
-WAITING_MAX = 1024  # frames on their way out; more are lost
+RECONNECT_S = 1.0
+ROOM_S = 0.001  # a datagram socket does not tell when the other one has room
+_CHUNK_BYTES = 1 << 16
 _LENGTH = struct.Struct(">I")
 
 
-class StreamSocket:
-    """The socket, and two threads: one for each direction, so that no guest waits for it.
+class StreamSocket(Link):
+    """A stream to one peer at a time.
+
+    A peer that ends, or sends a length that no frame has, is hung up on. Then the link waits for
+    another one (`server`), or looks for it every RECONNECT_S; frames are lost meanwhile.
 
     Args:
-        peer: a connected stream socket, or the path of one that listens.
-
-    Attributes:
-        port: where its cable goes.
-        lost: frames that were too many for the other side.
+        peer: a path; or a connected stream socket, after which there is no other.
+        server: listen at the path, rather than connect to who listens there.
 
     Raises:
-        UsageError: nobody listens there.
+        UsageError: nobody listens there, or the path cannot be had.
     """
 
-    def __init__(self, peer: socket.socket | Path | str) -> None:
-        self._socket = peer if isinstance(peer, socket.socket) else _connect(str(peer))
-        self.port = Port(self._queue, "stream")
-        self.lost = 0
-        self._waiting: deque[bytes] = deque()
-        self._wanted = threading.Condition()
-        self._closed = False
-        self._threads = [
-            threading.Thread(target=each, daemon=True) for each in (self._read, self._write)
-        ]
-        for thread in self._threads:
-            thread.start()
+    def __init__(self, peer: socket.socket | Path | str, *, server: bool = False) -> None:
+        super().__init__("stream")
+        self._path = None if isinstance(peer, socket.socket) else str(peer)
+        self._socket: socket.socket | None = None
+        self._listener: socket.socket | None = None
+        self._received = bytearray()
+        if isinstance(peer, socket.socket):
+            self._take(peer)
+        elif server:
+            self._listener = _bound(socket.SOCK_STREAM, str(peer))
+            self._listener.listen(1)
+            self._look_for_peer()
+        else:
+            self._take(_connected(str(peer)))
 
-    def _queue(self, frame: bytes) -> None:
-        with self._wanted:
-            if self._closed or len(self._waiting) >= WAITING_MAX:
-                self.lost += 1
-                return
-            self._waiting.append(frame)
-            self._wanted.notify()
+    # The peer.
 
-    def _write(self) -> None:
-        with contextlib.suppress(OSError):
-            while (frame := self._next()) is not None:
-                self._socket.sendall(_LENGTH.pack(len(frame)) + frame)
+    def _take(self, peer: socket.socket) -> None:
+        peer.setblocking(False)
+        self._received.clear()
+        self._socket = peer
+        self._use(peer.fileno())
 
-    def _next(self) -> bytes | None:
-        with self._wanted:
-            while not self._waiting and not self._closed:
-                self._wanted.wait()
-            return None if self._closed else self._waiting.popleft()
+    def _look_for_peer(self) -> None:
+        if self._listener is not None:
+            self._worker.watch(self._listener.fileno(), self._accept)
+        elif self._path is not None:
+            self._worker.post(self._connect, RECONNECT_S)
 
-    def _read(self) -> None:
-        """Until the other side ends, or sends a length that no frame has."""
-        with contextlib.suppress(OSError), self._socket.makefile("rb") as stream:
-            while len(head := stream.read(_LENGTH.size)) == _LENGTH.size:
-                (size_bytes,) = _LENGTH.unpack(head)
-                if not frames.HEADER_SIZE <= size_bytes <= frames.MAX_SIZE:
-                    break
-                frame = stream.read(size_bytes)
-                if len(frame) == size_bytes:
-                    self.port.send(frame)
+    def _accept(self) -> None:
+        assert self._listener is not None
+        try:
+            peer, _ = self._listener.accept()
+        except OSError:  # it has gone again
+            return
+        self._worker.unwatch(self._listener.fileno())
+        self._take(peer)
 
-    def close(self) -> None:
-        """Hang up; what waits is lost."""
-        with self._wanted:
-            self._closed = True
-            self._wanted.notify()
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join()
-        self._socket.close()
+    def _connect(self) -> None:
+        assert self._path is not None
+        try:
+            self._take(_connected(self._path))
+        except UsageError:
+            self._look_for_peer()
 
-    def __enter__(self) -> StreamSocket:
-        return self
+    def _broke(self) -> None:
+        self._drop()
+        self._hang_up()
+        self._look_for_peer()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    def _hang_up(self) -> None:
+        with self._lock:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+
+    # Frames.
+
+    def _encode(self, frame: bytes) -> bytes:
+        return _LENGTH.pack(len(frame)) + frame
+
+    def _write(self, data: bytes) -> int:
+        assert self._socket is not None
+        return self._socket.send(data, socket.MSG_NOSIGNAL)
+
+    def _read(self) -> list[bytes]:
+        return self._whole() or self._more()
+
+    def _more(self) -> list[bytes]:
+        assert self._socket is not None
+        if not (data := self._socket.recv(_CHUNK_BYTES)):
+            raise ConnectionError
+        self._received += data
+        return self._whole()
+
+    def _whole(self) -> list[bytes]:
+        """The frames that are there, up to a length that no frame has."""
+        found: list[bytes] = []
+        end, data = 0, self._received
+        while len(data) >= (start := end + _LENGTH.size):
+            (size_bytes,) = _LENGTH.unpack_from(data, end)
+            if not frames.HEADER_SIZE <= size_bytes <= frames.MAX_SIZE:
+                if not found:
+                    raise ConnectionError
+                break
+            if start + size_bytes > len(data):
+                break
+            end = start + size_bytes
+            found.append(bytes(data[start:end]))
+        del data[:end]
+        return found
+
+    def _close_file(self) -> None:
+        self._hang_up()
+        if self._listener is not None and self._path is not None:
+            self._listener.close()
+            self._listener = None
+            Path(self._path).unlink(missing_ok=True)
 
 
-def _connect(path: str) -> socket.socket:
-    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+class DatagramSocket(Link):
+    """A socket at a path of its own that sends to another path; neither need be there first.
+
+    Args:
+        local: where this one is; the peer sends there.
+        remote: where the peer is. Frames are lost while nobody is.
+
+    Raises:
+        UsageError: `local` cannot be had.
+    """
+
+    def __init__(self, local: Path | str, remote: Path | str) -> None:
+        super().__init__("datagram")
+        self._local, self._remote = Path(local), str(remote)
+        self._waits = False
+        self._socket = _bound(socket.SOCK_DGRAM, str(local))
+        self._use(self._socket.fileno())
+
+    def _write(self, data: bytes) -> int:
+        return self._socket.sendto(data, self._remote)
+
+    def _read(self) -> list[bytes]:
+        frame = self._socket.recv(frames.MAX_SIZE + 1)
+        return [frame] if frames.HEADER_SIZE <= len(frame) <= frames.MAX_SIZE else []
+
+    def _await_room(self, on: bool) -> None:
+        if on and not self._waits:
+            self._waits = True
+            self._worker.post(self._try_again, ROOM_S)
+
+    def _try_again(self) -> None:
+        with self._lock:
+            self._waits = False
+            self._flush()
+            self._await_room(bool(self._waiting))
+
+    def _close_file(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._socket.close()
+            self._local.unlink(missing_ok=True)
+
+
+def _bound(kind: int, path: str) -> socket.socket:
+    found = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK)
+    try:
+        found.bind(path)
+    except OSError as error:
+        found.close()
+        remedy = ""
+        if error.errno == errno.EADDRINUSE:
+            remedy = "; remove that file if no program has it any more"
+        raise UsageError(f"cannot be at {path}: {error.strerror or error}{remedy}") from None
+    return found
+
+
+def _connected(path: str) -> socket.socket:
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         found.connect(path)
     except OSError as error:
         found.close()
-        raise UsageError(f"{path}: {error.strerror}; start what listens there first") from None
+        why = error.strerror or error
+        raise UsageError(f"{path}: {why}; start what listens there first") from None
     return found

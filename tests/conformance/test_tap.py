@@ -5,28 +5,24 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from support.debian import installed
 from support.namespace import in_namespace, ip
+from support.ping import ANSWERED, NAMES, ping
+from support.waiting import until
 
 from pykvm.errors import UsageError
-from pykvm.guest import load_guest
-from pykvm.machine import Machine
 from pykvm.net import tap
 from pykvm.net.link import WAITING_MAX
 from pykvm.net.port import Port, connect
 from pykvm.net.responder import Responder
 from pykvm.net.switch import Switch
 from pykvm.net.tap import Tap
-from pykvm.result import Outcome
-from pykvm.virtio.net import Net
 
-GUESTS = Path(__file__).parents[2] / "guests"
 NOT_HERE = (errno.EPERM, errno.EACCES, errno.ENOENT, errno.ENODEV)
 FRAME = b"\xff" * 6 + b"\2\0\0\0\0\1\x88\xb5" + bytes(46)
 
@@ -48,35 +44,11 @@ def opened(name: str = "", address: str = "") -> Iterator[Tap]:
         yield device
 
 
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def play(name: str, backend: str, port: Port, role: str = "ping") -> bytes:
-    """Let a guest ping what is at the other end of its cable."""
-    guest = load_guest(GUESTS / f"{name}.S")
-    options = guest.options() | {"devices": ("debugcon", "exit"), "append": role}
-    with Machine(**options, backend=backend) as vm:  # type: ignore[arg-type]
-        if name == "net_ping":
-            card = Net()
-            vm.add_virtio(card)
-            connect(card.port, port)
-        else:
-            connect(vm.add_nic().port, port)
-        vm.load(guest.image())
-        result = vm.run(60)
-        assert result.outcome is Outcome.EXIT
-        return result.output
-
-
-@pytest.mark.parametrize("name", ["net_ping", "nic_ping"])
+@pytest.mark.parametrize("name", NAMES)
 @in_namespace
 def test_a_guest_pings_the_hosts_kernel(name: str, backend: str) -> None:
     with opened(address="10.0.0.1/24") as device:
-        assert play(name, backend, device.port) == b"4 pings, 4 answers\n"
+        assert ping(name, backend, device.port) == ANSWERED
         found = ip(f"neigh show 10.0.0.2 dev {device.name}")
         assert "lladdr 52:54:00:00:00:0" in found  # the kernel took the guest for a station
 

@@ -9,14 +9,14 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import judge
 import pytest
 from console import PROMPT, Inside, start
+from support.waiting import until
 
 from pykvm.bench import stock
 from pykvm.virtio import console
@@ -57,14 +57,6 @@ class KeptEnd(End):
     def write(self, data: bytes) -> int:
         self.data += data
         return len(data)
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for what another thread does."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import struct
 import subprocess
 import threading
@@ -16,7 +15,6 @@ from pykvm.net import frames
 from pykvm.net.port import DEPTH_MAX, Inbox, Loopback, Port, connect, disconnect
 from pykvm.net.responder import Responder
 from pykvm.net.switch import Limit, Switch
-from pykvm.net.unix import StreamSocket
 
 A, B, C = (bytes.fromhex(f"02000000000{each}") for each in "abc")
 
@@ -267,34 +265,3 @@ def test_a_capture_opens_in_tshark(tmp_path: Path) -> None:
     command = ["tshark", "-r", path, "-T", "fields", "-e", "icmp.type", "-e", "ip.src"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout.split() == ["8", "10.0.0.2", "0", "10.0.0.1"], done.stderr
-
-
-# Sockets.
-
-
-def test_frames_go_over_a_stream_behind_their_length() -> None:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    frame = ping(b"\x08\0\0\0\0\1\0\2" + bytes(range(32)))
-    with theirs, StreamSocket(ours) as stream:
-        connect(stream.port, Responder().port)
-        theirs.settimeout(30)
-        theirs.sendall(struct.pack(">I", len(frame)) + frame)
-        (size,) = struct.unpack(">I", theirs.recv(4, socket.MSG_WAITALL))
-        answer = theirs.recv(size, socket.MSG_WAITALL)
-        assert (answer[:6], answer[34]) == (A, 0)
-        theirs.sendall(b"\xff\xff\xff\xff")  # no frame is so long: it hangs up reading
-
-
-def test_a_stream_that_nobody_reads_loses_frames() -> None:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    station = Station(A)
-    with theirs, StreamSocket(ours) as stream:
-        connect(station.port, stream.port)
-        for _ in range(5000):
-            station.send(B, bytes(1000))
-        assert stream.lost > 1000
-
-
-def test_a_socket_where_nobody_listens_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="start what listens"):
-        StreamSocket(tmp_path / "nobody")
