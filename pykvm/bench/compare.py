@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from pykvm.bench.contest import LESS, SAME
 from pykvm.bench.figures import CONFIDENCE, percentile
 from pykvm.errors import UsageError
 
@@ -29,6 +30,38 @@ BLOCKS = (5, 10, 20)  # into how many pieces the samples of a row are cut
 FREEDOM = 2 * (BLOCKS[0] - 1)  # what the longest blocks of two results leave
 LEAST_PERCENT = 1.0
 SAMPLES_MIN = 2 * BLOCKS[0]
+
+
+@dataclass(frozen=True)
+class Series:
+    """What is compared of a row: times of `bench exits`, figures of the others.
+
+    Attributes:
+        low, high: the median's confidence interval.
+        samples: in their order.
+        better: LESS, MORE or SAME, as a question has it.
+    """
+
+    median: float
+    low: float
+    high: float
+    samples: Sequence[float]
+    unit: str
+    better: str
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Series | None:
+        """A row's as JSON has it; None where there is no figure."""
+        if not row["measured"]:
+            return None
+        if "ns" in row:
+            ns = row["ns"]
+            return cls(ns["median"], ns["low"], ns["high"], row["samples_ns"], "ns", LESS)
+        if row["figure"] is None:
+            return None
+        return cls(
+            row["figure"], row["low"], row["high"], row["samples"], row["unit"], row["better"]
+        )
 
 
 @dataclass(frozen=True)
@@ -42,11 +75,23 @@ class Change:
     """
 
     name: str
-    first_ns: float
-    second_ns: float
+    first: Series
+    second: Series
     percent: float
     bound: float
     changed: bool
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether there are too few samples to tell any change."""
+        return min(len(self.first.samples), len(self.second.samples)) < SAMPLES_MIN
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the second is slower, or further from what it should be."""
+        if self.second.better == SAME:
+            return abs(self.second.median - 1) > abs(self.first.median - 1)
+        return (self.percent > 0) == (self.second.better == LESS)
 
 
 @dataclass(frozen=True)
@@ -62,26 +107,34 @@ class Comparison:
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
 
-    def slower(self, percent: float) -> tuple[Change, ...]:
-        """Rows that take longer by more than so many percent."""
-        return tuple(each for each in self.changes if each.changed and each.percent > percent)
+    def worse(self, percent: float) -> tuple[Change, ...]:
+        """Rows that are worse by more than so many percent."""
+        return tuple(
+            each
+            for each in self.changes
+            if each.changed and each.is_worse and abs(each.percent) > percent
+        )
 
 
 def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> Comparison:
-    """Compare two results of `bench exits`, as `document.read` returns them.
+    """Compare two results of one bench, as `document.read` returns them.
 
     Raises:
-        UsageError: they are of different backends.
+        UsageError: they are of different benches or backends.
     """
+    benches = [each["bench"] for each in (first, second)]
+    if benches[0] != benches[1]:
+        raise UsageError(f"`bench {benches[0]}` cannot be compared with `bench {benches[1]}`")
     backends = [each["environment"]["backend"] for each in (first, second)]
     if backends[0] != backends[1]:
         raise UsageError(f"backend {backends[0]} cannot be compared with {backends[1]}")
     old, new = (
-        {row["name"]: row for row in each["rows"] if row["measured"]} for each in (first, second)
+        {row["name"]: series for row in each["rows"] if (series := Series.of(row))}
+        for each in (first, second)
     )
     both = [name for name in new if name in old]
     return Comparison(
-        tuple(change(old[name], new[name], len(both)) for name in both),
+        tuple(change(name, old[name], new[name], len(both)) for name in both),
         tuple(name for name in old if name not in new),
         tuple(name for name in new if name not in old),
     )
@@ -98,27 +151,27 @@ def different_in_kind(first: Mapping[str, Any], second: Mapping[str, Any]) -> It
             yield f"{meaning}: {values[0]} there, {values[1]} here"
 
 
-def change(old: Mapping[str, Any], new: Mapping[str, Any], rows: int = 1) -> Change:
+def change(name: str, old: Series, new: Series, rows: int = 1) -> Change:
     """Compare one row of two results.
 
     Args:
         rows: how many are compared in all, any of which might seem to change by chance.
     """
-    first, second = old["ns"]["median"], new["ns"]["median"]
-    errors = [_error(old["samples_ns"]), _error(new["samples_ns"])]
+    first, second = old.median, new.median
+    errors = [_error(old.samples), _error(new.samples)]
     bound = max(
         student(1 - (1 - CONFIDENCE) / 2 / rows, FREEDOM) * math.hypot(*errors),
-        _step(old["samples_ns"]),
-        _step(new["samples_ns"]),
+        _step(old.samples),
+        _step(new.samples),
         abs(first) * LEAST_PERCENT / 100,
     )
-    apart = new["ns"]["low"] > old["ns"]["high"] or new["ns"]["high"] < old["ns"]["low"]
+    apart = new.low > old.high or new.high < old.low
     scale = 100 / abs(first) if first else math.inf
     difference = second - first
     return Change(
-        old["name"],
-        first,
-        second,
+        name,
+        old,
+        new,
         difference * scale if difference else 0.0,
         bound * scale,
         apart and abs(difference) > bound,

@@ -9,16 +9,18 @@ from __future__ import annotations
 import importlib
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from statistics import median
 from typing import Any
 
 from pykvm import layout
 from pykvm.bench import program
+from pykvm.bench.contest import MORE, Column, Contest, Question, Row
+from pykvm.bench.figures import median
 from pykvm.bench.program import Program
+from pykvm.bench.sampler import Batch, Side
 from pykvm.errors import PykvmError
 from pykvm.loader.image import Image, Mode
 from pykvm.machine import Machine
@@ -64,52 +66,17 @@ LOOPS = (
     Loop("mem, 4 MiB apart", 8, bytes.fromhex(
         "488b0437 4801d0 4889843700004000 4883c608 81e6ffff0700 4801c2 ffc975e0 c3")),
 )  # fmt: skip
-MEAN_OF = ("alu", "mem", "call", "sse")
+MEAN, MEAN_OF = "geometric mean", ("alu", "mem", "call", "sse")
 
-ROUNDS = 5
-HEAD = f"{'native':>10} {'pykvm':>10} {'Unicorn':>10}"
+COLUMNS = (
+    Column("native", "native", "{value:.0f} {unit}"),
+    Column("ours", "pykvm", "{value:.0f} {unit}"),
+    Column("unicorn", "Unicorn", "{value:.0f} {unit}"),
+)
 MEAN_BAR = 1.4
 UNICORN_BARS = {"mem": 2.0, "call": 2.0, "sse": 2.0}
 NATIVE_BARS = {"alu": 0.1}
-CREATE_BAR = 1.0
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line.
-
-    Attributes:
-        native, ours, unicorn: medians over the rounds; None where there is none.
-        unit: of the three: "M/s" (million instructions per second), or "us".
-        figure: what the bar is about: the median of the rounds' ratios.
-        of: what of: "unicorn" or "native".
-        bar: the least the figure should be for "M/s", the most for "us".
-    """
-
-    name: str
-    native: float | None
-    ours: float | None
-    unicorn: float | None
-    unit: str
-    figure: float | None = None
-    of: str | None = None
-    bar: float | None = None
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the figure is within its bar; None without one of them."""
-        if self.figure is None or self.bar is None:
-            return None
-        return self.figure >= self.bar if self.unit == "M/s" else self.figure <= self.bar
-
-    def cells(self) -> str:
-        """The sides and the figure, as HEAD has them."""
-        sides = (
-            f"{'' if side is None else f'{side:.0f} {self.unit}':>10}"
-            for side in (self.native, self.ours, self.unicorn)
-        )
-        figure = "" if self.figure is None else f"{self.figure:7.3f} x {self.of}"
-        return f"{' '.join(sides)} {figure:>17}"
+CREATES = 20  # in one turn
 
 
 class _Unicorn:
@@ -125,43 +92,42 @@ class _Unicorn:
         engine.mem_write(layout.LOAD_BASE, code)
         return engine
 
-    def speed(self, loop: Loop) -> float:
+    def turn_ns(self, loop: Loop, turns: int) -> float:
+        """What a turn of the loop takes."""
         engine, x86 = self._engine(CALL_BODY_HLT + loop.code, MEMORY_BYTES), self._x86
         for register, value in (
             (x86.UC_X86_REG_RSP, STACK_TOP), (x86.UC_X86_REG_RDI, BUFFER_GPA),
-            (x86.UC_X86_REG_RSI, 0), (x86.UC_X86_REG_RDX, 1), (x86.UC_X86_REG_RCX, TURNS),
+            (x86.UC_X86_REG_RSI, 0), (x86.UC_X86_REG_RDX, 1), (x86.UC_X86_REG_RCX, turns),
         ):  # fmt: skip
             engine.reg_write(register, value)
         start_ns = time.perf_counter_ns()
         engine.emu_start(layout.LOAD_BASE, layout.LOAD_BASE + len(CALL_BODY_HLT) - 1)
-        return _speed(loop, time.perf_counter_ns() - start_ns)
+        return (time.perf_counter_ns() - start_ns) / turns
 
-    def create_us(self) -> float:
+    def create_ns(self) -> float:
+        """What an engine takes, from its creation by way of an instruction to its end."""
         start_ns = time.perf_counter_ns()
         engine = self._engine(b"\x90\xf4", 1 << 20)
         engine.emu_start(layout.LOAD_BASE, 0, count=1)
         del engine
-        return (time.perf_counter_ns() - start_ns) / 1000
+        return time.perf_counter_ns() - start_ns
 
 
-class _Native:
-    """The C program that runs code on the host."""
+@dataclass(frozen=True)
+class Prepared:
+    """Whoever is here: the C program that runs code on the host, and Unicorn."""
 
-    def __init__(self, host: Program) -> None:
-        self._host = host
-
-    def speed(self, loop: Loop) -> float:
-        (elapsed_ns,) = self._host.ask(f"{BUFFER_BYTES} {10 * TURNS} {loop.code.hex()}")
-        return 10 * _speed(loop, elapsed_ns)
+    native: Program | None
+    unicorn: _Unicorn | None
 
 
 @contextmanager
-def _native() -> Iterator[_Native | None]:
-    if not program.path("_loop").exists():  # the host is no x86-64
-        yield None
-        return
-    with program.running("_loop") as host:
-        yield _Native(host)
+def prepare() -> Iterator[Prepared]:
+    """The C program, where the host is an x86-64, and Unicorn, where it is installed."""
+    with ExitStack() as stack:
+        has_native = program.path("_loop").exists()
+        native = stack.enter_context(program.running("_loop")) if has_native else None
+        yield Prepared(native, _unicorn())
 
 
 def _unicorn() -> _Unicorn | None:
@@ -171,104 +137,99 @@ def _unicorn() -> _Unicorn | None:
         return None
 
 
-def _speed(loop: Loop, elapsed_ns: float) -> float:
-    return TURNS * loop.per_turn * 1000 / max(1, elapsed_ns)
-
-
 def _image(code: bytes) -> Image:
     return Image("loop", Mode.LONG, layout.LOAD_BASE, ((layout.LOAD_BASE, code),))
 
 
-def _ours(loop: Loop) -> float:
+def _turn_ns(loop: Loop, turns: int) -> float:
     with Machine(memory=MEMORY_BYTES, devices=(), backend="emu") as machine:
         machine.load(_image(CALL_BODY_HLT + loop.code))
         registers = machine.registers
         registers.rsp, registers.rdi, registers.rsi = STACK_TOP, BUFFER_GPA, 0
-        registers.rdx, registers.rcx = 1, TURNS
+        registers.rdx, registers.rcx = 1, turns
         registers.cr4 |= CR4_OSFXSR
         start_ns = time.perf_counter_ns()
         result = machine.run(timeout=60)
         elapsed_ns = time.perf_counter_ns() - start_ns
     if result.outcome is not Outcome.HALT:
         raise PykvmError(f"the loop {loop.name} did not halt: {result.reason}")
-    return _speed(loop, elapsed_ns)
+    return elapsed_ns / turns
 
 
-def _create_us() -> float:
+def _create_ns() -> float:
     start_ns = time.perf_counter_ns()
     machine = Machine(memory="1M", devices=(), backend="emu")
     machine.load(_image(b"\xf4"))
     machine.vcpu.enter()
     machine.close()
-    return (time.perf_counter_ns() - start_ns) / 1000
+    return time.perf_counter_ns() - start_ns
 
 
-def measure(rounds: int = 5) -> list[Row]:
-    """Compare the loops, and creating a machine, one instruction, and closing it.
+def _loop_sides(loop: Loop, prepared: Prepared, stack: ExitStack) -> dict[str, Side]:
+    """Million instructions per second of each."""
 
-    Args:
-        rounds: how often the host, the emulator and Unicorn take turns.
+    def speed(operate: Callable[[int], float], turns: int) -> Side:
+        batch = Batch(operate, turns)
+        return lambda: 1000 * loop.per_turn / batch()
 
-    Raises:
-        PykvmError: a loop did not end as it should.
-    """
-    unicorn = _unicorn()
-    with _native() as native:
-        rounds_of = {loop.name: _loop_rounds(rounds, native, loop, unicorn) for loop in LOOPS}
-    create = _rounds(20 * rounds, None, _create_us, unicorn.create_us if unicorn else None)
-    return [
-        *(_loop_row(name, found) for name, found in rounds_of.items()),
-        _mean_row([rounds_of[name] for name in MEAN_OF]),
-        _row("create, run, close", create, "us", "unicorn", CREATE_BAR),
-    ]
-
-
-Measure = Callable[[], float]
-Rounds = dict[str, list[float]]
+    sides: dict[str, Side] = {}
+    if native := prepared.native:
+        code = loop.code.hex()
+        sides["native"] = speed(
+            lambda turns: native.ask(f"{BUFFER_BYTES} {turns} {code}")[0] / turns, 10 * TURNS
+        )
+    sides["ours"] = speed(partial(_turn_ns, loop), TURNS)
+    if unicorn := prepared.unicorn:
+        sides["unicorn"] = speed(partial(unicorn.turn_ns, loop), TURNS)
+    return sides
 
 
-def _rounds(count: int, native: Measure | None, ours: Measure, unicorn: Measure | None) -> Rounds:
-    sides = {"native": native, "ours": ours, "unicorn": unicorn}
-    found: Rounds = {name: [] for name in sides}
-    for turn in range(count + 1):  # the first warms up
-        for name, side in sides.items():
-            value = side() if side else None
-            if turn and value is not None:
-                found[name].append(value)
-    return found
+def _create_sides(prepared: Prepared, stack: ExitStack) -> dict[str, Side]:
+    def median_us(operate: Callable[[], float]) -> Side:
+        return lambda: median(operate() for _ in range(CREATES)) / 1000
+
+    sides = {"ours": median_us(_create_ns)}
+    if prepared.unicorn:
+        sides["unicorn"] = median_us(prepared.unicorn.create_ns)
+    return sides
 
 
-def _loop_rounds(
-    count: int, native: _Native | None, loop: Loop, unicorn: _Unicorn | None
-) -> Rounds:
-    return _rounds(
-        count,
-        partial(native.speed, loop) if native else None,
-        partial(_ours, loop),
-        partial(unicorn.speed, loop) if unicorn else None,
+def _loop_contest(loop: Loop) -> Contest:
+    of = "native" if loop.name in NATIVE_BARS else "unicorn"
+    bar = (NATIVE_BARS | UNICORN_BARS).get(loop.name)
+    question = Question(loop.name, of, bar, MORE, reads="M/s", unit=f"x {of}")
+    return Contest((question,), partial(_loop_sides, loop))
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The geometric mean of what was found of the loops, all against Unicorn."""
+
+    group: str = MEAN
+    questions: tuple[Question, ...] = (
+        Question(MEAN, "unicorn", MEAN_BAR, MORE, reads="M/s", unit="x unicorn"),
     )
 
-
-def _ratio(found: Rounds, of: str) -> float | None:
-    pairs = list(zip(found["ours"], found[of], strict=False))
-    return median(ours / theirs for ours, theirs in pairs) if pairs else None
-
-
-def _row(name: str, found: Rounds, unit: str, of: str | None, bar: float | None) -> Row:
-    native, ours, unicorn = (
-        median(found[side]) if found[side] else None for side in ("native", "ours", "unicorn")
-    )
-    return Row(name, native, ours, unicorn, unit, _ratio(found, of) if of else None, of, bar)
-
-
-def _loop_row(name: str, found: Rounds) -> Row:
-    if name in NATIVE_BARS:
-        return _row(name, found, "M/s", "native", NATIVE_BARS[name])
-    return _row(name, found, "M/s", "unicorn", UNICORN_BARS.get(name))
+    def measure(self, prepared: Any, rounds: int, before: Sequence[Row]) -> Iterator[Row]:
+        """One row, of those that were measured before."""
+        loops = [row for row in before if row.question.name in MEAN_OF]
+        against = [
+            [ours / theirs for ours, theirs in zip(row.sides["ours"], unicorn, strict=True)]
+            for row in loops
+            if (unicorn := row.sides.get("unicorn"))
+        ]
+        if not against:
+            yield Row(self.questions[0])
+            return
+        means = [math.prod(each) ** (1 / len(each)) for each in zip(*against, strict=False)]
+        yield Row(self.questions[0], samples=means)
 
 
-def _mean_row(all_found: list[Rounds]) -> Row:
-    ratios = [_ratio(found, "unicorn") for found in all_found]
-    known = [ratio for ratio in ratios if ratio is not None]
-    mean = math.prod(known) ** (1 / len(known)) if known else None
-    return Row("geometric mean", None, None, None, "M/s", mean, "unicorn", MEAN_BAR)
+CONTESTS = (
+    *(_loop_contest(loop) for loop in LOOPS),
+    Mean(),
+    Contest(
+        (Question("create, run, close", "unicorn", 1.0, reads="us", unit="x unicorn"),),
+        _create_sides,
+    ),
+)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -12,7 +14,7 @@ from pykvm.bench.environment import Environment
 from pykvm.errors import UsageError
 
 FORMAT = "pykvm bench"
-SCHEMA = 2  # raised when a key changes its meaning or goes
+SCHEMA = 3  # raised when a key changes its meaning or goes
 FIGURES = (
     "minimum", "median", "p90", "p99", "p999", "maximum", "spread", "low", "high",
 )  # fmt: skip
@@ -51,7 +53,30 @@ def dumps(found: Mapping[str, Any]) -> str:
     return f'{json.dumps(head, indent=1)[:-2]},\n "rows": [\n  {rows}\n ]\n}}\n'
 
 
-def read(path: Path, bench: str) -> dict[str, Any]:
+def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The figures of rows as JSON has them, a line each; samples are not among them."""
+    flat = [_flat(row) for row in rows]
+    text = io.StringIO()
+    names = dict.fromkeys(name for row in flat for name in row)
+    writer = csv.DictWriter(text, list(names), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in row.items():
+        if key in ("ns", "cycles"):
+            found |= {f"{figure}_{key}": each for figure, each in value.items()}
+        elif key == "details":
+            found |= value
+        elif not isinstance(value, list | Mapping):
+            found[key] = value
+    return found
+
+
+def read(path: Path) -> dict[str, Any]:
     """A file that `dumps` wrote.
 
     Raises:
@@ -64,8 +89,6 @@ def read(path: Path, bench: str) -> dict[str, Any]:
         raise DocumentError(
             path, f"has schema {found.get('schema')!r}, this pykvm reads {SCHEMA}; measure again"
         )
-    if found.get("bench") != bench:
-        raise DocumentError(path, f"is of `pykvm bench {found.get('bench')}`, not {bench}")
     if (wrong := _wrong(found)) is not None:
         raise DocumentError(path, f"is damaged: {wrong}")
     return found
@@ -83,7 +106,9 @@ def _load(path: Path) -> Any:
 
 
 def _wrong(found: Mapping[str, Any]) -> str | None:
-    """What a result of `bench exits` lacks; None where it is whole."""
+    """What a result lacks; None where it is whole."""
+    if not isinstance(found.get("bench"), str):
+        return "it does not say of which bench it is"
     environment, rows = found.get("environment"), found.get("rows")
     if not isinstance(environment, dict) or not isinstance(environment.get("backend"), str):
         return "there is no environment record"
@@ -105,18 +130,35 @@ def _wrong(found: Mapping[str, Any]) -> str | None:
 def _wrong_row(row: Any) -> str | None:
     if not isinstance(row, dict):
         return "is no object"
-    for key in ("name", "group"):
-        if not isinstance(row.get(key), str):
-            return f"has no {key}"
-    if row.get("measured") is False:
+    if not isinstance(row.get("name"), str):
+        return "has no name"
+    if not isinstance(row.get("measured"), bool):
+        return "does not say whether it was measured"
+    if not row["measured"]:
         return None if isinstance(row.get("why"), str) else "does not say why it was not measured"
+    if "figure" in row:
+        return _wrong_figure(row)
+    if not isinstance(row.get("group"), str):
+        return "has no group"
     figures = row.get("ns")
     if not isinstance(figures, dict) or not all(_is_number(figures.get(key)) for key in FIGURES):
         return "lacks figures"
-    samples = row.get("samples_ns")
-    if not isinstance(samples, list) or not samples or not all(map(_is_number, samples)):
-        return "lacks samples"
-    return None
+    return None if _are_samples(row.get("samples_ns")) else "lacks samples"
+
+
+def _wrong_figure(row: Mapping[str, Any]) -> str | None:
+    """The same for a row of subjects that took turns; where there was but one, it has no figure."""
+    if row["figure"] is None:
+        return None
+    if not all(_is_number(row.get(key)) for key in ("figure", "low", "high")):
+        return "lacks figures"
+    if not all(isinstance(row.get(key), str) for key in ("unit", "better")):
+        return "does not say what its figure is"
+    return None if _are_samples(row.get("samples")) else "lacks samples"
+
+
+def _are_samples(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_number, value))
 
 
 def _is_number(value: Any) -> bool:

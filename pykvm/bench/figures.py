@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import exp, lgamma, log, sqrt
 
 CONFIDENCE = 0.95
 _DEVIATIONS = 9  # what a binomial has beyond them is less than rounding
@@ -52,6 +51,11 @@ class Figures:
         )
 
 
+def median(samples: Iterable[float]) -> float:
+    """The middle one, or between the two."""
+    return percentile(sorted(samples), 50)
+
+
 def percentile(ordered: Sequence[float], percent: float) -> float:
     """Between the two samples that are nearest, in proportion: what numpy's default does."""
     place = (len(ordered) - 1) * percent / 100
@@ -96,15 +100,17 @@ def _least(count: int, holds: Callable[[int], bool]) -> int:
 
 def _median_within(count: int, rank: int) -> float:
     """How likely the middle one of `count` draws with replacement is one of the first `rank`."""
+    import math  # a library of its own: see `sampler`
+
     if rank >= count:
         return 1.0
     p = rank / count
-    mean, reach = count * p, _DEVIATIONS * sqrt(count * p * (1 - p)) + 1
+    mean, reach = count * p, _DEVIATIONS * math.sqrt(count * p * (1 - p)) + 1
+
+    def choose(k: int) -> float:
+        return math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1)
+
     return sum(
-        exp(_log_choose(count, k) + k * log(p) + (count - k) * log(1 - p))
+        math.exp(choose(k) + k * math.log(p) + (count - k) * math.log(1 - p))
         for k in range(max(count // 2 + 1, int(mean - reach)), min(count, int(mean + reach)) + 1)
     )
-
-
-def _log_choose(n: int, k: int) -> float:
-    return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)

@@ -7,11 +7,15 @@ runs on are shared: rounds of C and of Python alternate, and the medians are com
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
-from pykvm import layout
+from pykvm import host, layout
 from pykvm.bench import program
+from pykvm.bench.contest import Column, Contest, Question
+from pykvm.bench.figures import median
+from pykvm.bench.sampler import Batch, Side
 from pykvm.errors import PykvmError
 from pykvm.loader.image import Image, Mode
 from pykvm.machine import Machine
@@ -21,39 +25,11 @@ from pykvm.result import Outcome
 PORT_LOOP = bytes.fromhex("e6e9 ffc9 75fa f4")
 IMAGE = Image("port loop", Mode.LONG, layout.LOAD_BASE, ((layout.LOAD_BASE, PORT_LOOP),))
 
-ROUNDS = 15
-HEAD = f"{'C floor':>10} {'pykvm':>10}"
-CREATE_BAR = 1.25
-PYTHON_BAR_US = 1.2
-NATIVE_BAR = 1.05
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison.
-
-    Attributes:
-        floor_ns, ours_ns: medians over the rounds.
-        figure: what the bar is about, in `unit`; the median over pairs of rounds.
-        bar: the most it should be.
-    """
-
-    name: str
-    floor_ns: float
-    ours_ns: float
-    figure: float
-    unit: str
-    bar: float
-
-    @property
-    def met(self) -> bool:
-        """Whether the figure is within its bar."""
-        return self.figure <= self.bar
-
-    def cells(self) -> str:
-        """Both sides and the figure, as HEAD has them."""
-        floor_us, ours_us = self.floor_ns / 1000, self.ours_ns / 1000
-        return f"{floor_us:7.2f} us {ours_us:7.2f} us {self.figure:7.3f} {self.unit:7}"
+COLUMNS = (
+    Column("floor_ns", "C floor", "{value:.2f} us", scale=1e-3),
+    Column("ours_ns", "pykvm", "{value:.2f} us", scale=1e-3),
+)
+CREATES, EXITS = 20, 5000  # operations in one turn
 
 
 class _Sink:
@@ -93,48 +69,42 @@ def _port_ns(count: int, *, native: bool) -> float:
     return elapsed_ns / count
 
 
-def median(samples: Iterable[float]) -> float:
-    """The upper one of the middle.
-
-    `statistics` loads five libraries, and KVM_CREATE_VM takes longer the more a process
-    has mapped: the measurement would add to what it measures.
-    """
-    ordered = sorted(samples)
-    return ordered[len(ordered) // 2]
-
-
-def measure(rounds: int = ROUNDS, creates: int = 20, exits: int = 5000) -> list[Row]:
-    """Compare creation, a port write answered in Python, and one answered natively.
-
-    Args:
-        rounds: how often C and Python take turns.
-        creates, exits: operations in one turn.
+@contextmanager
+def prepare() -> Iterator[program.Program]:
+    """The C program.
 
     Raises:
         KvmUnavailable: there is no KVM here.
     """
+    if problem := host.problem():
+        raise problem
     with program.running("_floor") as floor:
-        return [
-            _compare("create a VM, first exit", "x", CREATE_BAR, rounds,
-                     lambda: median(floor.ask(f"create {creates}")),
-                     lambda: _create_ns(creates)),
-            _compare("port write, Python handler", "us more", PYTHON_BAR_US, rounds,
-                     lambda: median(floor.ask(f"port {exits}")),
-                     lambda: _port_ns(exits, native=False)),
-            _compare("port write, native console", "x", NATIVE_BAR, rounds,
-                     lambda: median(floor.ask(f"port {exits}")),
-                     lambda: _port_ns(exits, native=True)),
-        ]  # fmt: skip
+        yield floor
 
 
-def _compare(
-    name: str, unit: str, bar: float, rounds: int,
-    floor: Callable[[], float], ours: Callable[[], float],
-) -> Row:  # fmt: skip
-    pairs = [(floor(), ours()) for _ in range(rounds + 1)][1:]  # the first warms up
-    if unit == "x":
-        figure = median(mine / theirs for theirs, mine in pairs)
-    else:
-        figure = median((mine - theirs) / 1000 for theirs, mine in pairs)
-    floor_ns, ours_ns = (median(side) for side in zip(*pairs, strict=True))
-    return Row(name, floor_ns, ours_ns, figure, unit, bar)
+def _contest(question: Question, command: str, count: int, ours: Callable[[int], float]) -> Contest:
+    def sides(floor: program.Program, stack: ExitStack) -> dict[str, Side]:
+        theirs = Batch(lambda count: median(floor.ask(f"{command} {count}")), count)
+        return {"floor_ns": theirs, "ours_ns": Batch(ours, count)}
+
+    return Contest((question,), sides, "ours_ns")
+
+
+def _more_us(ours_ns: float, theirs_ns: float) -> float:
+    return (ours_ns - theirs_ns) / 1000
+
+
+CONTESTS = (
+    _contest(
+        Question("create a VM, first exit", "floor_ns", 1.25),
+        "create", CREATES, _create_ns,
+    ),
+    _contest(
+        Question("port write, Python handler", "floor_ns", 1.2, compare=_more_us, unit="us more"),
+        "port", EXITS, partial(_port_ns, native=False),
+    ),
+    _contest(
+        Question("port write, native console", "floor_ns", 1.05),
+        "port", EXITS, partial(_port_ns, native=True),
+    ),
+)  # fmt: skip

@@ -13,17 +13,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
-from statistics import median
 
 from pykvm.bench import stock
+from pykvm.bench.contest import Column, Contest, Question
+from pykvm.bench.sampler import Impossible, Side
 from pykvm.errors import PykvmError
 
 QEMU = "qemu-system-x86_64"
-ROUNDS = 3
-HEAD = f"{'QEMU':>10} {'pykvm':>10}"
-TIME_BAR, MEMORY_BAR = 4.0, 1.0
+COLUMNS = (Column("qemu", "QEMU"), Column("ours", "pykvm"))
 APPEND = "console=ttyS0"
 MEMORY_MIB = 256
 BOOT_TIMEOUT_S = 60
@@ -36,28 +39,6 @@ class Boot:
 
     seconds: float
     resident_mib: float
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison: medians over the rounds, their ratio's median, and its bar."""
-
-    name: str
-    unit: str
-    qemu: float
-    ours: float
-    ratio: float
-    bar: float
-
-    @property
-    def met(self) -> bool:
-        """Whether the ratio is within its bar."""
-        return self.ratio <= self.bar
-
-    def cells(self) -> str:
-        """Both sides and the ratio, as HEAD has them."""
-        qemu, ours = (f"{side:7.2f} {self.unit:3}" for side in (self.qemu, self.ours))
-        return f"{qemu} {ours} {self.ratio:7.3f} x      "
 
 
 def qemu_command(kernel: Path, initrd: Path, cpus: int = 1) -> list[str]:
@@ -135,30 +116,39 @@ def _wait_for_marker(process: subprocess.Popen[bytes], start: float) -> float | 
     return None
 
 
-def measure(rounds: int = 3) -> list[Row]:
-    """Boot in turns.
+@contextmanager
+def prepare() -> Iterator[tuple[list[str], list[str]]]:
+    """What QEMU and what pykvm is started with.
 
     Raises:
         StockError: there is no kernel to boot.
-        PykvmError: there is no QEMU, or a boot failed.
     """
-    if shutil.which(QEMU) is None:
-        raise PykvmError(f"{QEMU} is missing; apt-get install qemu-system-x86")
     found = stock.fetch()
     with tempfile.TemporaryDirectory() as directory:
         initrd = Path(directory) / "initrd"
         initrd.write_bytes(stock.initramfs(found.busybox, {}, stock.TO_POWER_OFF))
-        commands = (qemu_command(found.kernel, initrd), pykvm_command(found.kernel, initrd))
-        pairs = [tuple(_boot_again(command) for command in commands) for _ in range(rounds)]
-    return [
-        _row("start to first process", "s", TIME_BAR, [(q.seconds, o.seconds) for q, o in pairs]),
-        _row(
-            "most memory resident", "MiB", MEMORY_BAR,
-            [(q.resident_mib, o.resident_mib) for q, o in pairs],
+        yield qemu_command(found.kernel, initrd), pykvm_command(found.kernel, initrd)
+
+
+def _sides(commands: tuple[list[str], list[str]], stack: ExitStack) -> dict[str, Side]:
+    qemu, ours = commands
+    return {"qemu": partial(_boot_qemu, qemu), "ours": partial(_boot_again, ours)}
+
+
+def _boot_qemu(command: list[str]) -> Boot:
+    if shutil.which(QEMU) is None:
+        raise Impossible(f"{QEMU} is missing; apt-get install qemu-system-x86")
+    return _boot_again(command)
+
+
+CONTESTS = (
+    Contest(
+        (
+            Question("start to first process", "qemu", 4.0, read=attrgetter("seconds"), reads="s"),
+            Question(
+                "most memory resident", "qemu", 1.0, read=attrgetter("resident_mib"), reads="MiB"
+            ),
         ),
-    ]  # fmt: skip
-
-
-def _row(name: str, unit: str, bar: float, pairs: list[tuple[float, float]]) -> Row:
-    qemu, ours = (median(side) for side in zip(*pairs, strict=True))
-    return Row(name, unit, qemu, ours, median(mine / theirs for theirs, mine in pairs), bar)
+        _sides,
+    ),
+)

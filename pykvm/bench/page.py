@@ -1,16 +1,17 @@
-"""The report of `bench exits`: a page that needs no network, and its plots as files."""
+"""A result's report: a page that needs no network, and its plots as files."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from pykvm.bench import plots_turns
 from pykvm.bench.exits.row import GROUPS
 from pykvm.bench.plots import Plot, plots
 from pykvm.bench.table import cycles, nanoseconds, ratio
@@ -71,7 +72,7 @@ def write_report(directory: Path, found: Mapping[str, Any]) -> None:
     figures = []
     matplotlib: Any = import_module("matplotlib")
     with matplotlib.rc_context({"svg.hashsalt": "pykvm", "font.family": "DejaVu Sans"}):
-        for plot in plots(found["rows"]):
+        for plot in (plots if _is_of_exits(found) else plots_turns.plots)(found["rows"]):
             plot.figure.savefig(directory / f"{plot.name}.png", dpi=DPI)
             text = io.StringIO()
             plot.figure.savefig(text, format="svg", metadata={"Date": None})
@@ -83,7 +84,9 @@ def write_report(directory: Path, found: Mapping[str, Any]) -> None:
 def page(found: Mapping[str, Any], figures: Sequence[str]) -> str:
     """The page's text."""
     environment = found["environment"]
-    title = f"VM exits on {environment['cpu']['model']}, {environment['time'][:10]}"
+    of_exits = _is_of_exits(found)
+    what = "VM exits" if of_exits else f"pykvm bench {found['bench']}"
+    title = f"{what} on {environment['cpu']['model']}, {environment['time'][:10]}"
     return "\n".join(
         [
             "<!DOCTYPE html>",
@@ -94,11 +97,9 @@ def page(found: Mapping[str, Any], figures: Sequence[str]) -> str:
             f"<p>{escape(_summary(found))}</p>",
             *(f'<p class="warning">{escape(each)}</p>' for each in environment["warnings"]),
             "<h2>Figures</h2><table>",
-            *_table(found["rows"]),
+            *(_table if of_exits else _turns_table)(found["rows"]),
             "</table></div>",
-            "<p>Nanoseconds where no unit is given. The interval is the median's, at 95 %; MAD is "
-            "the median absolute deviation; the ratio is to the row's floor. What the clock itself "
-            "takes is subtracted from each sample.</p>",
+            f"<p>{_ABOUT_EXITS if of_exits else _ABOUT_TURNS}</p>",
             "<h2>Plots</h2>",
             *figures,
             "<h2>Environment</h2>",
@@ -109,15 +110,32 @@ def page(found: Mapping[str, Any], figures: Sequence[str]) -> str:
     )
 
 
+_ABOUT_EXITS = (
+    "Nanoseconds where no unit is given. The interval is the median's, at 95 %; MAD is the median "
+    "absolute deviation; the ratio is to the row's floor. What the clock itself takes is "
+    "subtracted from each sample."
+)
+_ABOUT_TURNS = (
+    "Sides took turns. What is given of each is its median over the rounds; the figure is the "
+    "median of the rounds' own, with its interval at 95 %."
+)
+
+
+def _is_of_exits(found: Mapping[str, Any]) -> bool:
+    return bool(found["bench"] == "exits")
+
+
 def _summary(found: Mapping[str, Any]) -> str:
     environment = found["environment"]
     measured = sum(row["measured"] for row in found["rows"])
     kind = environment["host"]["kind"]
     where = f"a host of kind {kind} ({environment['host']['meaning']})" if kind else "no KVM host"
+    rounds = found.get("rounds")
+    run = f"{rounds} rounds" if rounds else "Quick run" if found["quick"] else "Full run"
+    backend = f" of backend {environment['backend']}" if environment["backend"] else ""
     return (
-        f"{'Quick run' if found['quick'] else 'Full run'} of backend {environment['backend']} on "
-        f"{where}, kernel {environment['kernel']}, {environment['time']}: {measured} of "
-        f"{len(found['rows'])} rows measured in {found['took_s']:.0f} s"
+        f"{run}{backend} on {where}, kernel {environment['kernel']}, {environment['time']}: "
+        f"{measured} of {len(found['rows'])} rows measured in {found['took_s']:.0f} s"
         f"{'' if found['complete'] else ', interrupted'}."
     )
 
@@ -152,6 +170,53 @@ def _cells(row: Mapping[str, Any]) -> str:
         f"{row['count']:,}", ratio(row["ratio"]),
     )  # fmt: skip
     return "".join(f"<td>{text}</td>" for text in texts)
+
+
+def _turns_table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    sides = dict.fromkeys(name for row in rows for name in row.get("sides", ()))
+    details = dict.fromkeys(name for row in rows for name in row.get("details", ()))
+    heads = (
+        "", *map(plots_turns.side_name, sides), *details, "figure", "interval", "bar", "", "rounds",
+    )  # fmt: skip
+    yield f"<thead><tr>{''.join(f'<th>{escape(head)}</th>' for head in heads)}</tr></thead><tbody>"
+    for row in rows:
+        note = escape(row.get("note", ""))
+        name = f"<td>{escape(row['name'])} <small>{note}</small></td>"
+        if not row["measured"]:
+            why = f"not measured: {escape(row['why'])}"
+            yield f'<tr>{name}<td class="text" colspan="{len(heads) - 1}">{why}</td></tr>'
+            continue
+        texts = (*_side_cells(row, sides, details), *_figure_cells(row))
+        yield f"<tr>{name}{''.join(f'<td>{escape(text)}</td>' for text in texts)}</tr>"
+    yield "</tbody>"
+
+
+def _side_cells(
+    row: Mapping[str, Any], sides: Iterable[str], details: Iterable[str]
+) -> Iterator[str]:
+    unit = row["sides_unit"]
+    for name in sides:
+        value = row.get(name)
+        if value is None:
+            yield ""
+        else:
+            yield nanoseconds(value) if unit == "ns" else f"{value:,.4g} {unit}"
+    for name in details:
+        value = row["details"].get(name)
+        yield "" if value is None else f"{value:,.4g}"
+
+
+def _figure_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    if row["figure"] is None:
+        return ("", "", "", "", "")
+    bar = "" if row["bar"] is None else f"{_BARS[row['better']]} {row['bar']:g}"
+    return (
+        f"{row['figure']:.3f} {row['unit']}", f"{row['low']:.3f} to {row['high']:.3f}", bar,
+        {True: "met", False: "missed", None: ""}[row["met"]], f"{row['count']}",
+    )  # fmt: skip
+
+
+_BARS = {"less": "at most", "more": "at least", "same": "1 within"}
 
 
 def _environment(record: Mapping[str, Any], above: str = "") -> Iterator[str]:

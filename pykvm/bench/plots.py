@@ -77,20 +77,34 @@ def answered(rows: Sequence[Row]) -> list[tuple[str, Row, Row]]:
     ]
 
 
-def _figure(height_in: float) -> tuple[Any, Any]:
+def figure(height_in: float) -> tuple[Any, Any]:
+    """A drawing of a page's width, and its axes."""
     # Not pyplot: it keeps figures, and picks a window system.
-    figure = import_module("matplotlib.figure").Figure(
+    drawing = import_module("matplotlib.figure").Figure(
         figsize=(WIDTH_IN, height_in), layout="constrained"
     )
-    return figure, figure.subplots()
+    return drawing, drawing.subplots()
 
 
-def _rows_axis(axes: Any, names: Sequence[str]) -> None:
+def multiples(count: int, columns: int, height_in: float) -> tuple[Any, Sequence[Any]]:
+    """A drawing of many small panels, and their axes; a line of them is so high."""
+    lines = -(-count // columns)
+    drawing = import_module("matplotlib.figure").Figure(
+        figsize=(WIDTH_IN, 0.5 + height_in * lines), layout="constrained"
+    )
+    drawing.get_layout_engine().set(w_pad=0.12)
+    panels = drawing.subplots(lines, columns, squeeze=False).flatten()
+    for axes in panels[count:]:
+        axes.set_axis_off()
+    return drawing, panels
+
+
+def rows_axis(axes: Any, names: Sequence[str]) -> None:
     """Rows from top to bottom against a logarithmic axis of time."""
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(_formatter(_time))
+    axes.xaxis.set_major_formatter(formatter(time))
     axes.xaxis.set_minor_formatter(import_module("matplotlib.ticker").NullFormatter())
     axes.grid(axis="x", color="0.85", linewidth=0.6)
     axes.grid(axis="y", color="0.93", linewidth=0.6)
@@ -100,11 +114,12 @@ def _rows_axis(axes: Any, names: Sequence[str]) -> None:
     axes.tick_params(axis="x", labelsize=8)
 
 
-def _formatter(show: Callable[[float], str]) -> Any:
+def formatter(show: Callable[[float], str]) -> Any:
+    """Of ticks."""
     return import_module("matplotlib.ticker").FuncFormatter(lambda value, _: show(value))
 
 
-def _time(ns: float) -> str:
+def time(ns: float) -> str:
     """A tick: 10 ns, 1 us, 100 ms."""
     for size, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "us")):
         if ns >= size:
@@ -113,7 +128,7 @@ def _time(ns: float) -> str:
 
 
 def _costs(rows: Sequence[Row]) -> Any:
-    figure, axes = _figure(1.1 + LINE_IN * len(rows))
+    drawing, axes = figure(1.1 + LINE_IN * len(rows))
     for place, row in enumerate(rows):
         ns = _above_zero(row)
         axes.plot([ns["minimum"], ns["maximum"]], [place, place], color="0.6", linewidth=0.8)
@@ -121,16 +136,16 @@ def _costs(rows: Sequence[Row]) -> Any:
     for key, label, marker, colour in _MARKS:
         values = [_above_zero(row)[key] for row in rows]
         axes.plot(values, range(len(rows)), marker, color=colour, label=label, markersize=5)
-    _rows_axis(axes, [row["name"] for row in rows])
+    rows_axis(axes, [row["name"] for row in rows])
     axes.set_xlabel(
         "time of one operation; the bar reaches from the minimum to the 90th percentile",
         fontsize=9,
     )
-    figure.legend(
+    drawing.legend(
         handles=axes.get_legend_handles_labels()[0][::-1],
         loc="outside upper right", ncols=len(_MARKS), frameon=False, fontsize=8,
     )  # fmt: skip
-    return figure
+    return drawing
 
 
 def _above_zero(row: Row) -> dict[str, float]:
@@ -140,7 +155,7 @@ def _above_zero(row: Row) -> dict[str, float]:
 
 
 def _pairs(pairs: Sequence[tuple[str, Row, Row]]) -> Any:
-    figure, axes = _figure(1.1 + LINE_IN * len(pairs))
+    drawing, axes = figure(1.1 + LINE_IN * len(pairs))
     medians = [(native["ns"]["median"], python["ns"]["median"]) for _, native, python in pairs]
     for place, (native, python) in enumerate(medians):
         axes.plot([native, python], [place, place], color="0.6", linewidth=1.2)
@@ -154,11 +169,11 @@ def _pairs(pairs: Sequence[tuple[str, Row, Row]]) -> Any:
         values = [each[side] for each in medians]
         axes.plot(values, range(len(pairs)), marker, color=colour, label=label, markersize=6,
                   markerfacecolor=fill)  # fmt: skip
-    _rows_axis(axes, [name for name, _, _ in pairs])
+    rows_axis(axes, [name for name, _, _ in pairs])
     axes.margins(x=0.12)
     axes.set_xlabel("median time of one operation, and what the Python handler adds", fontsize=9)
-    figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=8)
-    return figure
+    drawing.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=8)
+    return drawing
 
 
 def _difference(ns: float) -> str:
@@ -167,21 +182,14 @@ def _difference(ns: float) -> str:
 
 
 def _histograms(rows: Sequence[Row]) -> Any:
-    lines = -(-len(rows) // COLUMNS)
-    figure = import_module("matplotlib.figure").Figure(
-        figsize=(WIDTH_IN, 0.5 + 1.45 * lines), layout="constrained"
-    )
-    figure.get_layout_engine().set(w_pad=0.12)
-    panels = figure.subplots(lines, COLUMNS, squeeze=False).flatten()
+    drawing, panels = multiples(len(rows), COLUMNS, 1.45)
     for row, axes in zip(rows, panels, strict=False):
         _histogram(row, axes)
-    for axes in panels[len(rows) :]:
-        axes.set_axis_off()
-    figure.supxlabel(
+    drawing.supxlabel(
         "time of one operation; dashed: the median; the share of samples beyond the axis is given",
         fontsize=8,
     )
-    return figure
+    return drawing
 
 
 def _histogram(row: Row, axes: Any) -> None:
@@ -198,13 +206,13 @@ def _histogram(row: Row, axes: Any) -> None:
     axes.set_title(row["name"], fontsize=7, loc="left")
     axes.set_yticks([])
     axes.xaxis.set_major_locator(import_module("matplotlib.ticker").MaxNLocator(3, min_n_ticks=2))
-    axes.xaxis.set_major_formatter(_formatter(_time))
+    axes.xaxis.set_major_formatter(formatter(time))
     axes.tick_params(axis="x", labelsize=6.5)
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
 def _drift(rows: Sequence[Row]) -> Any:
-    figure, axes = _figure(4.2)
+    drawing, axes = figure(4.2)
     groups = [group for group in GROUPS if any(row["group"] == group for row in rows)]
     for group, (marker, colour) in zip(groups, _DRIFT_MARKS, strict=False):
         points = [point for row in rows if row["group"] == group for point in drift(row)]
@@ -213,15 +221,15 @@ def _drift(rows: Sequence[Row]) -> Any:
                   label=GROUPS[group], markeredgewidth=0)  # fmt: skip
     axes.axhline(0, color=BLACK, linewidth=0.6)
     axes.set_yscale("symlog", linthresh=10)
-    axes.yaxis.set_major_formatter(_formatter(lambda value: f"{value:+g} %" if value else "0"))
+    axes.yaxis.set_major_formatter(formatter(lambda value: f"{value:+g} %" if value else "0"))
     axes.set_xlabel("seconds since the run began", fontsize=9)
     axes.set_ylabel("medians of pieces, against their row's", fontsize=9)
     axes.margins(y=0.08)
     axes.grid(color="0.9", linewidth=0.6)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=8, markerscale=2)
-    return figure
+    drawing.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=8, markerscale=2)
+    return drawing
 
 
 def drift(row: Row) -> list[tuple[float, float]]:

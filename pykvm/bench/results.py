@@ -1,15 +1,16 @@
-"""What came of the rows of `bench exits`, for JSON and CSV."""
+"""What came of the rows of `bench exits`, for JSON."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pykvm.bench.document import FIGURES
-from pykvm.bench.exits import Result
+from pykvm.bench.exits import Result, measure
+from pykvm.bench.exits.guest import GuestSampler
+from pykvm.bench.exits.row import Row
 
 KEPT = 4000  # samples of a row; more would make files that nobody mails
 _DIGITS = 6
@@ -17,28 +18,27 @@ _DIGITS = 6
 
 @dataclass(frozen=True)
 class Measured:
-    """A row's result, and when it came.
+    """A row's result.
 
     Attributes:
-        started_s, took_s: since the run began, and of the row itself.
         tsc_khz: of the counter that cycles are of.
     """
 
     result: Result
-    started_s: float
-    took_s: float
     tsc_khz: int
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; docs/measuring.md describes the keys."""
+        return self._found
+
+    @cached_property
+    def _found(self) -> dict[str, Any]:
         row = self.result.row
         return {
             "name": row.name,
             "group": row.group,
             "floor": row.floor,
             "exit_reasons": row.reason,
-            "started_s": round(self.started_s, 3),
-            "took_s": round(self.took_s, 3),
             **self._outcome(),
         }
 
@@ -68,17 +68,11 @@ def _rounded(value: float) -> float:
     return float(f"{value:.{_DIGITS}g}")
 
 
-def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
-    """The figures of rows as JSON has them, a line each."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = [f"{figure}_{unit}" for unit in ("ns", "cycles") for figure in FIGURES]
-    writer.writerow(
-        ["name", "group", "floor", "exit_reasons", "count", "ratio", "clock", "clock_ns",
-         "tsc_khz", *names, "why"]
-    )  # fmt: skip
-    for row in rows:
-        figures = [row.get(unit, {}).get(figure) for unit in ("ns", "cycles") for figure in FIGURES]
-        plain = ("name", "group", "floor", "exit_reasons", "count", "ratio", "clock", "clock_ns")
-        writer.writerow([*(row.get(key) for key in (*plain, "tsc_khz")), *figures, row.get("why")])
-    return text.getvalue()
+def taker(sampler: GuestSampler, khz: int) -> Callable[[Row], Iterator[Measured]]:
+    """Measures rows, one after the other."""
+    before: dict[str, Result] = {}
+
+    def take(row: Row) -> Iterator[Measured]:
+        yield Measured(measure(row, sampler, before), khz)
+
+    return take

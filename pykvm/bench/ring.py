@@ -13,12 +13,16 @@ import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
-from statistics import median
 
 from pykvm import host, layout
+from pykvm.bench.contest import MORE, Column, Contest, Question
+from pykvm.bench.sampler import Side
 from pykvm.errors import PykvmError
 from pykvm.guest import Guest, load_guest
 from pykvm.net.port import connect
@@ -32,8 +36,13 @@ from pykvm.virtio.net import Net
 _PACKAGE = Path(__file__).parents[1]
 _GUESTS = (_PACKAGE / "guests", _PACKAGE.parent / "guests")  # in a wheel, in a checkout
 QEMU = "qemu-system-x86_64"
-ROUNDS = 5
-HEAD = f"{'QEMU':>9} {'pykvm':>9} {'p50':>8} {'p99':>8} {'exits':>6}"
+COLUMNS = (
+    Column("qemu", "QEMU", "{value:.0f}/s", 9),
+    Column("ours", "pykvm", "{value:.0f}/s", 9),
+    Column("p50_us", "p50", "{value:.0f} us", 8),
+    Column("p99_us", "p99", "{value:.0f} us", 8),
+    Column("exits", "exits", "{value:.3f}", 6),
+)
 EXITS_BAR = 0.1  # for a request, where DEEP are under way
 RATE_BARS = {"emu": 1.0, "kvm": 0.5}  # of QEMU's requests per second
 ACCELERATORS = {"emu": "tcg", "kvm": "kvm"}
@@ -79,45 +88,6 @@ class Run:
     exits: float
 
 
-@dataclass(frozen=True)
-class Row:
-    """One load on one backend; medians over the rounds.
-
-    Attributes:
-        qemu: QEMU's requests per second under the same accelerator; None where it does not run.
-        ratio: ours as a multiple of QEMU's, and what it should be at least.
-        exits: for a request; at DEEP it should be less than EXITS_BAR.
-        note: why there is no QEMU.
-    """
-
-    name: str
-    qemu: float | None
-    ours: float
-    p50_us: float
-    p99_us: float
-    exits: float
-    ratio: float | None
-    bar: float
-    deep: bool
-    note: str = ""
-
-    @property
-    def met(self) -> bool | None:
-        """Whether both bars are met; the ratio's only where there is one."""
-        if self.deep and self.exits >= EXITS_BAR:
-            return False
-        return None if self.ratio is None else self.ratio >= self.bar
-
-    def cells(self) -> str:
-        """Both sides, our latencies and exits, and the ratio, as HEAD has them."""
-        qemu = "-" if self.qemu is None else f"{self.qemu:.0f}/s"
-        ratio = "-" if self.ratio is None else f"{self.ratio:.2f}"
-        return (
-            f"{qemu:>9} {self.ours:7.0f}/s {self.p50_us:5.0f} us {self.p99_us:5.0f} us "
-            f"{self.exits:6.3f} {ratio:>7} x      {self.note}"
-        )
-
-
 def _disk_options(image: Path) -> list[str]:
     return [
         "-drive", f"if=none,id=disk,format=raw,file={image}",
@@ -152,22 +122,13 @@ LOADS = (
 )
 
 
-def measure(rounds: int = ROUNDS, requests: dict[str, int] | None = None) -> list[Row]:
-    """Run every load on every backend that opens here, in turns with QEMU where that runs.
-
-    Raises:
-        PykvmError: a guest did not come to its end.
-    """
-    backends = ["emu"] if host.problem() else ["emu", "kvm"]
-    counts = requests or REQUESTS
+@contextmanager
+def prepare() -> Iterator[Path]:
+    """A file for disks."""
     with tempfile.TemporaryDirectory(dir=_fast_directory()) as directory:
         scratch = Path(directory) / "disk"
         scratch.write_bytes(os.urandom(DISK_BYTES))
-        return [
-            _compare(load, backend, rounds, counts[backend], scratch)
-            for backend in backends
-            for load in LOADS
-        ]
+        yield scratch
 
 
 def _fast_directory() -> str | None:
@@ -175,35 +136,26 @@ def _fast_directory() -> str | None:
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
-def _compare(load: Load, backend: str, rounds: int, requests: int, scratch: Path) -> Row:
-    theirs: list[Run] = []
-    ours: list[Run] = []
-    note = "" if shutil.which(QEMU) else "no QEMU here"
-    for number in range(rounds + 1):
-        if not note:
-            try:
-                theirs.append(run_qemu(load, backend, requests, scratch))
-            except PykvmError as error:
-                note = str(error)
-        ours.append(run_pykvm(load, backend, requests, scratch))
-        if number == 0:  # the first warms up
-            ours.clear()
-            theirs.clear()
-    rate = median(run.rate for run in ours)
-    qemu = None if note else median(run.rate for run in theirs)
-    pairs = zip(theirs, ours, strict=False)
-    return Row(
-        f"{load.name}, {backend}",
-        qemu,
-        rate,
-        median(run.p50_us for run in ours),
-        median(run.p99_us for run in ours),
-        median(run.exits for run in ours),
-        None if note else median(mine.rate / other.rate for other, mine in pairs),
-        RATE_BARS[backend],
-        load.depth >= DEEP,
-        note,
-    )
+def _contest(load: Load, backend: str) -> Contest:
+    def sides(scratch: Path, stack: ExitStack) -> dict[str, Side]:
+        if backend == "kvm" and (problem := host.problem()):
+            raise problem
+        run = {"qemu": run_qemu, "ours": run_pykvm}
+        return {
+            name: partial(each, load, backend, REQUESTS[backend], scratch)
+            for name, each in run.items()
+        }
+
+    details = {name: attrgetter(name) for name in ("p50_us", "p99_us", "exits")}
+    limits = {"exits": EXITS_BAR} if load.depth >= DEEP else {}
+    question = Question(
+        f"{load.name}, {backend}", "qemu", RATE_BARS[backend], MORE, read=attrgetter("rate"),
+        reads="/s", details=details, limits=limits,
+    )  # fmt: skip
+    return Contest((question,), sides)
+
+
+CONTESTS = tuple(_contest(load, backend) for backend in ACCELERATORS for load in LOADS)
 
 
 def _parameters(load: Load, where: tuple[int, int, int], requests: int) -> str:
@@ -275,6 +227,8 @@ def run_qemu(load: Load, backend: str, requests: int, scratch: Path) -> Run:
     Raises:
         PykvmError: it ended, or the time was over, without a report.
     """
+    if shutil.which(QEMU) is None:
+        raise PykvmError(f"{QEMU} is missing; apt-get install qemu-system-x86")
     image = _guest(load).image()
     with tempfile.TemporaryDirectory() as directory:
         kernel = Path(directory) / "ring.bin"

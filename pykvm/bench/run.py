@@ -1,19 +1,44 @@
-"""A run of `bench exits`: rows one after the other, each shown as it comes."""
+"""A run of any bench: rows one after the other, each shown as it comes, until the end or Ctrl-C."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from pykvm import layout
-from pykvm.bench import exits
-from pykvm.bench.exits.row import Row
-from pykvm.bench.exits.sampler import FULL, QUICK, Sampler
-from pykvm.bench.progress import progress
-from pykvm.bench.results import Measured
-from pykvm.bench.table import Table
-from pykvm.machine import Machine
+from pykvm.bench.progress import Progress
+from pykvm.errors import UsageError
+
+
+class Grouped(Protocol):
+    """Something to measure."""
+
+    @property
+    def group(self) -> str:
+        """What progress calls it."""
+
+
+Item = TypeVar("Item", bound=Grouped)
+
+
+class Shown(Protocol):
+    """A row as a bench has it."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+
+
+class Lines(Protocol):
+    """A table."""
+
+    def head(self) -> str:
+        """What the columns are."""
+
+    def lines(self, row: Any) -> Iterator[str]:
+        """A row."""
+
+    def foot(self, rows: Iterable[Any]) -> Iterator[str]:
+        """What stands below."""
 
 
 @dataclass
@@ -31,39 +56,63 @@ class Run:
 
 
 def measure(
-    rows: Sequence[Row], backend: str, khz: int, *, quick: bool, say: Callable[[str], None]
+    items: Sequence[Item],
+    take: Callable[[Item], Iterable[Shown]],
+    table: Lines,
+    say: Callable[[str], None],
+    progress: Progress,
 ) -> Run:
-    """Measure rows; Ctrl-C ends it early, and what was measured is kept.
+    """Measure one item after the other; Ctrl-C ends it early, and what was measured is kept.
 
     Args:
-        khz: what `counter_khz` says.
+        take: measures one; its rows.
         say: prints a line of the table.
     """
-    run, table = Run(), Table()
-    with progress(len(rows)) as bar:
+    run = Run()
+    rows: list[tuple[Shown, float, float]] = []
+    with progress as bar:
         say(table.head())
-
-        def show(result: exits.Result) -> None:
-            now_s = bar.elapsed_s
-            measured = Measured(result, run.took_s, now_s - run.took_s, khz)
-            run.rows.append(measured.as_dict())
-            for line in table.lines(run.rows[-1]):
-                say(line)
-            bar.advance(result.row.group)
-            run.took_s = now_s
-
-        exits.measure(rows, Sampler(backend, QUICK if quick else FULL), show)
-        for line in table.foot(run.rows):
+        try:
+            for item in items:
+                for row in take(item):
+                    now_s = bar.elapsed_s
+                    rows.append((row, run.took_s, now_s - run.took_s))
+                    run.took_s = now_s
+                    for line in table.lines(row):
+                        say(line)
+                bar.advance(item.group)
+            run.complete = True
+        except KeyboardInterrupt:
+            pass
+        for line in table.foot([row for row, _, _ in rows]):
             say(line)
-    run.complete = len(run.rows) == len(rows)
+    run.rows = [_timed(*each) for each in rows]
     return run
 
 
-def counter_khz(backend: str) -> int:
-    """How fast a guest's time-stamp counter runs.
+def _timed(row: Shown, started_s: float, took_s: float) -> dict[str, Any]:
+    found = row.as_dict()
+    times = {"started_s": round(started_s, 3), "took_s": round(took_s, 3)}
+    return {"name": found["name"], **times, **found}
+
+
+def chosen(
+    bench: str, names: Iterable[str], patterns: Sequence[str], groups: Sequence[str] = ()
+) -> set[str]:
+    """The rows whose name has one of these texts in it, or whose group is one; else all.
+
+    Args:
+        groups: of the rows, in their order.
 
     Raises:
-        KvmUnavailable: there is no KVM here.
+        UsageError: one of the texts is in none.
     """
-    with Machine(memory=layout.MIN_RAM_SIZE, backend=backend, devices=()) as machine:
-        return machine.vcpu.get_tsc_khz()
+    names = tuple(names)
+    found: set[str] = set() if patterns else set(names)
+    for pattern in patterns:
+        of_group = {name for name, group in zip(names, groups, strict=False) if group == pattern}
+        matching = {name for name in names if pattern in name} | of_group
+        if not matching:
+            raise UsageError(f"no row is called {pattern!r}; `pykvm bench {bench} --list` has them")
+        found |= matching
+    return found

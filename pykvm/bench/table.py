@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pykvm.bench.exits.check import Agreement
 from pykvm.bench.exits.row import GROUPS
+from pykvm.bench.run import Shown
 
 WIDTH = 100
 NAME_WIDTH = 32
@@ -49,7 +49,7 @@ def ratio(value: float | None) -> str:
 
 
 class Table:
-    """Lines for rows in the shape of JSON, with a heading wherever another group begins."""
+    """Lines for rows, with a heading wherever another group begins."""
 
     def __init__(self) -> None:
         self._group: str | None = None
@@ -58,8 +58,9 @@ class Table:
         """What the columns are."""
         return f"{'nanoseconds':{NAME_WIDTH}}" + "".join(f"{n:>{w}}" for n, w in _COLUMNS)
 
-    def lines(self, row: Mapping[str, Any]) -> Iterator[str]:
+    def lines(self, shown: Shown) -> Iterator[str]:
         """A row, and what stands above it."""
+        row = shown.as_dict()
         if row["group"] != self._group:
             self._group = row["group"]
             yield ""
@@ -77,11 +78,11 @@ class Table:
             initial_indent=f"{name:{NAME_WIDTH}}  ", subsequent_indent=f"{indent}  ",
         )  # fmt: skip
 
-    def foot(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    def foot(self, rows: Iterable[Shown]) -> Iterator[str]:
         """What was subtracted from every sample."""
         clocks: dict[str, list[float]] = {}
         yield ""
-        for row in rows:
+        for row in (each.as_dict() for each in rows):
             if row["measured"] and row["clock_ns"]:
                 clocks.setdefault(row["clock"], []).append(row["clock_ns"])
         for clock, costs in clocks.items():
@@ -101,14 +102,3 @@ def _cells(row: Mapping[str, Any]) -> str:
     )
     cells = zip(texts, (width for _, width in _COLUMNS), strict=True)
     return "".join(f"{text:>{width}}" for text, width in cells).rstrip()
-
-
-def agreement(found: Iterable[Agreement]) -> Iterator[str]:
-    """The table of `--check`."""
-    yield f"{'median ns':{NAME_WIDTH}} {'expected':>9} {'pykvm':>9} {'ratio':>8} {'within':>8}"
-    for each in found:
-        ours, expected = nanoseconds(each.ours_ns), nanoseconds(each.expected_ns)
-        yield (
-            f"{each.name:{NAME_WIDTH}} {expected:>9} {ours:>9} {each.ratio:8.3f} "
-            f"{100 * each.bar:6.0f} %  {'met' if each.met else 'missed'}"
-        )

@@ -1,4 +1,4 @@
-"""`pykvm bench compare`: which rows changed between two results of `bench exits`."""
+"""`pykvm bench compare`: which rows changed between two results of one bench."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pykvm.errors import UsageError
 
 if TYPE_CHECKING:
-    from pykvm.bench.compare import Change, Comparison
+    from pykvm.bench.compare import Change, Comparison, Series
 
 STATUS_SLOWER = 1
 _HEAD = f"{'':32} {'first':>10} {'second':>10} {'change':>10} {'told from':>10}"
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("second", type=Path, metavar="B.json")
     parser.add_argument(
         "--fail-above", type=_percent, metavar="PERCENT",
-        help="exit with status 1 where a row became slower by more than that",
+        help="exit with status 1 where a row became worse by more than that",
     )  # fmt: skip
     parser.add_argument(
         "--anyway", action="store_true", help="compare machines of different kinds, too"
@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> int:
     from pykvm.bench.compare import compare, different_in_kind
     from pykvm.bench.document import read
 
-    first, second = read(args.first, "exits"), read(args.second, "exits")
+    first, second = read(args.first), read(args.second)
     comparison = compare(first, second)
     for difference in different_in_kind(first, second):
         if not args.anyway:
@@ -60,13 +60,15 @@ def main(args: argparse.Namespace) -> int:
             )
         print(f"pykvm: warning: different {difference}", file=sys.stderr)
     _show(comparison, args)
-    failed = () if args.fail_above is None else comparison.slower(args.fail_above)
+    failed = () if args.fail_above is None else comparison.worse(args.fail_above)
     if failed:
-        print(f"pykvm: slower by more than {args.fail_above:g} %: {len(failed)}", file=sys.stderr)
+        print(f"pykvm: worse by more than {args.fail_above:g} %: {len(failed)}", file=sys.stderr)
     return STATUS_SLOWER if failed else 0
 
 
 def _show(comparison: Comparison, args: argparse.Namespace) -> None:
+    from pykvm.bench.compare import SAMPLES_MIN
+
     shown = [each for each in comparison.changes if each.changed or args.all]
     if shown:
         print(_HEAD)
@@ -77,14 +79,23 @@ def _show(comparison: Comparison, args: argparse.Namespace) -> None:
             print(f"{name:32} only in {path}")
     changed = sum(each.changed for each in comparison.changes)
     print(f"{changed} of {len(comparison.changes)} rows changed")
+    if few := sum(each.is_blind for each in comparison.changes):
+        print(
+            f"pykvm: warning: {few} rows have fewer than {SAMPLES_MIN} samples, and no change can "
+            f"be told from those; --rounds {SAMPLES_MIN} takes as many where sides take turns",
+            file=sys.stderr,
+        )
 
 
 def _line(change: Change) -> str:
+    told = f"{change.bound:.1f} %" if change.bound < 1e6 else "-"
+    words = ("slower", "faster") if change.second.unit == "ns" else ("worse", "better")
+    mark = "" if not change.changed else f"  {words[not change.is_worse]}"
+    first, second = map(_shown, (change.first, change.second))
+    return f"{change.name:32} {first:>10} {second:>10} {change.percent:+8.1f} % {told:>10}{mark}"
+
+
+def _shown(series: Series) -> str:
     from pykvm.bench.table import nanoseconds
 
-    told = f"{change.bound:.1f} %" if change.bound < 1e6 else "-"
-    mark = "" if not change.changed else "  slower" if change.percent > 0 else "  faster"
-    return (
-        f"{change.name:32} {nanoseconds(change.first_ns):>10} {nanoseconds(change.second_ns):>10} "
-        f"{change.percent:+8.1f} % {told:>10}{mark}"
-    )
+    return nanoseconds(series.median) if series.unit == "ns" else f"{series.median:.3f}"

@@ -12,13 +12,14 @@ import pytest
 
 from pykvm import cli
 from pykvm.bench import exits
-from pykvm.bench.compare import SAMPLES_MIN, Change, change, compare
+from pykvm.bench.compare import SAMPLES_MIN, Change, Series, change, compare
+from pykvm.bench.contest import Question, Row
 from pykvm.bench.document import document, dumps
 from pykvm.bench.environment import Environment
-from pykvm.bench.exits.row import Row
-from pykvm.bench.exits.sampler import Samples
+from pykvm.bench.exits.row import Row as ExitRow
 from pykvm.bench.figures import Figures
 from pykvm.bench.results import Measured
+from pykvm.bench.sampler import Samples
 from pykvm.errors import UsageError
 
 REPETITIONS = 100
@@ -47,9 +48,15 @@ def samples(source: random.Random, typical_ns: float) -> list[float]:
 
 
 def row(values_ns: list[float], name: str = "an exit") -> dict[str, Any]:
-    of = Row(name, "user", lambda sampler: Samples([], "guest", 0, 0))
+    of = ExitRow(name, "user", lambda sampler: Samples([], "guest", 0, 0))
     found = Samples(values_ns, "guest", 60.0, 2_600_000)
-    return Measured(exits.Result(of, found, Figures.of(values_ns)), 0, 1, 1).as_dict()
+    return Measured(exits.Result(of, found, Figures.of(values_ns)), 1).as_dict()
+
+
+def compared(before: dict[str, Any], after: dict[str, Any], rows: int = 1) -> Change:
+    first, second = Series.of(before), Series.of(after)
+    assert first is not None and second is not None
+    return change(after["name"], first, second, rows)
 
 
 def halves(source: random.Random) -> list[Change]:
@@ -58,7 +65,7 @@ def halves(source: random.Random) -> list[Change]:
     for _ in range(ROWS):
         values = samples(source, 10 ** source.uniform(2, 4.5))
         middle = len(values) // 2
-        changes.append(change(row(values[:middle]), row(values[middle:]), ROWS))
+        changes.append(compared(row(values[:middle]), row(values[middle:]), ROWS))
     return changes
 
 
@@ -74,26 +81,26 @@ def test_a_row_that_takes_5_percent_longer_is_found() -> None:
     found = 0
     for _ in range(REPETITIONS):
         before, after = samples(source, 7000), samples(source, 7000)
-        each = change(row(before), row([1.05 * value for value in after]), ROWS)
+        each = compared(row(before), row([1.05 * value for value in after]), ROWS)
         found += each.changed and 3 < each.percent < 7
     assert found >= 95
 
 
 def test_a_step_of_the_clock_is_no_change() -> None:
     before, after = [100.0, 100.5] * 50, [100.5, 100.0, 100.5] * 34
-    assert not change(row(before), row(after)).changed
+    assert not compared(row(before), row(after)).changed
 
 
 def test_constant_rows_change_by_what_they_change() -> None:
-    each = change(row([100.0] * 50), row([110.0] * 50))
+    each = compared(row([100.0] * 50), row([110.0] * 50))
     assert (each.changed, each.percent) == (True, 10.0)
-    assert not change(row([100.0] * 50), row([100.0] * 50)).changed
-    assert not change(row([0.0] * 50), row([0.0] * 50)).changed
+    assert not compared(row([100.0] * 50), row([100.0] * 50)).changed
+    assert not compared(row([0.0] * 50), row([0.0] * 50)).changed
 
 
 def test_too_few_samples_tell_nothing() -> None:
     few = SAMPLES_MIN - 1
-    assert not change(row([100.0] * few), row([200.0] * few)).changed
+    assert not compared(row([100.0] * few), row([200.0] * few)).changed
 
 
 def test_drift_within_a_run_widens_what_counts() -> None:
@@ -101,8 +108,8 @@ def test_drift_within_a_run_widens_what_counts() -> None:
     steady = [100 + source.gauss(0, 1) for _ in range(400)]
     drifting = [value + 10 * place / 400 for place, value in enumerate(steady)]
     later = [value + 6 for value in steady]
-    assert change(row(steady), row(later)).changed
-    assert not change(row(drifting), row(later)).changed
+    assert compared(row(steady), row(later)).changed
+    assert not compared(row(drifting), row(later)).changed
 
 
 # Whole results, and the command.
@@ -142,9 +149,46 @@ def test_the_command_tells_what_changed(tmp_path: Path, capsys: pytest.CaptureFi
     assert "+10.0 %" in said
     assert said.endswith("1 of 2 rows changed\n")
     assert cli.main(["bench", "compare", before, after, "--fail-above", "5"]) == 1
-    assert "slower by more than 5 %: 1" in capsys.readouterr().err
+    assert "worse by more than 5 %: 1" in capsys.readouterr().err
     assert cli.main(["bench", "compare", before, after, "--fail-above", "20"]) == 0
     assert cli.main(["bench", "compare", after, before, "--fail-above", "5"]) == 0  # faster
+
+
+def turned(name: str, samples: list[float], better: str, of: str = "theirs") -> dict[str, Any]:
+    question = Question(name, of, 1.0, better)
+    return Row(question, {"ours": 1.0}, samples=samples if of else []).as_dict()
+
+
+@pytest.mark.parametrize(
+    ("better", "before", "after", "mark"),
+    [("less", 1.0, 1.2, "worse"), ("less", 1.2, 1.0, "better"), ("more", 1.0, 1.2, "better"),
+     ("more", 1.2, 1.0, "worse"), ("same", 1.0, 0.9, "worse"), ("same", 0.9, 1.0, "better")],
+)  # fmt: skip
+def test_figures_of_sides_in_turns_are_compared(
+    better: str, before: float, after: float, mark: str, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    files = []
+    for number, figure in enumerate((before, after)):
+        rows = [turned("a", [figure] * 15, better), turned("b", [1.0, figure], better),
+                turned("c", [], better, of="")]  # fmt: skip
+        found = document("floor", Environment(), rows, complete=True)
+        files.append(written(tmp_path / f"{number}.json", found))
+    status = cli.main(["bench", "compare", *files, "--fail-above", "5"])
+    said = capsys.readouterr()
+    assert status == (mark == "worse")
+    assert said.out.splitlines()[1].endswith(f"  {mark}")
+    assert said.out.endswith("1 of 2 rows changed\n")
+    assert "1 rows have fewer than 10 samples" in said.err
+
+
+def test_benches_are_not_compared_with_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exits_result = written(tmp_path / "a.json", result(A))
+    floor = written(tmp_path / "b.json", document("floor", Environment(), []))
+    assert cli.main(["bench", "compare", exits_result, floor]) == 2
+    assert "`bench exits` cannot be compared with `bench floor`" in capsys.readouterr().err
 
 
 def test_equals_do_not_differ(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,4 +225,4 @@ def test_other_versions_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[
     path = tmp_path / "a.json"
     path.write_text(json.dumps({**result(A), "schema": 1}))
     assert cli.main(["bench", "compare", str(path), str(path)]) == 2
-    assert "has schema 1, this pykvm reads 2; measure again" in capsys.readouterr().err
+    assert "has schema 1, this pykvm reads 3; measure again" in capsys.readouterr().err

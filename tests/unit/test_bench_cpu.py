@@ -1,24 +1,36 @@
-"""`pykvm bench cpu`: what it measures runs to its end, and verdicts follow from figures."""
+"""`pykvm bench cpu`: what it measures runs to its end."""
 
 from __future__ import annotations
 
 import pytest
 
 from pykvm.bench import cpu
+from pykvm.bench.contest import Row, taker
 
 
 def test_all_loops_and_the_creation_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "TURNS", 1000)
-    rows = cpu.measure(rounds=1)
+    monkeypatch.setattr(cpu, "CREATES", 1)
+    with cpu.prepare() as prepared:
+        take = taker(prepared, 1)
+        rows = [row for contest in cpu.CONTESTS for row in take(contest)]
     loops = [loop.name for loop in cpu.LOOPS]
-    assert [row.name for row in rows] == [*loops, "geometric mean", "create, run, close"]
-    assert all(row.ours and row.ours > 0 for row in rows if row.name != "geometric mean")
+    names = [*loops, cpu.MEAN, "create, run, close"]
+    assert [row.question.name for row in rows] == names
+    assert all(row.values["ours"] > 0 for row in rows if row.question.name != cpu.MEAN)
 
 
-@pytest.mark.parametrize(
-    ("unit", "figure", "met"),
-    [("M/s", 2.0, True), ("M/s", 1.9, False), ("us", 2.0, True), ("us", 2.1, False)],
-)
-def test_speeds_have_a_least_and_times_a_most(unit: str, figure: float, met: bool) -> None:
-    assert cpu.Row("x", None, 1.0, 1.0, unit, figure, "unicorn", 2.0).met is met
-    assert cpu.Row("x", None, 1.0, None, unit).met is None
+def test_the_mean_is_of_the_loops_ratios_round_by_round() -> None:
+    contests = {each.group: each for each in cpu.CONTESTS}
+
+    def row(name: str, ours: list[float]) -> Row:
+        (question,) = contests[name].questions
+        return Row(question, sides={"ours": ours, "unicorn": [1.0, 2.0]})
+
+    (mean,) = cpu.Mean().measure(
+        None, 2, [row("alu", [4.0, 2.0]), row("mem", [1.0, 2.0]), row("mem, 2 MiB apart", [9, 9])]
+    )
+    assert mean.samples == [2.0, 1.0]
+    assert mean.met is True
+    (nothing,) = cpu.Mean().measure(None, 2, [])
+    assert nothing.figure is None

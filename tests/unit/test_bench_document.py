@@ -11,25 +11,27 @@ from typing import Any
 import pytest
 
 from pykvm.bench import exits
-from pykvm.bench.document import SCHEMA, DocumentError, document, dumps, read
+from pykvm.bench.document import SCHEMA, DocumentError, as_csv, document, dumps, read
 from pykvm.bench.environment import Environment
 from pykvm.bench.exits.row import Row
-from pykvm.bench.exits.sampler import Samples
 from pykvm.bench.figures import Figures
-from pykvm.bench.results import KEPT, Measured, as_csv
+from pykvm.bench.results import KEPT, Measured
+from pykvm.bench.sampler import Samples
 
 ROW = Row("an exit", "user", lambda sampler: Samples([], "guest", 0, 0), "KVM_RUN", "VMX 30")
+
+FIGURE_ALONE = {"name": "x", "measured": True, "figure": 1, "low": 1, "high": 1}
 
 
 def measured(values_ns: list[float]) -> dict[str, Any]:
     samples = Samples(values_ns, "guest", 60.0, 2_000_000)
     result = exits.Result(ROW, samples, Figures.of(values_ns), 1.5)
-    return Measured(result, 1.0, 0.5, 3_000_000).as_dict()
+    return Measured(result, 3_000_000).as_dict()
 
 
 def unmeasured() -> dict[str, Any]:
     result = exits.Result(Row("another", "user", ROW.measure), why="it cannot be")
-    return Measured(result, 1.5, 0.1, 3_000_000).as_dict()
+    return Measured(result, 3_000_000).as_dict()
 
 
 def written(path: Path, **changes: Any) -> Path:
@@ -40,7 +42,7 @@ def written(path: Path, **changes: Any) -> Path:
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    found = read(written(tmp_path / "a.json"), "exits")
+    found = read(written(tmp_path / "a.json"))
     assert found["schema"] == SCHEMA
     assert found["complete"] is True
     row, other = found["rows"]
@@ -78,7 +80,7 @@ def test_a_file_of_something_else_is_named_in_one_line(tmp_path: Path) -> None:
     ):
         path.write_text(text)
         with pytest.raises(DocumentError, match=why) as caught:
-            read(path, "exits")
+            read(path)
         assert "\n" not in str(caught.value)
         assert str(caught.value).startswith(str(path))
 
@@ -86,20 +88,23 @@ def test_a_file_of_something_else_is_named_in_one_line(tmp_path: Path) -> None:
 def test_bytes_that_are_no_text_and_a_missing_file_are_named(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     with pytest.raises(DocumentError, match="No such file"):
-        read(path, "exits")
+        read(path)
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DocumentError, match="is not JSON"):
-        read(path, "exits")
+        read(path)
 
 
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
         ({"schema": SCHEMA + 1}, f"has schema {SCHEMA + 1}, this pykvm reads {SCHEMA}"),
-        ({"bench": "floor"}, "is of `pykvm bench floor`, not exits"),
+        ({"bench": None}, "of which bench"),
         ({"environment": None}, "no environment record"),
         ({"environment": {"backend": "kvm"}}, r"has no cpu\.model"),
         ({"rows": [{"name": "x", "group": "user", "measured": True}]}, "row 0: lacks figures"),
+        ({"rows": [{"name": "x", "measured": True, "figure": 1.0}]}, "row 0: lacks figures"),
+        ({"rows": [{"name": "x"}]}, "whether it was measured"),
+        ({"rows": [FIGURE_ALONE]}, "what its figure is"),
         ({"rows": [{"name": 1}]}, "row 0: has no name"),
         ({"rows": [3]}, "row 0: is no object"),
     ],
@@ -108,7 +113,7 @@ def test_another_version_and_damage_are_named(
     tmp_path: Path, changes: dict[str, Any], why: str
 ) -> None:
     with pytest.raises(DocumentError, match=why):
-        read(written(tmp_path / "a.json", **changes), "exits")
+        read(written(tmp_path / "a.json", **changes))
 
 
 def test_no_number_is_no_figure(tmp_path: Path) -> None:
@@ -117,4 +122,4 @@ def test_no_number_is_no_figure(tmp_path: Path) -> None:
     found["rows"][0]["ns"]["low"] = float("nan")
     path.write_text(json.dumps(found))
     with pytest.raises(DocumentError, match="lacks figures"):
-        read(path, "exits")
+        read(path)

@@ -14,22 +14,24 @@ from pykvm.bench import exits, page
 from pykvm.bench.document import document
 from pykvm.bench.environment import Environment
 from pykvm.bench.exits.row import Row
-from pykvm.bench.exits.sampler import Samples
 from pykvm.bench.figures import Figures
 from pykvm.bench.plots import DRIFT_POINTS, answered, drift
 from pykvm.bench.results import Measured
+from pykvm.bench.sampler import Samples
 
 VOID = {"meta", "link", "br"}
 
 
 def row(name: str, group: str, median_ns: float | None, started_s: float = 0.0) -> dict[str, Any]:
     of = Row(name, group, lambda sampler: Samples([], "guest", 0, 0), "", "VMX 10 <CPUID>")
+    times = {"started_s": started_s, "took_s": 0.5}
     if median_ns is None:
-        return Measured(exits.Result(of, why="no <way> back"), started_s, 0.1, 1).as_dict()
+        return {**times, **Measured(exits.Result(of, why="no <way> back"), 1).as_dict()}
     source = random.Random(name)
     values = [median_ns * source.lognormvariate(0, 0.02) for _ in range(200)]
     samples = Samples(values, "guest", 60.0, 2_600_000)
-    return Measured(exits.Result(of, samples, Figures.of(values), 1.0), started_s, 0.5, 1).as_dict()
+    result = exits.Result(of, samples, Figures.of(values), 1.0)
+    return {**times, **Measured(result, 1).as_dict()}
 
 
 ROWS = (

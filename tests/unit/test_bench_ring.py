@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pykvm.bench import ring
+from pykvm.bench.contest import Row
 from pykvm.errors import PykvmError
 
 
@@ -54,5 +55,7 @@ def test_figures_come_from_the_report() -> None:
      (2.0, 0.09, True, True), (None, 0.1, True, False), (None, 0.0, True, None)],
 )  # fmt: skip
 def test_verdicts(ratio: float | None, exits: float, deep: bool, met: bool | None) -> None:
-    row = ring.Row("x", None, 1.0, 1.0, 1.0, exits, ratio, 1.0, deep)
-    assert row.met is met
+    load = ring.LOADS[1 if deep else 0]
+    (question,) = ring._contest(load, "emu").questions
+    samples = [] if ratio is None else [ratio]
+    assert Row(question, details={"exits": exits}, samples=samples).met is met

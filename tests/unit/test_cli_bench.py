@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import csv
+import errno
+import io
 import json
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from pykvm import cli
-from pykvm.bench import cpu, exits, page
+from pykvm import cli, host
+from pykvm.bench import cpu, exits, page, results
+from pykvm.bench.contest import MORE, Contest, Question
 from pykvm.bench.document import SCHEMA, read
-from pykvm.bench.exits import Result, check
+from pykvm.bench.exits import Result
+from pykvm.bench.sampler import Side
 from pykvm.cli import STATUS_USAGE
-from pykvm.cli.bench import BENCHES
-from pykvm.result import STATUS_INTERRUPTED
+from pykvm.cli.bench import BENCHES, IN_TURNS
+from pykvm.errors import KvmUnavailable, PykvmError
+from pykvm.result import STATUS_DIED, STATUS_INTERRUPTED
 
+NO_KVM = KvmUnavailable(errno.ENOENT, "/dev/kvm is not here", "load its module")
+MEASURING = sorted({*BENCHES} - {"compare"})
 QUICK = ("bench", "exits", "--backend", "emu", "--quick", "RDTSC pair")
 
 
@@ -27,6 +36,17 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return line
 
 
+def replace_contests(
+    monkeypatch: pytest.MonkeyPatch, sides: dict[str, Side], count: int = 1
+) -> None:
+    """Let `bench cpu` have other sides, and questions x, x1 and so on."""
+    contests = [
+        Contest((Question(f"x{each or ''}", "native", 1.0, MORE),), lambda prepared, stack: sides)
+        for each in range(count)
+    ]
+    monkeypatch.setattr(cpu, "CONTESTS", contests)
+
+
 def test_without_a_name_it_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(BENCHES)
@@ -35,16 +55,66 @@ def test_without_a_name_it_lists_what_there_is(capsys: pytest.CaptureFixture[str
 def test_every_bench_writes_the_same_kind_of_json(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    row = cpu.Row("x", None, 2.0, 1.0, "M/s", 2.0, "unicorn", 1.0)
-    monkeypatch.setattr(cpu, "measure", lambda rounds: [row])
+    replace_contests(monkeypatch, {"native": lambda: 4.0, "ours": lambda: 8.0})
     assert cli.main(["bench", "cpu", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr()
+    found = json.loads(said.out)
     assert (found["format"], found["schema"], found["bench"]) == ("pykvm bench", SCHEMA, "cpu")
     assert found["environment"]["cpu"]["model"]
+    assert found["complete"] is True
     assert found["rows"][0]["met"] is True
-    assert cli.main(["bench", "cpu", "--json", str(tmp_path / "cpu.json")]) == 0
-    assert "2.000 x unicorn" in capsys.readouterr().out
-    assert json.loads((tmp_path / "cpu.json").read_text())["bench"] == "cpu"
+    assert found["rows"][0]["samples"] == [2.0] * 10
+    assert "2.000 x" in said.err
+    files = {name: tmp_path / f"cpu.{name}" for name in ("json", "csv")}
+    options = [word for name, path in files.items() for word in (f"--{name}", str(path))]
+    assert cli.main(["bench", "cpu", "--rounds", "3", *options]) == 0
+    assert "2.000 x" in capsys.readouterr().out
+    assert read(files["json"])["rows"][0]["count"] == 3
+    (row,) = csv.DictReader(io.StringIO(files["csv"].read_text()))
+    assert (row["name"], row["native"], row["figure"], row["met"]) == ("x", "4.0", "2.0", "True")
+
+
+def test_ctrl_c_keeps_whole_rounds_of_sides_in_turns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings = iter([1.0, 1.0, 2.0])
+
+    def ours() -> float:
+        for reading in readings:
+            return reading
+        raise KeyboardInterrupt
+
+    replace_contests(monkeypatch, {"native": lambda: 1.0, "ours": ours}, count=2)
+    assert cli.main(["bench", "cpu", "--json"]) == STATUS_INTERRUPTED
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert found["complete"] is False
+    assert [row["samples"] for row in found["rows"]] == [[1.0, 2.0]]
+    assert "interrupted: 1 rows measured" in said.err
+
+
+def test_a_side_that_fails_is_a_note_and_ours_a_reason(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> float:
+        raise PykvmError("it broke")
+
+    replace_contests(monkeypatch, {"native": fail, "ours": lambda: 1.0})
+    assert cli.main(["bench", "cpu"]) == 0
+    assert capsys.readouterr().out.rstrip().endswith(" it broke")
+    replace_contests(monkeypatch, {"native": lambda: 1.0, "ours": fail})
+    assert cli.main(["bench", "cpu"]) == 0
+    assert "not measured: it broke" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", IN_TURNS)
+def test_rows_of_sides_in_turns_are_listed_and_chosen(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["bench", name, "--list"]) == 0
+    names = capsys.readouterr().out.splitlines()
+    assert cli.main(["bench", name, "--list", names[-1]]) == 0
+    assert capsys.readouterr().out.splitlines() == [names[-1]]
 
 
 def test_rows_are_listed_and_not_measured(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,7 +128,7 @@ def test_a_row_is_measured_shown_and_written(
     files = [str(tmp_path / name) for name in ("a.json", "a.csv")]
     assert cli.main([*QUICK, "--json", files[0], "--csv", files[1]]) == 0
     assert "RDTSC pair" in capsys.readouterr().out
-    found = read(Path(files[0]), "exits")
+    found = read(Path(files[0]))
     assert found["complete"] is True
     assert [row["name"] for row in found["rows"]] == ["RDTSC pair"]
     assert found["environment"]["backend"] == "emu"
@@ -75,16 +145,18 @@ def test_json_on_stdout_is_alone_there(capsys: pytest.CaptureFixture[str]) -> No
 def test_what_was_measured_before_ctrl_c_is_kept(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def interrupted(rows, sampler, show):  # type: ignore[no-untyped-def]
-        show(Result(exits.ROWS[0], why="it is a test"))
-        return []  # as `exits.measure` does on Ctrl-C
+    def measured(row, sampler, before):  # type: ignore[no-untyped-def]
+        if before:
+            raise KeyboardInterrupt
+        before[row.name] = Result(row, why="it is a test")
+        return before[row.name]
 
-    monkeypatch.setattr(exits, "measure", interrupted)
+    monkeypatch.setattr(results, "measure", measured)
     path = tmp_path / "a.json"
     words = ["bench", "exits", "--backend", "emu", "--json", str(path)]
     assert cli.main(words) == STATUS_INTERRUPTED
-    assert f"interrupted: 1 of {len(exits.ROWS)} rows" in capsys.readouterr().err
-    found = read(path, "exits")
+    assert "interrupted: 1 rows measured" in capsys.readouterr().err
+    found = read(path)
     assert found["complete"] is False
     assert found["rows"][0]["why"] == "it is a test"
 
@@ -98,31 +170,51 @@ def test_without_what_draws_the_table_and_the_json_come_all_the_same(
     said = capsys.readouterr()
     assert "RDTSC pair" in said.out
     assert "no report without matplotlib" in said.err
-    assert read(path, "exits")["complete"] is True
-
-
-def test_a_check_has_json_like_every_bench(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(check, "check", lambda sampler: [check.Agreement("x", 9, 9, 1.0, 0.03)])
-    assert cli.main(["bench", "exits", "--check", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["rows"][0]["met"] is True
-    assert found["environment"]["backend"] == "kvm"
+    assert read(path)["complete"] is True
 
 
 def test_bad_input_is_refused_in_one_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert "no row is called 'nonsense'" in refused(capsys, "bench", "exits", "nonsense")
-    assert "cannot pin to processor 99999" in refused(capsys, *QUICK, "--pin", "99999")
-    assert "invalid int value" in refused(capsys, *QUICK, "--pin", "x")
-    assert "cannot both" in refused(capsys, *QUICK, "--json", "-", "--csv", "-")
     assert "--check takes no rows" in refused(capsys, *QUICK, "--check")
-    (tmp_path / "file").touch()
-    for option in ("--json", "--csv", "--report"):
-        path = str(tmp_path / "file" / "below")
-        assert refused(capsys, *QUICK, option, path).startswith(f"pykvm: cannot write {path}: ")
     missing = str(tmp_path / "none.json")
     assert "No such file" in refused(capsys, "bench", "compare", missing, missing)
     assert "invalid choice: 'nonsense'" in refused(capsys, "bench", "nonsense")
+
+
+@pytest.mark.parametrize("name", MEASURING)
+def test_bad_input_is_refused_by_every_bench(
+    name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    bench = ("bench", name)
+    assert "no row is called 'nonsense'; `pykvm bench" in refused(capsys, *bench, "nonsense")
+    assert "cannot pin to processor 99999" in refused(capsys, *bench, "--pin", "99999")
+    assert "invalid int value" in refused(capsys, *bench, "--pin", "x")
+    assert "cannot both" in refused(capsys, *bench, "--json", "-", "--csv", "-")
+    if name in IN_TURNS:
+        assert "'0' is no number of rounds" in refused(capsys, *bench, "--rounds", "0")
+    (tmp_path / "file").touch()
+    for option in ("--json", "--csv", "--report"):
+        path = str(tmp_path / "file" / "below")
+        assert refused(capsys, *bench, option, path).startswith(f"pykvm: cannot write {path}: ")
+
+
+@pytest.mark.parametrize("words", [["floor"], ["exits"], ["exits", "--check"]])
+def test_without_kvm_there_is_one_line(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*args: object, **options: object) -> NoReturn:
+        raise NO_KVM
+
+    monkeypatch.setattr(host, "problem", lambda: NO_KVM)
+    monkeypatch.setattr(exits, "Machine", missing)
+    assert cli.main(["bench", *words]) == STATUS_DIED
+    assert capsys.readouterr() == ("", f"pykvm: {NO_KVM}\n")
+
+
+def test_without_kvm_the_rows_of_a_ring_say_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "problem", lambda: NO_KVM)
+    assert cli.main(["bench", "ring", "block 4 KiB, depth 1, kvm"]) == 0
+    assert capsys.readouterr().out.endswith(f" not measured: {NO_KVM}\n")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from pykvm import layout
 from pykvm.bench.exits import avoided, floors, interrupts, kernel, life, memory, modes, user
+from pykvm.bench.exits.guest import GuestSampler
 from pykvm.bench.exits.row import Row
-from pykvm.bench.exits.sampler import QUICK, Sampler, Samples
 from pykvm.bench.figures import Figures
-from pykvm.errors import PykvmError, UsageError
+from pykvm.bench.run import chosen
+from pykvm.bench.sampler import QUICK, Samples, watchdog, why_not
+from pykvm.errors import PykvmError
+from pykvm.machine import Machine
 
 ROWS: tuple[Row, ...] = (
     *floors.ROWS,
@@ -39,47 +43,45 @@ class Result:
     why: str = ""
 
 
-def select(patterns: Iterable[str]) -> tuple[Row, ...]:
+def select(patterns: Sequence[str]) -> tuple[Row, ...]:
     """The rows whose name or group has one of these texts in it; all of them without any.
 
     Raises:
         UsageError: one of the texts is in none.
     """
-    chosen: set[str] = set()
-    for pattern in patterns:
-        found = {row.name for row in ROWS if pattern in row.name or pattern == row.group}
-        if not found:
-            raise UsageError(f"no row is called {pattern!r}; `pykvm bench exits --list` has them")
-        chosen |= found
-    return tuple(row for row in ROWS if row.name in chosen or not patterns)
+    names, groups = zip(*((row.name, row.group) for row in ROWS), strict=True)
+    found = chosen("exits", names, patterns, groups)
+    return tuple(row for row in ROWS if row.name in found)
 
 
-def measure(rows: Iterable[Row], sampler: Sampler, show: Callable[[Result], None]) -> list[Result]:
-    """Measure one row after the other; each is shown as it comes.
+def counter_khz(backend: str) -> int:
+    """How fast a guest's time-stamp counter runs.
 
-    Ctrl-C ends it early: what was measured is returned.
+    Raises:
+        KvmUnavailable: there is no KVM here.
     """
-    results: dict[str, Result] = {}
-    try:
-        for row in rows:
-            results[row.name] = result = _measured(row, sampler, results)
-            show(result)
-    except KeyboardInterrupt:
-        pass
-    return list(results.values())
+    with Machine(memory=layout.MIN_RAM_SIZE, backend=backend, devices=()) as machine:
+        return machine.vcpu.get_tsc_khz()
 
 
-def _measured(row: Row, sampler: Sampler, before: dict[str, Result]) -> Result:
+def measure(row: Row, sampler: GuestSampler, before: dict[str, Result]) -> Result:
+    """Measure one row, and note it among those before, one of which may be its floor."""
+    before[row.name] = result = _measured(row, sampler, before)
+    return result
+
+
+def _measured(row: Row, sampler: GuestSampler, before: dict[str, Result]) -> Result:
     try:
-        samples = row.measure(sampler)
+        with watchdog():
+            samples = row.measure(sampler)
     except (PykvmError, OSError, MemoryError) as error:
-        return Result(row, why=str(error) or "the host is out of memory")
+        return Result(row, why=why_not(error))
     figures = Figures.of(samples.values_ns)
     floor_ns = _floor_ns(row.floor, sampler, before)
     return Result(row, samples, figures, figures.median / floor_ns if floor_ns else None)
 
 
-def _floor_ns(name: str, sampler: Sampler, before: dict[str, Result]) -> float:
+def _floor_ns(name: str, sampler: GuestSampler, before: dict[str, Result]) -> float:
     """The median of a row that others are compared with; 0 where there is none.
 
     Where it is not among those asked for, it is measured quickly, and once.

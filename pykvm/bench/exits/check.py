@@ -5,15 +5,18 @@ Both sides take turns within one run: the machines that this runs on are shared.
 
 from __future__ import annotations
 
-import statistics
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pykvm.bench import program
+from pykvm.bench.contest import SAME, Column, Contest, Question
+from pykvm.bench.exits.guest import Batches, GuestSampler
 from pykvm.bench.exits.loop import Loop, Wire
-from pykvm.bench.exits.sampler import Batches, Sampler
 from pykvm.bench.exits.user import PORT, Handler, mmio_loop, port_loop
+from pykvm.bench.figures import median
+from pykvm.bench.sampler import Side
 from pykvm.machine import Machine
 
 ROUNDS = 41
@@ -30,60 +33,38 @@ _PAIRS = {
 }
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """One comparison.
-
-    Attributes:
-        expected_ns, ours_ns: medians over the rounds.
-        ratio: of ours to what is expected: the median over the rounds.
-        bar: how far from 1 it may be.
-    """
-
-    name: str
-    expected_ns: float
-    ours_ns: float
-    ratio: float
-    bar: float
-
-    @property
-    def met(self) -> bool:
-        """Whether the two agree."""
-        return abs(self.ratio - 1) <= self.bar
+COLUMNS = (
+    Column("expected_ns", "expected", "{value:,.0f} ns"),
+    Column("ours_ns", "pykvm", "{value:,.0f} ns"),
+)
 
 
-def check(sampler: Sampler, rounds: int = ROUNDS) -> list[Agreement]:
-    """The rows that the C program measures by nothing but ioctl, on KVM; then known delays."""
-    compared = floors(sampler, rounds) if sampler.backend == "kvm" else []
-    return compared + delays(sampler, rounds)
+def contests(backend: str) -> list[Contest]:
+    """What the C program measures by nothing but ioctl, on KVM; then known delays."""
+    floors = [_against_c(*each) for each in _PAIRS.items()] if backend == "kvm" else []
+    return [*floors, *(_delay(each) for each in DELAYS_US)]
 
 
-def floors(sampler: Sampler, rounds: int = ROUNDS) -> list[Agreement]:
+def _against_c(name: str, of: tuple[str, Loop]) -> Contest:
     """The C program's medians against ours; the clock's own cost is taken off by each side."""
-    with program.running("_floor") as floor:
-        return [
-            _against_c(sampler, floor, name, command, loop, rounds)
-            for name, (command, loop) in _PAIRS.items()
-        ]
+    command, loop = of
 
-
-def _against_c(
-    sampler: Sampler, floor: program.Program, name: str, command: str, loop: Loop, rounds: int
-) -> Agreement:
-    with ExitStack() as stack:
+    def sides(sampler: GuestSampler, stack: ExitStack) -> dict[str, Side]:
+        floor = stack.enter_context(program.running("_floor"))
         timed = _batches(sampler, stack, replace(loop, repeats=False))
         bare = _batches(sampler, stack, loop.bare())
         count = min(timed.count, sampler.effort.samples)
 
         def theirs_ns() -> float:
             values = floor.ask(f"{command} {count}")
-            return statistics.median(values[:count]) - statistics.median(values[count:])
+            return median(values[:count]) - median(values[count:])
 
-        def ours_ns() -> float:
-            return _median_ns(timed) - _median_ns(bare)
+        return {
+            "expected_ns": theirs_ns,
+            "ours_ns": lambda: _median_ns(timed) - _median_ns(bare),
+        }
 
-        pairs = [(theirs_ns(), ours_ns()) for _ in range(rounds)]
-    return _agreement(name, pairs, FLOOR_BAR)
+    return _contest(name, FLOOR_BAR, sides)
 
 
 class _Busy(Handler):
@@ -103,31 +84,36 @@ class _Busy(Handler):
         self.spent_ns.append(now_ns - start_ns)
 
 
-def delays(sampler: Sampler, rounds: int = ROUNDS) -> list[Agreement]:
+def _delay(delay_us: int) -> Contest:
     """What a device that waits adds to its row, against what it has waited.
 
     Of each batch the least sample counts. The longer a device waits, the colder is all that
     then leads back into the guest: that is the machine's doing and in the median.
     """
-    return [_delay(sampler, delay_us, rounds) for delay_us in DELAYS_US]
 
-
-def _delay(sampler: Sampler, delay_us: int, rounds: int) -> Agreement:
-    with ExitStack() as stack:
+    def sides(sampler: GuestSampler, stack: ExitStack) -> dict[str, Side]:
         devices = (_Busy(0), _Busy(delay_us * 1000))
-        sides = [
+        both = [
             _batches(sampler, stack, replace(port_loop("out", 1), repeats=False, wire=_with(each)))
             for each in devices
         ]
 
-        def once() -> tuple[float, float]:
+        def ours_ns() -> float:
             for device in devices:
                 device.spent_ns.clear()
-            quick, slow = (min(each.take()) * each.cycle_ns for each in sides)
-            return min(devices[1].spent_ns) - min(devices[0].spent_ns), slow - quick
+            quick, slow = (min(each.take()) * each.cycle_ns for each in both)
+            return slow - quick
 
-        pairs = [once() for _ in range(rounds)]
-    return _agreement(f"device that waits {delay_us} us", pairs, DELAY_BAR)
+        def waited_ns() -> float:  # by then
+            return min(devices[1].spent_ns) - min(devices[0].spent_ns)
+
+        return {"ours_ns": ours_ns, "expected_ns": waited_ns}
+
+    return _contest(f"device that waits {delay_us} us", DELAY_BAR, sides)
+
+
+def _contest(name: str, bar: float, sides: Callable[..., dict[str, Side]]) -> Contest:
+    return Contest((Question(name, "expected_ns", bar, SAME),), sides, "ours_ns")
 
 
 def _with(device: _Busy) -> Wire:
@@ -137,15 +123,9 @@ def _with(device: _Busy) -> Wire:
     return wire
 
 
-def _batches(sampler: Sampler, stack: ExitStack, loop: Loop) -> Batches:
+def _batches(sampler: GuestSampler, stack: ExitStack, loop: Loop) -> Batches:
     return sampler.batches(loop, stack.enter_context(sampler.machine(loop)))
 
 
 def _median_ns(batches: Batches) -> float:
-    return statistics.median(batches.take()) * batches.cycle_ns
-
-
-def _agreement(name: str, pairs: list[tuple[float, float]], bar: float) -> Agreement:
-    expected_ns, ours_ns = (statistics.median(side) for side in zip(*pairs, strict=True))
-    ratio = statistics.median(ours / expected for expected, ours in pairs)
-    return Agreement(name, expected_ns, ours_ns, ratio, bar)
+    return median(batches.take()) * batches.cycle_ns

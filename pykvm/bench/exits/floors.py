@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from pykvm.bench import program
+from pykvm.bench.exits.guest import GuestSampler
 from pykvm.bench.exits.loop import Loop
 from pykvm.bench.exits.row import Row, guest_row, kvm_only
-from pykvm.bench.exits.sampler import Sampler, Samples
+from pykvm.bench.sampler import Samples, by_host
 
 _TURNS = 100
 
 
-def _system_call(sampler: Sampler) -> Samples:
+def _system_call(sampler: GuestSampler) -> Samples:
     return _asked(sampler, "syscall")
 
 
-def _enter(sampler: Sampler) -> Samples:
+def _enter(sampler: GuestSampler) -> Samples:
     kvm_only(sampler, "the emulator has no KVM_RUN")
     return _asked(sampler, "enter")
 
 
-def _asked(sampler: Sampler, command: str) -> Samples:
+def _asked(sampler: GuestSampler, command: str) -> Samples:
     """What the C program says of a batch."""
     with program.running("_floor") as floor:
-        return sampler.host(lambda count: int(floor.ask(f"{command} {count}")[0] * count))
+        return by_host(lambda count: floor.ask(f"{command} {count}")[0], sampler.effort)
 
 
 ROWS = (

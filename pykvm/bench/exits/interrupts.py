@@ -12,9 +12,10 @@ from dataclasses import replace
 
 from pykvm import layout
 from pykvm.backend.controls import MsiRoute, default_routes
+from pykvm.bench.exits.guest import PROBE_TIMEOUT_S, GuestSampler
 from pykvm.bench.exits.loop import Loop
 from pykvm.bench.exits.row import Row, guest_row
-from pykvm.bench.exits.sampler import NS_PER_S, PROBE_TIMEOUT_S, Impossible, Sampler, Samples
+from pykvm.bench.sampler import NS_PER_S, Impossible, Samples, reading_ns, timed
 from pykvm.loader import entry
 from pykvm.loader.image import Mode
 from pykvm.machine import Machine
@@ -187,7 +188,7 @@ def _idle_guest(idle: str) -> Loop:
 
 
 @contextmanager
-def _running(sampler: Sampler, loop: Loop) -> Iterator[Machine]:
+def _running(sampler: GuestSampler, loop: Loop) -> Iterator[Machine]:
     """A guest that runs in a thread until the block ends."""
     with sampler.machine(loop) as machine:
         machine.load(loop.program(sampler.fence(loop.mode)))
@@ -219,14 +220,14 @@ def _await(cell: memoryview, value: int) -> None:
             time.sleep(0)  # the guest's thread may wait for Python
 
 
-def _eventfd(sampler: Sampler, idle: str, settle_s: float) -> Samples:
+def _eventfd(sampler: GuestSampler, idle: str, settle_s: float) -> Samples:
     fd = os.eventfd(0)
     try:
         with _running(sampler, _idle_guest(idle)) as machine:
             machine.vm.set_routes((*default_routes(), MsiRoute(GSI, layout.LAPIC_BASE, VECTOR)))
             machine.vm.add_irqfd(fd, GSI)
             cell = machine.memory.view(CELL, 1)
-            clock_ns = _reading_ns(cell)
+            clock_ns = reading_ns(lambda: _await(cell, cell[0]))
 
             def once() -> list[float]:
                 time.sleep(settle_s)
@@ -236,22 +237,11 @@ def _eventfd(sampler: Sampler, idle: str, settle_s: float) -> Samples:
                 _await(cell, wanted)
                 return [time.perf_counter_ns() - start_ns - clock_ns]
 
-            once()
-            values = sampler.timed(once)
+            values = timed(once, sampler.effort)
             machine.vm.remove_irqfd(fd, GSI)
     finally:
         os.close(fd)
     return Samples(values, "host", clock_ns, 0)
-
-
-def _reading_ns(cell: memoryview) -> int:
-    """What reading the clock twice and looking once takes."""
-    taken = []
-    for _ in range(100):
-        start_ns = time.perf_counter_ns()
-        _await(cell, cell[0])
-        taken.append(time.perf_counter_ns() - start_ns)
-    return sorted(taken)[50]
 
 
 def _row(name: str, loop: Loop, reason: str, text: str) -> Row:

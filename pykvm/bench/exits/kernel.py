@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pykvm.backend import kinds
+from pykvm.bench.exits.guest import GuestSampler
 from pykvm.bench.exits.loop import Loop
 from pykvm.bench.exits.passing import natively
 from pykvm.bench.exits.row import Row, guest_row
-from pykvm.bench.exits.sampler import Sampler, Samples
+from pykvm.bench.sampler import Samples
 
 MSR_APIC_BASE = 0x1B
 _CR0_AM, _CR4_MCE, _CR4_OSXSAVE = 1 << 18, 1 << 6, 1 << 18
@@ -81,7 +82,7 @@ _PORTS = {
 }
 
 
-def _hypercall(sampler: Sampler) -> Samples:
+def _hypercall(sampler: GuestSampler) -> Samples:
     """VMCALL or VMMCALL, as the vendor of the guest's processor wants."""
     with sampler.machine(Loop()) as machine:
         leaf = next(each for each in machine.vcpu.get_cpuid() if each.function == 0)

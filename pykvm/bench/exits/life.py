@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pykvm import layout
 from pykvm.backend import open_backend
 from pykvm.bench import program
+from pykvm.bench.exits.guest import GuestSampler
 from pykvm.bench.exits.row import Row
-from pykvm.bench.exits.sampler import Impossible, Sampler, Samples
 from pykvm.bench.floor import IMAGE, PORT_LOOP
+from pykvm.bench.sampler import Impossible, Samples, timed
 from pykvm.loader import entry
 from pykvm.loader.image import Mode
 from pykvm.machine import Machine
@@ -29,41 +30,22 @@ _STEPS = {
 _KEY = "life"
 
 
-def _step(name: str, sampler: Sampler) -> Samples:
+def _step(name: str, sampler: GuestSampler) -> Samples:
     """One step of lives that are lived once for all steps."""
     if _KEY not in sampler.kept:
-        sampler.kept[_KEY] = _by_c(sampler) if sampler.backend == "kvm" else _emulated(sampler)
+        sampler.kept[_KEY] = (
+            _by_c(sampler) if sampler.backend == "kvm" else timed(lambda: [_live()], sampler.effort)
+        )
     values = [life[name] for life in sampler.kept[_KEY] if name in life]
     if not values:
         raise Impossible("an emulated processor is made with its CPUID")
     return Samples(values, "host", 0.0, 0)
 
 
-def _by_c(sampler: Sampler) -> list[dict[str, float]]:
+def _by_c(sampler: GuestSampler) -> list[dict[str, float]]:
     """Nothing but system calls."""
-    lives: list[dict[str, float]] = []
     with program.running("_floor") as floor:
-
-        def once() -> list[float]:
-            steps = floor.ask("life 1")
-            lives.append(dict(zip(_STEPS, steps, strict=True)))
-            return steps[:1]
-
-        floor.ask("life 3")  # warms up
-        sampler.timed(once)
-    return lives
-
-
-def _emulated(sampler: Sampler) -> list[dict[str, float]]:
-    lives: list[dict[str, float]] = []
-
-    def once() -> list[float]:
-        lives.append(_live())
-        return [0.0]
-
-    _live()
-    sampler.timed(once)
-    return lives
+        return timed(lambda: [dict(zip(_STEPS, floor.ask("life 1"), strict=True))], sampler.effort)
 
 
 def _live() -> dict[str, float]:
@@ -95,7 +77,7 @@ def _live() -> dict[str, float]:
     return steps
 
 
-def _whole(sampler: Sampler) -> Samples:
+def _whole(sampler: GuestSampler) -> Samples:
     """What a user of pykvm waits for."""
 
     def once() -> list[float]:
@@ -107,11 +89,10 @@ def _whole(sampler: Sampler) -> Samples:
         machine.close()
         return [took_ns]
 
-    once()
-    return Samples(sampler.timed(once), "host", 0.0, 0)
+    return Samples(timed(once, sampler.effort), "host", 0.0, 0)
 
 
-def _measure(name: str) -> Callable[[Sampler], Samples]:
+def _measure(name: str) -> Callable[[GuestSampler], Samples]:
     return lambda sampler: _step(name, sampler)
 
 

@@ -14,7 +14,7 @@ from pykvm import host, layout
 from pykvm.backend.kvm import as_kvm
 from pykvm.bench.exits.loop import Loop, Prepare, Wire
 from pykvm.bench.exits.row import guest_row
-from pykvm.bench.exits.sampler import Impossible
+from pykvm.bench.sampler import Impossible
 from pykvm.layout import GIB, LARGE_PAGE_SIZE, MIB, PAGE_SIZE
 from pykvm.loader.image import Mode
 from pykvm.machine import Machine

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pykvm.bench.exits.guest import GuestSampler
 from pykvm.bench.exits.loop import Loop
-from pykvm.bench.exits.sampler import Impossible, Sampler, Samples
+from pykvm.bench.sampler import Impossible, Samples
 
 GROUPS = {
     "floors": "floors",
@@ -34,7 +35,7 @@ class Row:
 
     name: str
     group: str
-    measure: Callable[[Sampler], Samples]
+    measure: Callable[[GuestSampler], Samples]
     floor: str = ""
     reason: str = ""
     text: str = ""
@@ -47,7 +48,7 @@ def guest_row(
     return Row(name, group, lambda sampler: sampler.guest(loop), floor, reason, text)
 
 
-def kvm_only(sampler: Sampler, why: str) -> None:
+def kvm_only(sampler: GuestSampler, why: str) -> None:
     """Give up on a backend without a kernel behind it.
 
     Raises:

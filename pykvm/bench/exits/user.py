@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import statistics
 from contextlib import ExitStack
+from functools import partial
 
 from pykvm import layout
 from pykvm.backend import kinds
 from pykvm.backend.controls import MsrExitReason
+from pykvm.bench.exits.guest import Batches, GuestSampler
 from pykvm.bench.exits.loop import Loop, Serve
 from pykvm.bench.exits.passing import by_python, natively
 from pykvm.bench.exits.row import Row, guest_row
-from pykvm.bench.exits.sampler import Sampler, Samples
+from pykvm.bench.figures import median
+from pykvm.bench.sampler import Samples, turns
 from pykvm.machine import Machine
 
 PORT = layout.SCRATCH_PORT
@@ -149,19 +151,24 @@ def _other_rows() -> list[Row]:
     return rows
 
 
-def _added(sampler: Sampler) -> Samples:
+def _added(sampler: GuestSampler) -> Samples:
     """Both in turns: a sample is the difference of two batches' medians."""
     with ExitStack() as stack:
-        sides = []
+        sides = {}
         for answer in (_PYTHON, _NATIVE):
             loop = port_loop("out", 1, answer)
             machine = stack.enter_context(sampler.machine(loop))
-            sides.append(sampler.batches(loop, machine))
-        values = []
-        for _ in range(2 * sampler.effort.batches + 1):
-            python, native = (statistics.median(each.nanoseconds(each.take())) for each in sides)
-            values.append(python - native)
-        return Samples(values, "guest", 0.0, sides[0].machine.vcpu.get_tsc_khz())
+            sides[answer] = sampler.batches(loop, machine)
+        found = turns(
+            {answer: partial(_median_ns, side) for answer, side in sides.items()},
+            2 * sampler.effort.batches + 1,
+        )
+        values = [python - native for python, native in found.pairs(_PYTHON, _NATIVE)]
+        return Samples(values, "guest", 0.0, sides[_PYTHON].machine.vcpu.get_tsc_khz())
+
+
+def _median_ns(batches: Batches) -> float:
+    return median(batches.nanoseconds(batches.take()))
 
 
 ROWS = (

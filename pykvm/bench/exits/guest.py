@@ -1,17 +1,17 @@
-"""Taking samples: by a guest's own counter, or by the host's clock around a batch."""
+"""Samples by a guest's own counter."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from pykvm import layout
 from pykvm.bench.exits.loop import MEMORY, Loop
-from pykvm.bench.figures import Figures
-from pykvm.errors import PykvmError
+from pykvm.bench.figures import median
+from pykvm.bench.sampler import NS_PER_S, Effort, Impossible, Samples
 from pykvm.exits import Exit, PortOut, Shutdown, Timeout
 from pykvm.loader.image import Mode
 from pykvm.machine import Machine
@@ -20,56 +20,12 @@ from pykvm.result import Outcome, Result
 FENCE = "lfence"
 PROBE_SAMPLES = 4
 PROBE_TIMEOUT_S = 4.0  # strings of 4 KiB take a busy host a second
-NS_PER_S = 1_000_000_000
-HOST_BATCH_NS = 200_000  # by the host's clock, which itself takes well below 1 % of it
 GUEST_SAMPLE_NS = 500  # a counter's steps may be 10 ns apart
 REPEAT_MAX = 64
 
 
-class Impossible(PykvmError):
-    """A row that this host or backend cannot measure; the message says why."""
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much to measure.
-
-    Attributes:
-        batches: independent runs of a row.
-        samples: of each batch, at most.
-        batch_s: how long a batch may take; samples are fewer where they take longer.
-    """
-
-    batches: int
-    samples: int
-    batch_s: float
-
-
-QUICK = Effort(batches=5, samples=400, batch_s=0.08)
-FULL = Effort(batches=10, samples=2000, batch_s=0.3)
-
-
-@dataclass(frozen=True)
-class Samples:
-    """What was measured: nanoseconds of one operation each.
-
-    Attributes:
-        values_ns: in the order in which they were taken, the clock's own cost subtracted.
-        clock: "guest" for the guest's counter, "host" for the host's clock around a batch.
-        clock_ns: what was subtracted from each reading: what the clock itself takes.
-        tsc_khz: of the guest's counter.
-        repeat: how many operations there were in one reading.
-    """
-
-    values_ns: list[float]
-    clock: str
-    clock_ns: float
-    tsc_khz: int
-    repeat: int = 1
-
-
 @dataclass
-class Sampler:
+class GuestSampler:
     """One run's way of measuring.
 
     Attributes:
@@ -103,8 +59,7 @@ class Sampler:
         """
         with self.machine(loop) as machine:
             batches = self.batches(loop, machine)
-            values = [each for _ in range(self.effort.batches) for each in batches.take()]
-            return batches.samples(values)
+            return batches.samples(batches.take_all(self.effort))
 
     def batches(self, loop: Loop, machine: Machine) -> Batches:
         """Batches of a loop in a machine of its own, probed and warmed up.
@@ -135,8 +90,7 @@ class Sampler:
                 batches = Batches(bare, machine, self.fence(loop.mode), repeat)
                 batches.probe()
                 batches.fit(self.effort)
-                values = [each for _ in range(self.effort.batches) for each in batches.take()]
-                self._clocks[bare, repeat] = Figures.of(values).median
+                self._clocks[bare, repeat] = median(batches.take_all(self.effort))
         return self._clocks[bare, repeat]
 
     def fence(self, mode: Mode) -> str:
@@ -149,29 +103,6 @@ class Sampler:
             except Impossible:
                 self._fences[mode] = ""
         return self._fences[mode]
-
-    def host(self, operate: Callable[[int], int]) -> Samples:
-        """Samples by the host's clock: batches are doubled until one is long enough.
-
-        Args:
-            operate: does that many operations and returns the nanoseconds that they took.
-        """
-        operate(1)  # warms up
-        count, took_ns = 1, operate(1)
-        while took_ns < HOST_BATCH_NS:
-            count *= 2
-            took_ns = operate(count)
-        values = self.timed(lambda: [operate(count) / count])
-        return Samples(values, "host", 0.0, 0, count)
-
-    def timed(self, take: Callable[[], list[float]]) -> list[float]:
-        """Values of one call after the other, until there are enough or the time is over."""
-        values: list[float] = []
-        wanted = self.effort.batches * self.effort.samples
-        end_s = time.monotonic() + self.effort.batches * self.effort.batch_s
-        while not values or (len(values) < wanted and time.monotonic() < end_s):
-            values += take()
-        return values
 
 
 @dataclass
@@ -225,6 +156,10 @@ class Batches:
         """
         self._run(self.count)
         return self.loop.read(self.machine, self.count)
+
+    def take_all(self, effort: Effort) -> list[int]:
+        """Those of all batches, one after the other."""
+        return [each for _ in range(effort.batches) for each in self.take()]
 
     def nanoseconds(self, values: list[int]) -> list[float]:
         """What one operation of each sample takes."""

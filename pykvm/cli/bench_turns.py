@@ -1,0 +1,60 @@
+"""`pykvm bench cpu`, `floor`, `linux` and `ring`: subjects that take turns."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pykvm.cli import bench_outputs
+
+if TYPE_CHECKING:
+    from pykvm.bench.run import Run
+
+
+def add_arguments(parser: argparse.ArgumentParser, name: str, rounds: int) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--rounds", type=_rounds, default=rounds, help=f"turns of all sides ({rounds})"
+    )
+    bench_outputs.add_arguments(parser, "their names")
+    parser.set_defaults(main=partial(main, name))
+
+
+def _rounds(text: str) -> int:
+    rounds = int(text) if text.isascii() and text.isdigit() else 0
+    if not rounds:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rounds; write 1 or more")
+    return rounds
+
+
+def main(name: str, args: argparse.Namespace) -> int:
+    """Measure and print; returns 0, whatever the figures are."""
+    # Only what is asked for: each library that a process has mapped makes KVM_CREATE_VM longer.
+    bench = import_module(f"pykvm.bench.{name}")
+    chosen = import_module("pykvm.bench.run").chosen
+    names = [each.name for contest in bench.CONTESTS for each in contest.questions]
+    rows = chosen(name, names, args.rows)
+    if args.list:
+        print(*(each for each in names if each in rows), sep="\n")
+        return 0
+    outputs = bench_outputs.Outputs(args)
+    with bench.prepare() as prepared:
+        run = partial(_run, bench, prepared, args.rounds, rows, outputs)
+        return outputs.measure(name, "", run, rounds=args.rounds)
+
+
+def _run(
+    bench: Any, prepared: Any, rounds: int, rows: set[str], outputs: bench_outputs.Outputs
+) -> Run:
+    """Measure the contests that these rows belong to."""
+    from pykvm.bench.contest import Table, taker
+    from pykvm.bench.progress import Progress
+    from pykvm.bench.run import measure
+
+    contests = [each for each in bench.CONTESTS if any(one.name in rows for one in each.questions)]
+    return measure(
+        contests, taker(prepared, rounds, rows), Table(bench.COLUMNS), outputs.say,
+        Progress(len(contests)),
+    )  # fmt: skip
