@@ -143,11 +143,13 @@ class Contest:
         open: makes the sides, of what the bench has prepared; the stack closes what it opens.
             A side that is not there is left out.
         ours: the side that is compared with the others.
+        times: rounds for each that is asked for, where they are short.
     """
 
     questions: tuple[Question, ...]
     open: Callable[[Any, ExitStack], Mapping[str, Side]]
     ours: str = "ours"
+    times: int = 1
 
     @property
     def group(self) -> str:
@@ -166,7 +168,7 @@ class Contest:
             except (PykvmError, OSError, MemoryError) as error:
                 found = Turns({}, {self.ours: why_not(error)})
             else:
-                found = turns(sides, rounds)
+                found = turns(sides, rounds * self.times)
         if found.interrupted and not found.readings.get(self.ours):
             raise KeyboardInterrupt
         for question in self.questions:

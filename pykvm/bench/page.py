@@ -21,6 +21,7 @@ PAGE = "index.html"
 DPI = 130
 
 _STYLE = """
+:root { color-scheme: light; }
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
   color: #111; background: #fff; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
@@ -200,10 +201,14 @@ def _side_cells(
         if value is None:
             yield ""
         else:
-            yield nanoseconds(value) if unit == "ns" else f"{value:,.4g} {unit}"
+            yield nanoseconds(value) if unit == "ns" else f"{_plainly(value)} {unit}"
     for name in details:
         value = row["details"].get(name)
-        yield "" if value is None else f"{value:,.4g}"
+        yield "" if value is None else _plainly(value)
+
+
+def _plainly(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _figure_cells(row: Mapping[str, Any]) -> tuple[str, ...]:

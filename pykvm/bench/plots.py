@@ -23,6 +23,7 @@ LINE_IN = 0.24  # a row's share of a plot's height
 DRIFT_POINTS = 20  # of each row
 COLUMNS = 4
 _BODY = 4  # a histogram reaches so many times as far from the median as the 90th percentile
+_WIDE = 30  # a logarithmic axis of less has more ticks than the powers of ten
 _LEAST_NS, _CUT = 0.1, 10  # a logarithmic axis shows nothing below, nor below median / 10
 _MARKS = (
     ("maximum", "maximum", "x", RED),
@@ -104,8 +105,12 @@ def rows_axis(axes: Any, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xscale("log")
+    ticker = import_module("matplotlib.ticker")
+    low, high = axes.get_xlim()
+    if high < _WIDE * low:
+        axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 3, 5)))
     axes.xaxis.set_major_formatter(formatter(time))
-    axes.xaxis.set_minor_formatter(import_module("matplotlib.ticker").NullFormatter())
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
     axes.grid(axis="x", color="0.85", linewidth=0.6)
     axes.grid(axis="y", color="0.93", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from pykvm.bench.plots import (
@@ -23,6 +24,7 @@ from pykvm.bench.plots import (
 )  # fmt: skip
 
 COLUMNS = 3
+_BODY = 8  # an axis reaches so many times the spread from the median
 _MARKS = tuple(zip("o^sD", (BLUE, RED, ORANGE, PURPLE), strict=True))
 
 
@@ -32,7 +34,7 @@ def plots(rows: Sequence[Row]) -> Iterator[Plot]:
     for unit in dict.fromkeys(row["sides_unit"] for row in measured):
         if of_unit := [row for row in measured if row["sides_unit"] == unit and row["sides"]]:
             name = "sides-" + "".join(each for each in unit if each.isalnum())
-            yield Plot(name, f"What each side took: {_MEANING.get(unit, unit)}", _sides(of_unit))
+            yield Plot(name, f"Sides: {_MEANING.get(unit, unit)}", _sides(of_unit))
     if compared := [row for row in measured if row["samples"]]:
         yield Plot("rounds", "Figures, round by round", _rounds(compared))
 
@@ -45,7 +47,8 @@ _MEANING = {
 
 def side_name(key: str) -> str:
     """As people call it."""
-    return key.removesuffix("_ns")
+    name = key.removesuffix("_ns")
+    return {"ours": "pykvm", "qemu": "QEMU", "unicorn": "Unicorn"}.get(name, name)
 
 
 def _sides(rows: Sequence[Row]) -> Any:
@@ -73,14 +76,19 @@ def _rounds(rows: Sequence[Row]) -> Any:
     for row, axes in zip(rows, panels, strict=False):
         _rounds_of(row, axes)
     drawing.supxlabel(
-        "round; the line is the median, dashed what the bar allows at most or least", fontsize=8
+        "round; the line is the median, dashed what the bar allows at most or least; "
+        "triangles are beyond the axis",
+        fontsize=8,
     )
     return drawing
 
 
 def _rounds_of(row: Row, axes: Any) -> None:
-    samples = row["samples"]
-    axes.plot(range(1, len(samples) + 1), samples, "o", color=BLUE, markersize=3)
+    low, high = _reach(row)
+    for number, sample in enumerate(row["samples"], 1):
+        shown = min(max(sample, low), high)
+        marker = "o" if shown == sample else "^" if sample > high else "v"
+        axes.plot(number, shown, marker, color=BLUE if marker == "o" else ORANGE, markersize=3)
     axes.axhline(row["figure"], color=BLACK, linewidth=0.8)
     for bar in _bars(row):
         axes.axhline(bar, color=RED, linestyle="--", linewidth=1)
@@ -90,10 +98,17 @@ def _rounds_of(row: Row, axes: Any) -> None:
     axes.set_title(verdict, fontsize=7.5, loc="right", color=colour)
     axes.set_ylabel(row["unit"], fontsize=7)
     axes.tick_params(labelsize=6.5)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(import_module("matplotlib.ticker").MaxNLocator(5, integer=True))
     axes.margins(y=0.12)
     axes.grid(color="0.93", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _reach(row: Row) -> tuple[float, float]:
+    """How far the axis goes: as far as most samples, and as the bar."""
+    middle, far = row["figure"], _BODY * row["spread"]
+    low, high = max(middle - far, min(row["samples"])), min(middle + far, max(row["samples"]))
+    return min(low, *_bars(row), high), max(high, *_bars(row), low)
 
 
 def _bars(row: Mapping[str, Any]) -> list[float]:

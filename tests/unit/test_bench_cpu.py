@@ -10,7 +10,6 @@ from pykvm.bench.contest import Row, taker
 
 def test_all_loops_and_the_creation_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "TURNS", 1000)
-    monkeypatch.setattr(cpu, "CREATES", 1)
     with cpu.prepare() as prepared:
         take = taker(prepared, 1)
         rows = [row for contest in cpu.CONTESTS for row in take(contest)]
