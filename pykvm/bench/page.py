@@ -33,16 +33,21 @@ small { display: block; color: #555; font-size: 0.85em; white-space: normal; }
 .text { white-space: normal; overflow-wrap: anywhere; }
 tr.group th { text-align: left; padding-top: 0.9rem; border-bottom: 2px solid #0072b2; }
 .warning { border-left: 4px solid #d55e00; padding: 0.1rem 0.8rem; margin: 0.4rem 0; }
-.wide { overflow-x: auto; }
+.scroll { overflow-x: auto; }
 figure { margin: 1rem 0; break-inside: avoid; } figure svg { width: 100%; height: auto; }
 figcaption { font-weight: 600; }
 @page { size: A4; margin: 12mm; }
 @page wide { size: A4 landscape; margin: 12mm; }
-@media print { .wide { overflow: visible; page: wide; }
+@media print { .scroll { overflow: visible; } .wide { page: wide; }
   figure svg { max-height: 255mm; } h2, tr.group { break-after: avoid; }
   body { margin: 0; max-width: none; font-size: 10pt; }
   table { font-size: 7pt; } td, th { padding: 0.1rem 0.25rem; } tr { break-inside: avoid; } }
 """
+
+
+_NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # it names places elsewhere
+# Browsers fetch nothing for the page, whatever is in it.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 class NoPlots(PykvmError):
@@ -76,7 +81,7 @@ def write_report(directory: Path, found: Mapping[str, Any]) -> None:
         for plot in (plots if _is_of_exits(found) else plots_turns.plots)(found["rows"]):
             plot.figure.savefig(directory / f"{plot.name}.png", dpi=DPI)
             text = io.StringIO()
-            plot.figure.savefig(text, format="svg", metadata={"Date": None})
+            plot.figure.savefig(text, format="svg", metadata=_NO_METADATA)
             (directory / f"{plot.name}.svg").write_text(text.getvalue())
             figures.append(_inline(plot, text.getvalue()))
     (directory / PAGE).write_text(page(found, figures))
@@ -92,9 +97,10 @@ def page(found: Mapping[str, Any], figures: Sequence[str]) -> str:
         [
             "<!DOCTYPE html>",
             f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
+            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<style>{_STYLE}</style></head><body>",
-            f'<div class="wide"><h1>{escape(title)}</h1>',
+            f'<div class="scroll{" wide" if of_exits else ""}"><h1>{escape(title)}</h1>',
             f"<p>{escape(_summary(found))}</p>",
             *(f'<p class="warning">{escape(each)}</p>' for each in environment["warnings"]),
             "<h2>Figures</h2><table>",

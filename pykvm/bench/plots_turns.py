@@ -31,10 +31,11 @@ _MARKS = tuple(zip("o^sD", (BLUE, RED, ORANGE, PURPLE), strict=True))
 def plots(rows: Sequence[Row]) -> Iterator[Plot]:
     """All that these rows have something to show in; each is to be closed by who takes it."""
     measured = [row for row in rows if row["measured"]]
+    sides = list(dict.fromkeys(name for row in measured for name in row["sides"]))
     for unit in dict.fromkeys(row["sides_unit"] for row in measured):
         if of_unit := [row for row in measured if row["sides_unit"] == unit and row["sides"]]:
             name = "sides-" + "".join(each for each in unit if each.isalnum())
-            yield Plot(name, f"Sides: {_MEANING.get(unit, unit)}", _sides(of_unit))
+            yield Plot(name, f"Sides: {_MEANING.get(unit, unit)}", _sides(of_unit, sides))
     if compared := [row for row in measured if row["samples"]]:
         yield Plot("rounds", "Figures, round by round", _rounds(compared))
 
@@ -51,12 +52,12 @@ def side_name(key: str) -> str:
     return {"ours": "pykvm", "qemu": "QEMU", "unicorn": "Unicorn"}.get(name, name)
 
 
-def _sides(rows: Sequence[Row]) -> Any:
+def _sides(rows: Sequence[Row], sides: Sequence[str]) -> Any:
     drawing, axes = figure(1.1 + LINE_IN * len(rows) * 1.6)
-    sides = dict.fromkeys(name for row in rows for name in row["sides"])
     for (marker, colour), (number, side) in zip(_MARKS, enumerate(sides), strict=False):
         shift = 0.22 * (number - (len(sides) - 1) / 2)
-        places = [place for place, row in enumerate(rows) if row["sides"].get(side)]
+        if not (places := [place for place, row in enumerate(rows) if row["sides"].get(side)]):
+            continue
         for place in places:
             values = rows[place]["sides"][side]
             axes.plot([min(values), max(values)], [place + shift] * 2, color=colour, linewidth=1)
