@@ -31,6 +31,7 @@ pytestmark = pytest.mark.timeout(300)
 DISK_BYTES = 32 << 20
 MIB = 1 << 20
 BALLOON_MIB = 96
+SIZE = (90, 30)  # columns, rows
 PORT_NAME = "org.example.port"
 
 
@@ -43,6 +44,7 @@ class Devices:
     port: KeptEnd
     balloon: Balloon
     socket: Path
+    sized: console.Console  # of which the two above are ports
 
 
 class KeptEnd(End):
@@ -75,7 +77,10 @@ def image(virtio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="module")
 def devices(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Devices:
     path = tmp_path_factory.mktemp("vsock") / "s"
-    return Devices(image, KeptEnd(), KeptEnd(), Balloon(), path)
+    first, second = KeptEnd(), KeptEnd()
+    ports = [console.Port(first), console.Port(second, name=PORT_NAME)]
+    sized = console.Console(ports, size=SIZE)
+    return Devices(image, first, second, Balloon(), path, sized)
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +88,9 @@ def guest(
     kernel: stock.Stock, virtio_initrd: Path, devices: Devices, virtio_backend: str
 ) -> Iterator[Inside]:
     """A machine with one device of each kind, at its shell, with the transport's driver loaded."""
-    ports = [console.Port(devices.console), console.Port(devices.port, name=PORT_NAME)]
     inside = start(
         kernel, virtio_initrd, Entropy(), Block(FileDisk(devices.image)),
-        console.Console(ports), devices.balloon, Vsock(devices.socket),
+        devices.sized, devices.balloon, Vsock(devices.socket),
         backend=virtio_backend,
     )  # fmt: skip
     try:
@@ -137,6 +141,18 @@ def test_a_console_and_a_second_port(guest: Inside, devices: Devices) -> None:
     lines = b"".join(b"%d\n" % number for number in range(1, 20001))
     until(lambda: len(devices.port.data) >= len(lines))
     assert devices.port.data == lines
+
+
+def test_a_consoles_size(guest: Inside, devices: Devices) -> None:
+    """With several ports it comes in messages."""
+    guest.run("modprobe virtio_console")
+    for rows, columns in (SIZE[::-1], (43, 132)):
+        devices.sized.resize(columns, rows)
+        guest.run(wait_for_size(rows, columns))
+
+
+def wait_for_size(rows: int, columns: int) -> str:
+    return f"until [ \"$(stty size < /dev/hvc0)\" = '{rows} {columns}' ]; do sleep 0.1; done"
 
 
 def test_a_balloon(guest: Inside, devices: Devices) -> None:
@@ -215,3 +231,19 @@ def test_the_log_and_the_end(guest: Inside) -> None:
     guest.power_off()
     _, drivers = log.split("Run /init as init process")  # test_boot.py judges what is before
     assert judge.complaints(drivers) == {}
+
+
+def test_the_size_of_a_console_with_one_port(
+    kernel: stock.Stock, virtio_initrd: Path, virtio_backend: str
+) -> None:
+    """It comes from the configuration space, which Linux looks at when it changes."""
+    alone = console.Console(size=SIZE)
+    inside = start(kernel, virtio_initrd, alone, backend=virtio_backend)
+    try:
+        inside.wait_for(PROMPT)
+        inside.run("dmesg -n 1 && depmod && modprobe virtio_mmio && modprobe virtio_console")
+        alone.resize(132, 43)
+        inside.run(wait_for_size(43, 132))
+        inside.power_off()
+    finally:
+        inside.close()
