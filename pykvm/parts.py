@@ -139,9 +139,14 @@ class Parts:
         """Give the machine an 82540EM network card at layout.NIC_BASE; its `port` wants a cable.
 
         Raises:
-            BusError: it has one.
+            UsageError: it has one.
         """
         self._check_open()
+        if self.mmio.find(layout.NIC_BASE, 4) is not None:
+            raise UsageError(
+                "a machine has one network card of this kind; give it more by "
+                "add_virtio(Net(mac)), from pykvm.virtio.net"
+            )
         line = partial(self.vm.set_irq_line, layout.NIC_IRQ)
         card = wiring.nic(self.memory, line, self._worker.post, mac)
         self.mmio.claim(layout.NIC_BASE, layout.NIC_SIZE, card, "nic")

@@ -8,16 +8,17 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from support.debian import installed
-from support.namespace import in_namespace, ip
+from support.namespace import in_namespace, ip, tap
 from support.ping import ANSWERED, NAMES, ping
 from support.waiting import until
 
 from pykvm.bench import linux
+from pykvm.errors import UsageError
 from pykvm.net.link import Link
 from pykvm.net.port import disconnect
 from pykvm.net.unix import DatagramSocket, StreamSocket
@@ -47,6 +48,19 @@ def begin(process: subprocess.Popen[str], path: Path) -> None:
         pytest.skip(f"{process.args} does not start here: {process.communicate()[0][-300:]}")
 
 
+def connected(path: Path) -> StreamSocket:
+    """A socket is there before its program listens."""
+    found: list[StreamSocket] = []
+
+    def attempt() -> bool:
+        with suppress(UsageError):
+            found.append(StreamSocket(path))
+        return bool(found)
+
+    until(attempt)
+    return found[0]
+
+
 def qemu(netdev: str) -> list[str]:
     """A QEMU without any machine that joins its own network with a socket."""
     program = installed(linux.QEMU, "qemu-system-x86")
@@ -71,7 +85,7 @@ def test_a_guest_pings_qemu_that_listens(backend: str, tmp_path: Path) -> None:
     path = tmp_path / "s"
     with running(qemu(f"stream,server=on,addr.type=unix,addr.path={path}")) as process:
         begin(process, path)
-        with StreamSocket(path) as link:
+        with connected(path) as link:
             check_pings(link, backend)
 
 
@@ -102,7 +116,7 @@ def test_a_guest_pings_qemu_by_datagrams(backend: str, tmp_path: Path) -> None:
 def test_a_guest_pings_through_passt(backend: str) -> None:
     """It answers ARP itself, and hands pings to the namespace's own kernel."""
     program = installed("passt", "passt")
-    ip("tuntap add dev outside mode tap")  # passt wants a route; nobody is at its other end
+    tap("outside")  # passt wants a route
     ip("addr add 10.0.0.2/24 dev outside")
     ip("link set outside up")
     ip("route add default via 10.0.0.254")
@@ -115,5 +129,5 @@ def test_a_guest_pings_through_passt(backend: str) -> None:
         with running(command) as process:
             begin(process, path)
             for _ in NAMES:
-                with StreamSocket(path) as link:
+                with connected(path) as link:
                     check_pings(link, backend)

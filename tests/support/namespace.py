@@ -58,3 +58,12 @@ def ip(command: str) -> str:
     done = subprocess.run([program, *command.split()], capture_output=True, text=True)
     assert done.returncode == 0, f"ip {command}: {done.stderr}"
     return done.stdout
+
+
+def tap(name: str) -> None:
+    """Make an interface to which nobody listens; skips where there can be none."""
+    program = installed("ip", "iproute2")
+    command = [program, "tuntap", "add", "dev", name, "mode", "tap"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no TAP device: {done.stderr.strip()}")

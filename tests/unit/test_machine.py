@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 import pykvm
 from pykvm import layout
+from pykvm.errors import UsageError
 from pykvm.loader import entry
+from pykvm.virtio.net import Net
 
 
 def test_hello_prints_and_halts() -> None:
@@ -41,6 +45,14 @@ def test_virtio_devices_are_told_of_on_a_command_line() -> None:
         )
     with pykvm.VM(backend="emu") as vm:
         assert vm.virtio_command_line == ""
+
+
+def test_a_second_network_card_is_refused_and_says_what_to_do() -> None:
+    with pykvm.VM(backend="emu", devices=("nic",)) as vm:
+        with pytest.raises(UsageError, match=r"one network card .*; give it more by add_virtio"):
+            vm.add_nic()
+        for number in range(2):
+            vm.add_virtio(Net(f"02:00:00:00:00:0{number}"))
 
 
 def test_a_device_is_locked_from_the_first_call_on_another_thread(backend: str) -> None:
