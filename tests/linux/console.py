@@ -196,3 +196,13 @@ def start(
         vm.add_virtio(device)
     vm.load_kernel(kernel.kernel, initrd)
     return Inside(vm, output)
+
+
+def join_network(inside: Inside, number: int) -> None:
+    """Load the network's driver, and be 10.0.0.N and fd00::N there."""
+    inside.wait_for(PROMPT)
+    inside.run("dmesg -n 1 && depmod && modprobe virtio_mmio && modprobe virtio_net")
+    inside.run("until [ -d /sys/class/net/eth0 ]; do sleep 0.1; done")
+    inside.run("echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad")
+    inside.run(f"ip addr add 10.0.0.{number}/24 dev eth0 && ip link set eth0 up")
+    inside.run(f"ip addr add fd00::{number}/64 dev eth0")

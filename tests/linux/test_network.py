@@ -10,7 +10,7 @@ from pathlib import Path
 
 import judge
 import pytest
-from console import PROMPT, Inside, start
+from console import Inside, join_network, start
 
 from pykvm.bench import stock
 from pykvm.net.port import connect
@@ -21,7 +21,7 @@ from pykvm.virtio.net import Net
 
 pytestmark = pytest.mark.timeout(900)
 RESPONDER, ONE, TWO = "10.0.0.1", "10.0.0.2", "10.0.0.3"
-PREFIX_6 = "fd00::"  # and the last number of the address above
+ONE_6, TWO_6 = "fd00::2", "fd00::3"
 MIB, FULL_MIB = 8, 100
 PATIENCE_S = 600
 MEMORY = "512M"  # half of it can be files
@@ -44,18 +44,13 @@ def guests(
             )
             stack.callback(inside.close)
             both.append(inside)
-        for inside, address in zip(both, (ONE, TWO), strict=True):
-            inside.wait_for(PROMPT)
-            inside.run("dmesg -n 1 && depmod && modprobe virtio_mmio && modprobe virtio_net")
-            inside.run("until [ -d /sys/class/net/eth0 ]; do sleep 0.1; done")
-            inside.run("echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad")
-            inside.run(f"ip addr add {address}/24 dev eth0 && ip link set eth0 up")
-            inside.run(f"ip addr add {PREFIX_6}{address[-1]}/64 dev eth0")
+        for number, inside in enumerate(both, 2):
+            join_network(inside, number)
         both[0].run("httpd -h /tmp")
         yield both[0], both[1]
 
 
-@pytest.mark.parametrize("address", [RESPONDER, TWO, f"{PREFIX_6}3"])
+@pytest.mark.parametrize("address", [RESPONDER, TWO, TWO_6])
 def test_a_guest_pings(address: str, guests: tuple[Inside, Inside]) -> None:
     said = guests[0].run(f"ping -c 3 -i 0.2 -s 1000 {address}")
     assert "3 packets transmitted, 3 packets received" in said
@@ -63,7 +58,7 @@ def test_a_guest_pings(address: str, guests: tuple[Inside, Inside]) -> None:
 
 @pytest.mark.parametrize(
     ("host", "kind"),
-    [(ONE, offload.GSO_TCPV4), (f"[{PREFIX_6}2]", offload.GSO_TCPV6)],
+    [(ONE, offload.GSO_TCPV4), (f"[{ONE_6}]", offload.GSO_TCPV6)],
     ids=["IPv4", "IPv6"],
 )
 def test_a_file_by_tcp(
