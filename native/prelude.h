@@ -11,6 +11,7 @@
 #include "kvm/rings.h"
 #include "kvm/vcpu.h"
 #include "pykvm.h"
+#include "ring/ring.h"
 
 /* What headers before Linux 6.1 do not know is absent for a build against them. */
 #ifndef KVM_CAP_XSAVE2

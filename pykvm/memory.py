@@ -169,13 +169,16 @@ class GuestMemory:
     Attributes:
         is_new: nothing was written yet through this accessor: the bytes are all zero as long
             as no guest has run.
+        layout: another number whenever regions have come, gone or moved.
     """
 
     is_new = True
+    layout = 0
 
     def __init__(self) -> None:
         self.regions: list[Region] = []
         self._bases: list[int] = []
+        self._latest: Region | None = None
         self._closed = False
 
     def add(
@@ -231,17 +234,15 @@ class GuestMemory:
         index = bisect_right(self._bases, region.gpa)
         self.regions.insert(index, region)
         self._bases.insert(index, region.gpa)
+        self.layout += 1
 
     def _take_out(self, region: Region) -> None:
         if region not in self.regions:
             raise LayoutError(f"the region at {region.gpa:#x} is not of this memory")
         index = self.regions.index(region)
         del self.regions[index], self._bases[index]
-
-    @property
-    def low(self) -> tuple[int, int]:
-        """The first region: from where, and up to where; (0, 0) where there is none."""
-        return (self.regions[0].gpa, self.regions[0].end) if self.regions else (0, 0)
+        self._latest = None
+        self.layout += 1
 
     @property
     def size_bytes(self) -> int:
@@ -250,10 +251,14 @@ class GuestMemory:
 
     def _find(self, gpa: int, size_bytes: int) -> Region | None:
         """The region that holds the whole access, if one does."""
+        region = self._latest  # most accesses are where the one before was
+        if region is not None and region.gpa <= gpa and gpa + size_bytes <= region.end > gpa:
+            return region
         index = bisect_right(self._bases, gpa) - 1
         if index >= 0:
             region = self.regions[index]
             if gpa + size_bytes <= region.end and (gpa < region.end or size_bytes == 0):
+                self._latest = region
                 return region
         return None
 
@@ -383,6 +388,8 @@ class GuestMemory:
             region.close()
         self.regions.clear()
         self._bases.clear()
+        self._latest = None
+        self.layout += 1
 
 
 def _bounds(where: slice) -> tuple[int, int]:

@@ -6,7 +6,10 @@ Source: IEEE 802.3 §3, IEEE 802.1Q §9 (tags), RFC 1071 (the checksum).
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from functools import lru_cache
 
+from pykvm._native import lib
 from pykvm.errors import UsageError
 
 HEADER_SIZE = 14
@@ -20,6 +23,8 @@ TYPE_IPV4, TYPE_ARP, TYPE_VLAN, TYPE_IPV6 = 0x0800, 0x0806, 0x8100, 0x86DD
 PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP = 1, 6, 17
 
 _U16 = struct.Struct(">H")
+_IPV4 = struct.Struct(">BBHHHBBH4s4s")
+_sum: Callable[[bytes, int, int], int] = lib.pykvm_ones_sum
 
 
 def parse_mac(text: str) -> bytes:
@@ -90,27 +95,29 @@ def pad(frame: bytes) -> bytes:
 
 
 def ones_sum(data: bytes) -> int:
-    """The ones' complement sum of 16-bit words; an odd byte is the high half of the last.
-
-    2^16 is 1 modulo 65,535, so the sum is what the number leaves. RFC 1071.
-    """
-    if len(data) % 2:
-        data += b"\0"
-    number = int.from_bytes(data, "big")
-    return number % 0xFFFF or (0xFFFF if number else 0)
+    """The ones' complement sum of 16-bit words; an odd byte is the high half of the last."""
+    return _sum(data, 0, len(data))
 
 
-def checksum(data: bytes) -> int:
-    """What goes into a header's checksum field."""
-    return ~ones_sum(data) & 0xFFFF
+def checksum(data: bytes, start: int = 0, end: int | None = None) -> int:
+    """What goes into a checksum field for `data[start:end]`; 0 where that holds the right one."""
+    if end is None:
+        end = len(data)
+    elif not 0 <= start <= end <= len(data):
+        raise ValueError(f"bytes {start} to {end} of {len(data)}")
+    return ~_sum(data, start, end) & 0xFFFF
 
 
 def ipv4(source: bytes, target: bytes, protocol: int, payload: bytes) -> bytes:
     """A datagram with a header of its own. RFC 791 §3.1."""
-    head = struct.pack(
-        ">BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 0, 0, 64, protocol, 0, source, target
-    )
-    return head[:10] + _U16.pack(checksum(head)) + head[12:] + payload
+    return _ipv4_header(source, target, protocol, 20 + len(payload)) + payload
+
+
+@lru_cache(maxsize=256)  # those who talk send many of a size
+def _ipv4_header(source: bytes, target: bytes, protocol: int, size_bytes: int) -> bytes:
+    head = [0x45, 0, size_bytes, 0, 0, 64, protocol, 0, source, target]
+    head[7] = checksum(_IPV4.pack(*head))
+    return _IPV4.pack(*head)
 
 
 def udp(source: bytes, target: bytes, ports: tuple[int, int], payload: bytes) -> bytes:

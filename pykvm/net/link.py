@@ -104,18 +104,18 @@ class Link:
             except OSError:
                 self._broke()
                 return
-            for frame in found:
-                self.port.send(frame)
+            if found:
+                self.port.send(*found)
 
     # The way out.
 
-    def _send(self, frame: bytes) -> None:
+    def _send(self, *frames: bytes) -> None:
         with self._lock:
-            if self._fd is None or len(self._waiting) >= WAITING_MAX:
-                self.lost += 1
-                return
-            self._waiting.append(self._encode(frame))
-            if len(self._waiting) == 1:
+            was_idle = not self._waiting
+            room = WAITING_MAX - len(self._waiting) if self._fd is not None else 0
+            self._waiting.extend(map(self._encode, frames[:room]))
+            self.lost += max(0, len(frames) - room)
+            if was_idle and self._waiting:
                 self._push()
                 if self._waiting:
                     self._await_room(True)

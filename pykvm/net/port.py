@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pykvm.errors import UsageError
 
@@ -26,7 +26,7 @@ class Port:
     """One end of a cable.
 
     Args:
-        receive: called with each frame that arrives, on the sender's thread.
+        receive: called with the frames that arrive together, on the sender's thread.
 
     Attributes:
         peer: the port at the other end.
@@ -34,32 +34,34 @@ class Port:
         lost: frames that did not arrive: no cable, or one in a circle.
     """
 
-    def __init__(self, receive: Callable[[bytes], None], name: str = "") -> None:
+    def __init__(self, receive: Callable[..., None], name: str = "") -> None:
         self._receive = receive
         self.name = name
         self.peer: Port | None = None
         self.watchers: list[Watcher] = []
         self.lost = 0
 
-    def send(self, frame: bytes) -> None:
-        """Put a frame on the cable."""
+    def send(self, *frames: bytes) -> None:
+        """Put frames on the cable, one behind the other."""
         for watch in self.watchers:
-            watch(frame, True)
+            for frame in frames:
+                watch(frame, True)
         depth = getattr(_thread, "depth", 0)
         if self.peer is None or depth == DEPTH_MAX:
-            self.lost += 1
+            self.lost += len(frames)
             return
         _thread.depth = depth + 1
         try:
-            self.peer.deliver(frame)
+            self.peer.deliver(*frames)
         finally:
             _thread.depth = depth
 
-    def deliver(self, frame: bytes) -> None:
-        """A frame arrives."""
+    def deliver(self, *frames: bytes) -> None:
+        """Frames arrive."""
         for watch in self.watchers:
-            watch(frame, False)
-        self._receive(frame)
+            for frame in frames:
+                watch(frame, False)
+        self._receive(*frames)
 
 
 def connect(one: Port, other: Port) -> None:
@@ -99,34 +101,36 @@ class Inbox:
         self._attended = False
         self.lost = 0
 
-    def put(self, frame: bytes) -> None:
-        """A frame has come."""
+    def put(self, *frames: bytes) -> None:
+        """Frames have come."""
         with self._lock:
-            if len(self._frames) >= self._limit:
-                self.lost += 1
+            room = self._limit - len(self._frames)
+            if len(frames) > room:
+                self.lost += len(frames) - room
+                frames = frames[:room]
+            if not frames:
                 return
-            self._frames.append(frame)
+            self._frames.extend(frames)
             asleep, self._attended = not self._attended, True
         if asleep:
             self._wake()
 
     def attend(self) -> None:
-        """The machine will take what is there, and what comes until `take` gives None."""
+        """The machine will take what is there, and what comes until `take` gives nothing."""
         with self._lock:
             self._attended = True
 
-    def take(self) -> bytes | None:
-        """The oldest frame. After None, the next that comes wakes the machine."""
+    def take(self, limit: int) -> list[bytes]:
+        """The oldest frames. After none, the next that comes wakes the machine."""
         with self._lock:
-            if self._frames:
-                return self._frames.popleft()
-            self._attended = False
-            return None
+            found = [self._frames.popleft() for _ in range(min(limit, len(self._frames)))]
+            self._attended = bool(found)
+            return found
 
-    def put_back(self, frame: bytes) -> None:
-        """There is no room for it yet; the machine comes again when there is."""
+    def put_back(self, frames: Sequence[bytes]) -> None:
+        """There is no room for these yet; the machine comes again when there is."""
         with self._lock:
-            self._frames.appendleft(frame)
+            self._frames.extendleft(reversed(frames))
             self._attended = False
 
     def clear(self) -> None:
@@ -145,5 +149,5 @@ class Loopback:
     def __init__(self) -> None:
         self.port = Port(self._receive, "loopback")
 
-    def _receive(self, frame: bytes) -> None:
-        self.port.send(frame)
+    def _receive(self, *frames: bytes) -> None:
+        self.port.send(*frames)

@@ -14,10 +14,14 @@ MAC = "02:00:00:00:00:01"
 ADDRESS = "10.0.0.1"
 ECHO_PORT = 7
 
-_ARP = struct.Struct(">HHBBH6s4s6s4s")
+_ARP, _IPV4 = struct.pack(">H", frames.TYPE_ARP), struct.pack(">H", frames.TYPE_IPV4)
+_ARP_PACKET = struct.Struct(">HHBBH6s4s6s4s")
 _ARP_ETHERNET_IPV4 = (1, frames.TYPE_IPV4, 6, 4)
 _ARP_REQUEST, _ARP_REPLY = 1, 2
-_ICMP_ECHO_REQUEST = 8
+_DATAGRAM = struct.Struct(">14xBxHxxHxBxx4s4s")  # version, size, fragment, protocol, addresses
+_FRAGMENT = 0x3FFF  # more of them, or not the first
+_ICMP = struct.Struct(">HH")  # type and code, checksum
+_ICMP_ECHO = 0x0800  # a request; a reply is 0
 
 
 class Responder:
@@ -37,61 +41,62 @@ class Responder:
         self.port = Port(self._receive, "responder")
         self.answered = self.ignored = 0
 
-    def _receive(self, frame: bytes) -> None:
-        answer = self._answer(frame)
-        if answer is None:
-            self.ignored += 1
-        else:
-            self.answered += 1
-            self.port.send(frames.pad(answer))
+    def _receive(self, *received: bytes) -> None:
+        answers = [each for frame in received if (each := self._answer(frame))]
+        self.answered += len(answers)
+        self.ignored += len(received) - len(answers)
+        if answers:
+            self.port.send(*answers)
 
     def _answer(self, frame: bytes) -> bytes | None:
-        if len(frame) < frames.HEADER_SIZE or frame[:6] not in (self.mac, frames.BROADCAST):
+        if len(frame) < frames.HEADER_SIZE or not frame.startswith((self.mac, frames.BROADCAST)):
             return None
-        kind, payload = frames.ether_type(frame), frame[frames.HEADER_SIZE :]
-        if kind == frames.TYPE_ARP:
-            answer = self._answer_arp(payload)
-        elif kind == frames.TYPE_IPV4:
-            answer = self._answer_ipv4(payload)
+        kind = frame[12:14]
+        if kind == _IPV4:
+            answer = self._answer_ipv4(frame)
+        elif kind == _ARP:
+            answer = self._answer_arp(frame[frames.HEADER_SIZE :])
         else:
             return None
-        return answer and frame[6:12] + self.mac + frame[12:14] + answer
+        return answer and frames.pad(frame[6:12] + self.mac + kind + answer)
 
     def _answer_arp(self, packet: bytes) -> bytes | None:
-        if len(packet) < _ARP.size:
+        if len(packet) < _ARP_PACKET.size:
             return None
-        *kind, operation, mac, address, _, target = _ARP.unpack_from(packet)
+        *kind, operation, mac, address, _, target = _ARP_PACKET.unpack_from(packet)
         if tuple(kind) != _ARP_ETHERNET_IPV4 or operation != _ARP_REQUEST:
             return None
         if target != self.address:
             return None
-        return _ARP.pack(*kind, _ARP_REPLY, self.mac, self.address, mac, address)
+        return _ARP_PACKET.pack(*kind, _ARP_REPLY, self.mac, self.address, mac, address)
 
-    def _answer_ipv4(self, packet: bytes) -> bytes | None:
-        """A whole datagram for this address, with a header that is right."""
-        if len(packet) < 20 or packet[0] >> 4 != 4 or packet[16:20] != self.address:
+    def _answer_ipv4(self, frame: bytes) -> bytes | None:
+        """To a whole datagram for this address, with a header that is right."""
+        if len(frame) < _DATAGRAM.size:
             return None
-        head_size, (size,) = 4 * (packet[0] & 0xF), struct.unpack_from(">H", packet, 2)
-        is_fragment = struct.unpack_from(">H", packet, 6)[0] & 0x3FFF
-        if head_size < 20 or not head_size <= size <= len(packet) or is_fragment:
+        version, size, fragment, protocol, source, target = _DATAGRAM.unpack_from(frame)
+        start, end = frames.HEADER_SIZE + 4 * (version & 0xF), frames.HEADER_SIZE + size
+        if version >> 4 != 4 or target != self.address or fragment & _FRAGMENT:
             return None
-        if frames.checksum(packet[:head_size]) != 0:
+        if start < _DATAGRAM.size or not start <= end <= len(frame):
             return None
-        source, payload = packet[12:16], packet[head_size:size]
-        match packet[9]:
+        if frames.checksum(frame, frames.HEADER_SIZE, start) != 0:
+            return None
+        match protocol:
             case frames.PROTOCOL_ICMP:
-                return self._answer_icmp(source, payload)
+                return self._answer_icmp(source, frame, start, end)
             case frames.PROTOCOL_UDP:
-                return self._answer_udp(source, payload)
+                return self._answer_udp(source, frame[start:end])
         return None
 
-    def _answer_icmp(self, source: bytes, message: bytes) -> bytes | None:
-        if len(message) < 8 or message[0] != _ICMP_ECHO_REQUEST or message[1] != 0:
+    def _answer_icmp(self, source: bytes, frame: bytes, start: int, end: int) -> bytes | None:
+        if end - start < 8:
             return None
-        if frames.checksum(message) != 0:
+        kind, value = _ICMP.unpack_from(frame, start)
+        if kind != _ICMP_ECHO or frames.checksum(frame, start, end) != 0:
             return None
-        reply = bytes(4) + message[4:]
-        reply = reply[:2] + struct.pack(">H", frames.checksum(reply)) + reply[4:]
+        value += _ICMP_ECHO  # for the type that becomes 0: RFC 1624 §3
+        reply = _ICMP.pack(0, (value & 0xFFFF) + (value >> 16)) + frame[start + _ICMP.size : end]
         return frames.ipv4(self.address, source, frames.PROTOCOL_ICMP, reply)
 
     def _answer_udp(self, source: bytes, datagram: bytes) -> bytes | None:

@@ -150,7 +150,7 @@ class Switch:
         for each in (vlan, *tagged):
             if not 1 <= each <= frames.VLAN_MAX:
                 raise UsageError(f"a VLAN is 1 to {frames.VLAN_MAX}, not {each}")
-        port = Port(lambda frame: self._receive(socket, frame), name or f"{len(self._sockets)}")
+        port = Port(lambda *frames: self._receive(socket, *frames), name or f"{len(self._sockets)}")
         socket = _Socket(port, vlan, tagged, self._bucket(ingress), self._bucket(egress))
         with self._lock:
             self._sockets.append(socket)
@@ -182,11 +182,12 @@ class Switch:
 
     # The way of a frame.
 
-    def _receive(self, source: _Socket, frame: bytes) -> None:
-        with self._lock:
-            ways = self._route(source, frame)
-        for send in ways:
-            send()
+    def _receive(self, source: _Socket, *frames: bytes) -> None:
+        for frame in frames:
+            with self._lock:
+                ways = self._route(source, frame)
+            for send in ways:
+                send()
 
     def _route(self, source: _Socket, frame: bytes) -> list[Callable[[], None]]:
         """Where a frame goes, decided and counted; it is sent when the lock is free again."""

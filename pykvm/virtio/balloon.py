@@ -151,8 +151,8 @@ class Balloon(Device):
 
     def _take_reported(self, chain: Chain) -> None:
         """The buffers themselves are memory that is free. §5.5.6.7."""
-        for buffer in chain.writable:
-            self._discard(buffer.gpa, buffer.size_bytes)
+        for gpa, size_bytes in chain.writable:
+            self._discard(gpa, size_bytes)
 
     def _take_statistics(self, chain: Chain) -> None:
         """Keep the buffer: giving it back asks for the next ones."""

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from pykvm.errors import MemoryAccessError, PykvmError
 from pykvm.memory import GuestMemory
 
 CHAIN_BYTES_MAX = 1 << 32  # §2.7.5
 
+Buffer = tuple[int, int]  # gpa and size_bytes of one descriptor's memory
+
 
 class QueueError(PykvmError):
     """The driver broke a rule; the message cites it."""
-
-
-class Buffer(NamedTuple):
-    """One descriptor's memory.
-
-    Attributes:
-        writable: by the device; otherwise it is for the device to read.
-    """
-
-    gpa: int
-    size_bytes: int
-    writable: bool
 
 
 class Chain:
@@ -51,41 +40,68 @@ class Chain:
     )
 
     def __init__(
-        self, memory: GuestMemory, head: int, buffers: Iterable[Buffer], slots: int = 1
+        self,
+        memory: GuestMemory,
+        ring: object,
+        head: int,
+        slots: int,
+        readable: list[Buffer],
+        writable: list[Buffer],
+        readable_bytes: int,
+        writable_bytes: int,
     ) -> None:
         self._memory = memory
+        self.ring = ring
         self.head = head
         self.slots = slots
-        self.readable: list[Buffer] = []
-        self.writable: list[Buffer] = []
-        self.ring: object = None
+        self.readable = readable
+        self.writable = writable
+        self.readable_bytes = readable_bytes
+        self.writable_bytes = writable_bytes
         self.written_bytes: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        memory: GuestMemory,
+        ring: object,
+        head: int,
+        buffers: Iterable[tuple[int, int, bool]],
+        slots: int = 1,
+    ) -> Chain:
+        """The chain of these buffers: address, size, and whether the device may write there.
+
+        Raises:
+            QueueError: one is empty, out of order, not RAM, or they are too many bytes.
+        """
+        readable: list[Buffer] = []
+        writable: list[Buffer] = []
         read_bytes = write_bytes = 0
-        low, high = memory.low  # most buffers are there: one comparison instead of a search
-        for buffer in buffers:
-            gpa, size_bytes, writable = buffer
-            if writable:
-                self.writable.append(buffer)
+        for gpa, size_bytes, is_writable in buffers:
+            if is_writable:
+                writable.append((gpa, size_bytes))
                 write_bytes += size_bytes
             elif write_bytes:
                 raise QueueError("a buffer to read after one to write: §2.7.4.2")
             else:
-                self.readable.append(buffer)
+                readable.append((gpa, size_bytes))
                 read_bytes += size_bytes
             if size_bytes == 0:
                 raise QueueError("a buffer of no bytes: §2.7.5")
             if read_bytes + write_bytes > CHAIN_BYTES_MAX:
                 raise QueueError("a chain of more than 2^32 bytes: §2.7.5")
-            if not ((low <= gpa and gpa + size_bytes <= high) or memory.contains(gpa, size_bytes)):
+            if not memory.contains(gpa, size_bytes):
                 raise QueueError(f"a buffer of {size_bytes} bytes at {gpa:#x} is not all RAM")
-        self.readable_bytes, self.writable_bytes = read_bytes, write_bytes
+        return cls(memory, ring, head, slots, readable, writable, read_bytes, write_bytes)
 
     def read(self, offset: int = 0, size_bytes: int | None = None) -> bytes:
         """Bytes of the readable part; fewer where it ends before."""
         end = self.readable_bytes if size_bytes is None else offset + size_bytes
         try:
-            if self.readable and 0 <= offset < end <= self.readable[0][1]:
-                return self._memory.read(self.readable[0][0] + offset, end - offset)
+            if self.readable:
+                gpa, first_bytes = self.readable[0]
+                if 0 <= offset < end <= first_bytes:
+                    return self._memory.read(gpa + offset, end - offset)
             pieces = [self._memory.read(*each) for each in _cut(self.readable, offset, end)]
         except MemoryAccessError as error:
             raise QueueError(str(error)) from None
@@ -110,7 +126,7 @@ class Chain:
 def _cut(buffers: list[Buffer], start: int, end: int) -> list[tuple[int, int]]:
     """Where bytes [start, end) of the buffers put together lie, as (gpa, size)."""
     pieces = []
-    for gpa, size_bytes, _ in buffers:
+    for gpa, size_bytes in buffers:
         if start < size_bytes:
             length = (size_bytes if size_bytes < end else end) - start
             if length > 0:

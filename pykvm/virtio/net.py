@@ -7,14 +7,16 @@ the device, under its machine's lock, puts them into the driver's buffers.
 from __future__ import annotations
 
 import struct
+from collections import deque
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from pykvm.errors import UsageError
 from pykvm.net import frames
 from pykvm.net.port import Inbox, Port
 from pykvm.virtio import netfilter, offload, spec
 from pykvm.virtio.device import Device
-from pykvm.virtio.queue import Chain, Queue
+from pykvm.virtio.queue import BURST, Chain, Queue
 
 MAC = "52:54:00:00:00:01"
 QUEUE_SIZE = 256
@@ -42,10 +44,20 @@ _CONFIG = struct.Struct("<6sHHH")  # mac, status, max_virtqueue_pairs, mtu
 _MQ_PAIRS_SET = (4, 0)  # class and command, §5.1.6.5.6
 _OK, _ERR = b"\0", b"\1"  # §5.1.6.5
 
+_HEADER_SIZE = offload.HEADER.size
+_PACKET_MIN = _HEADER_SIZE + frames.HEADER_SIZE
+_PACKET_MAX = _HEADER_SIZE + frames.MAX_SIZE
+_PLAIN = bytes((0, offload.GSO_NONE))  # how the header of a packet begins that asks for nothing
+_RECEIVED = [  # headers of packets in one buffer, by their flags
+    offload.HEADER.pack(flags, offload.GSO_NONE, 0, 0, 0, 0, 1)
+    for flags in range(offload.HDR_F_DATA_VALID + 1)
+]
+_TURNS = 8  # bursts that are taken in before others have their turn
 
-@dataclass(frozen=True)
+
+@dataclass
 class Statistics:
-    """What passed a device; a snapshot.
+    """What passed a device.
 
     Attributes:
         filtered: frames that the driver did not want.
@@ -106,7 +118,7 @@ class Net(Device):
         self.filter.reset()
         self.filter.mac = self._own_mac
         self._flows: dict[bytes, int] = {}
-        self._held: list[list[Chain]] = [[] for _ in range(self.pairs)]
+        self._held: list[deque[Chain]] = [deque() for _ in range(self.pairs)]
         self.inbox.clear()
 
     def queue_was_reset(self, index: int) -> None:
@@ -143,11 +155,6 @@ class Net(Device):
             if self.live:
                 self.interrupt(False)
 
-    def _count(self, **more: int) -> None:
-        counts = self._counts
-        added = {name: getattr(counts, name) + value for name, value in more.items()}
-        self._counts = replace(counts, **added)
-
     # Queues.
 
     @property
@@ -170,29 +177,38 @@ class Net(Device):
     # Sending. §5.1.6.2.
 
     def _transmit(self, index: int) -> None:
-        queue = self.queues[index]
-        for chain in queue:
-            self._send(chain, index // 2)
-            queue.push(chain)
+        queue, counts = self.queues[index], self._counts
+        is_plain = self.active_pairs == 1
+        for chains in queue.bursts():
+            made: list[bytes] = []
+            for chain in chains:
+                if not _PACKET_MIN <= chain.readable_bytes <= _PACKET_MAX:
+                    counts.tx_errors += 1
+                    continue
+                data = chain.read()
+                if is_plain and data.startswith(_PLAIN):
+                    made.append(data[_HEADER_SIZE:])
+                else:
+                    made += self._prepared(data, index // 2)
+            queue.push_together([(chain, 0) for chain in chains])
+            if made and self._link_up:
+                counts.tx_frames += len(made)
+                counts.tx_bytes += sum(map(len, made))
+                self.port.send(*made)
         self.signal(queue)
 
-    def _send(self, chain: Chain, pair: int) -> None:
-        size_bytes = chain.readable_bytes - offload.HEADER.size
-        if not frames.HEADER_SIZE <= size_bytes <= frames.MAX_SIZE:
-            self._count(tx_errors=1)
-            return
-        request = offload.Request.read(chain.read(0, offload.HEADER.size))
+    def _prepared(self, data: bytes, pair: int) -> list[bytes]:
+        """The frames for a packet with its header; none where they do not fit each other."""
+        request = offload.Request.read(data[:_HEADER_SIZE])
         try:
             self._check(request)
-            made = list(offload.packets(request, chain.read(offload.HEADER.size)))
+            made = list(offload.packets(request, data[_HEADER_SIZE:]))
         except offload.OffloadError:
-            self._count(tx_errors=1)
-            return
+            self._counts.tx_errors += 1
+            return []
         if self.active_pairs > 1:
             self._remember(made[0], pair)
-        for frame in made if self._link_up else ():
-            self._count(tx_frames=1, tx_bytes=len(frame))
-            self.port.send(frame)
+        return made
 
     def _check(self, request: offload.Request) -> None:
         """Nothing that was not negotiated. §5.1.6.2.1."""
@@ -216,33 +232,29 @@ class Net(Device):
 
     def _take_in(self) -> None:
         """Put what waits into the driver's buffers, as far as there are any."""
-        touched = set()
-        for _ in range(2 * QUEUE_SIZE):  # as many as there are buffers, and some to drop
-            if (frame := self.inbox.take()) is None:
+        touched: set[int] = set()
+        for _ in range(_TURNS):
+            waiting = self.inbox.take(BURST)
+            if not waiting or not self._put_in(self._wanted(waiting), touched):
                 break
-            if not self._wants(frame):
-                continue
-            pair = self._pair_for(frame)
-            if not self._deliver(frame, pair):
-                self.inbox.put_back(frame)
-                break
-            touched.add(pair)
         else:
             self.post(self._take_in)
         for pair in touched:
             self.signal(self.queues[2 * pair])
 
-    def _wants(self, frame: bytes) -> bool:
-        size_max = frames.MAX_SIZE
+    def _wanted(self, waiting: list[bytes]) -> list[bytes]:
+        """Those that the driver wants."""
+        counts, size_max = self._counts, frames.MAX_SIZE
         if self.features & F_MTU and self.mtu is not None:  # §5.1.4.1
             size_max = self.mtu + frames.HEADER_SIZE + frames.TAG_SIZE
-        if not self.live or not self._link_up or not frames.HEADER_SIZE <= len(frame) <= size_max:
-            self._count(rx_dropped=1)
-            return False
-        if not self.filter.lets_through(frame):
-            self._count(filtered=1)
-            return False
-        return True
+        is_open = self.live and self._link_up
+        fit = [each for each in waiting if is_open and frames.HEADER_SIZE <= len(each) <= size_max]
+        counts.rx_dropped += len(waiting) - len(fit)
+        if self.filter.is_open:
+            return fit
+        wanted = [frame for frame in fit if self.filter.lets_through(frame)]
+        counts.filtered += len(fit) - len(wanted)
+        return wanted
 
     def _pair_for(self, frame: bytes) -> int:
         if self.active_pairs == 1:
@@ -250,43 +262,61 @@ class Net(Device):
         pair = self._flows.get(frames.flow(frame), 0)
         return pair if pair < self.active_pairs else 0
 
-    def _deliver(self, frame: bytes, pair: int) -> bool:
-        """False where there is no room for the frame now."""
-        queue, size_bytes = self.queues[2 * pair], offload.HEADER.size + len(frame)
-        chains = self._room(queue, self._held[pair], size_bytes)
-        if chains is None:
-            return False
-        flags = 0
-        if self.features & F_GUEST_CSUM and offload.is_checked(frame):
-            flags = offload.HDR_F_DATA_VALID
-        data = offload.HEADER.pack(flags, offload.GSO_NONE, 0, 0, 0, 0, len(chains)) + frame
-        given, position = [], 0
-        for chain in chains:
-            written = chain.write(data[position:])
-            given.append((chain, written))
-            position += written
-        del self._held[pair][: len(chains)]
-        if position < size_bytes:  # its only buffer is too small
-            self._count(rx_dropped=1)
-            given = [(chain, 0) for chain, _ in given]
-        else:
-            self._count(rx_frames=1, rx_bytes=len(frame))
-        queue.push_together(given)
+    def _put_in(self, wanted: list[bytes], touched: set[int]) -> bool:
+        """False where there is no room for all of them; the rest waits on."""
+        done = 0
+        for pair, together in groupby(wanted, self._pair_for):
+            run = list(together)
+            count = self._deliver(run, pair)
+            done += count
+            touched.add(pair)
+            if count < len(run):
+                self.inbox.put_back(wanted[done:])
+                return False
         return True
 
-    def _room(self, queue: Queue, held: list[Chain], size_bytes: int) -> list[Chain] | None:
-        """Chains for one frame: several only where they can be merged. §5.1.6.3.1."""
+    def _deliver(self, run: list[bytes], pair: int) -> int:
+        """For how many of them there was room."""
+        queue, held, counts = self.queues[2 * pair], self._held[pair], self._counts
+        checks = self.features & F_GUEST_CSUM
+        given: list[tuple[Chain, int]] = []
+        done = 0
+        for frame in run:
+            size_bytes = _HEADER_SIZE + len(frame)
+            if held and held[0].writable_bytes >= size_bytes:
+                buffers = 1
+            elif (buffers := self._room(queue, held, size_bytes, len(run) - done)) == 0:
+                break
+            done += 1
+            flags = offload.HDR_F_DATA_VALID if checks and offload.is_checked(frame) else 0
+            if buffers > 1:
+                given += _spread(flags, frame, [held.popleft() for _ in range(buffers)])
+            elif (chain := held.popleft()).writable_bytes < size_bytes:
+                given.append((chain, 0))
+                counts.rx_dropped += 1
+                continue
+            else:
+                given.append((chain, chain.write(_RECEIVED[flags] + frame)))
+            counts.rx_frames += 1
+            counts.rx_bytes += len(frame)
+        queue.push_together(given)
+        return done
+
+    def _room(self, queue: Queue, held: deque[Chain], size_bytes: int, more: int) -> int:
+        """How many of the buffers one frame takes, of those held; 0 where there are too few.
+
+        Several only where they can be merged. §5.1.6.3.1. `more` are taken where none is left.
+        """
         room = 0
         for number in range(queue.size):
             if number == len(held):
-                chain = queue.pop()
-                if chain is None:
-                    return None
-                held.append(chain)
+                held += queue.take(more)
+                if number == len(held):
+                    return 0
             room += held[number].writable_bytes
             if room >= size_bytes or not self.features & F_MRG_RXBUF:
-                return held[: number + 1]
-        return None
+                return number + 1
+        return 0
 
     # The control queue. §5.1.6.5.
 
@@ -321,3 +351,14 @@ class Net(Device):
             return False
         self.active_pairs = int.from_bytes(data, "little")
         return True
+
+
+def _spread(flags: int, frame: bytes, chains: list[Chain]) -> list[tuple[Chain, int]]:
+    """Write one frame into several buffers. §5.1.6.4."""
+    data = offload.HEADER.pack(flags, offload.GSO_NONE, 0, 0, 0, 0, len(chains)) + frame
+    given, position = [], 0
+    for chain in chains:
+        written = chain.write(data[position : position + chain.writable_bytes])
+        given.append((chain, written))
+        position += written
+    return given

@@ -41,6 +41,11 @@ class Filter:
         self.multicast: frozenset[bytes] = frozenset()
         self.vlans: set[int] | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether everything is let through."""
+        return self.vlans is None and self.modes["promiscuous"]
+
     def lets_through(self, frame: bytes) -> bool:
         """Whether the driver wants this frame."""
         vlan = frames.vlan_of(frame) if self.vlans is not None else None

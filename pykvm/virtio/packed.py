@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pykvm.memory import GuestMemory
 from pykvm.virtio import spec
-from pykvm.virtio.chain import Buffer, Chain, Part, QueueError, check_table, read
+from pykvm.virtio.chain import Chain, Part, QueueError, check_table, read
+from pykvm.virtio.walk import Walk
 
 _LENGTH, _ID, _FLAGS = 4, 6, 7  # in a descriptor's eight halves
 _BOTH = spec.PACKED_F_AVAIL | spec.PACKED_F_USED
@@ -36,17 +37,33 @@ class PackedRing:
         self._next_available = self._next_used = 0
         self._available_wrap = self._used_wrap = 1
         self._unsignalled = 0
-        self._first: tuple[int, int] | None = None  # a used descriptor whose flags wait
         self._quiet = True
         self._out = 0
+        self._in_c = None
+        if Walk.wanted:
+            self._in_c = Walk(memory, size, self._ring.view, None, self._indirect)
         self.listen()
 
     # Taking.
 
-    def take(self) -> Chain | None:
-        """The next chain that the driver has made available. §2.8.21."""
+    def take(self, limit: int) -> list[Chain]:
+        """The next chains that the driver has made available: `limit` at most. §2.8.21."""
         if not self._is_available(self._flags(self._next_available), self._available_wrap):
-            return None
+            return []
+        found: list[Chain] = []
+        if self._in_c is not None:
+            room = self._size - self._out
+            found = self._in_c.packed(self, self._next_available, self._available_wrap, limit, room)
+        if not found:
+            found = [self._take_one()]
+        for chain in found:
+            self._next_available, self._available_wrap = self._after(
+                self._next_available, self._available_wrap, chain.slots
+            )
+            self._out += chain.slots
+        return found
+
+    def _take_one(self) -> Chain:
         descriptor = self._descriptor(self._next_available)
         listed = list(self._chained(descriptor))
         slots = len(listed)
@@ -56,14 +73,8 @@ class PackedRing:
         if flags & spec.DESC_F_INDIRECT:
             buffers = self._table(gpa, size_bytes)
         else:
-            buffers = (Buffer(each[0], each[1], each[3] & spec.DESC_F_WRITE != 0)
-                       for each in listed)  # fmt: skip
-        chain = Chain(self._memory, id_, buffers, slots)
-        self._next_available, self._available_wrap = self._after(
-            self._next_available, self._available_wrap, slots
-        )
-        self._out += slots
-        return chain
+            buffers = ((each[0], each[1], each[3] & spec.DESC_F_WRITE != 0) for each in listed)
+        return Chain.of(self._memory, self, id_, buffers, slots)
 
     def _descriptor(self, index: int) -> tuple[int, int, int, int]:
         """Address, length, ID and flags. The flags are looked at first: they make the rest valid.
@@ -102,45 +113,47 @@ class PackedRing:
                 raise QueueError("a list of descriptors that are not all available: §2.8.17")
         raise QueueError(f"a list of more than {self._size} descriptors: §2.8.17")
 
-    def _table(self, gpa: int, size_bytes: int) -> Iterator[Buffer]:
+    def _table(self, gpa: int, size_bytes: int) -> Iterator[tuple[int, int, bool]]:
         """An indirect table's buffers: of the flags there only WRITE counts. §2.8.7."""
         if not self._indirect:
             raise QueueError("an indirect table without VIRTIO_F_INDIRECT_DESC: §2.8.19")
         check_table(self._memory, gpa, size_bytes, self._size)
         table = read(self._memory, gpa, size_bytes)
         for address, length, _, flags in spec.PACKED_DESCRIPTOR.iter_unpack(table):
-            yield Buffer(address, length, flags & spec.DESC_F_WRITE != 0)
+            yield address, length, flags & spec.DESC_F_WRITE != 0
 
     # Giving back.
 
-    def give(self, chain: Chain, written_bytes: int, more: bool = False) -> None:
-        """One used descriptor for the whole chain; its flags come last. §2.8.1, §2.8.6.
+    def give(self, given: Sequence[tuple[Chain, int]]) -> None:
+        """One used descriptor for each chain; the flags come last. §2.8.1, §2.8.6.
 
-        With `more` the driver does not see it before the next: the first one's flags wait, and it
-        looks no further than those.
+        The driver sees all at once: the first one's flags wait for the others, and it looks no
+        further than those.
         """
-        flags = _BOTH if self._used_wrap else 0
-        if written_bytes:
-            flags |= spec.DESC_F_WRITE
-        first = 8 * self._next_used
         halves = self._ring.halves
-        halves[first + _LENGTH] = written_bytes & 0xFFFF
-        halves[first + _LENGTH + 1] = written_bytes >> 16
-        halves[first + _ID] = chain.head
-        if more and self._first is None:
-            self._first = first, flags
-        else:
-            halves[first + _FLAGS] = flags
-        self._ring.changed(2 * first + 8, 8)
-        if not more and self._first is not None:
-            (first, flags), self._first = self._first, None
-            halves[first + _FLAGS] = flags
-            self._ring.changed(2 * first + 8, 8)
-        self._next_used, self._used_wrap = self._after(
-            self._next_used, self._used_wrap, chain.slots
-        )
-        self._out -= chain.slots
-        self._unsignalled += chain.slots
+        first: tuple[int, int] | None = None
+        for chain, written_bytes in given:
+            flags = _BOTH if self._used_wrap else 0
+            if written_bytes:
+                flags |= spec.DESC_F_WRITE
+            start = 8 * self._next_used
+            halves[start + _LENGTH] = written_bytes & 0xFFFF
+            halves[start + _LENGTH + 1] = written_bytes >> 16
+            halves[start + _ID] = chain.head
+            if first is None:
+                first = start, flags
+            else:
+                halves[start + _FLAGS] = flags
+                self._ring.changed(2 * start + 8, 8)
+            self._next_used, self._used_wrap = self._after(
+                self._next_used, self._used_wrap, chain.slots
+            )
+            self._out -= chain.slots
+            self._unsignalled += chain.slots
+        if first is not None:
+            start, flags = first
+            halves[start + _FLAGS] = flags
+            self._ring.changed(2 * start + 8, 8)
 
     # Notifications. §2.8.10.
 

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from pykvm.memory import GuestMemory
 from pykvm.virtio import spec
-from pykvm.virtio.chain import Buffer, Chain, QueueError
+from pykvm.virtio.chain import Chain, QueueError
 from pykvm.virtio.packed import PackedRing
 from pykvm.virtio.split import SplitRing
 
-__all__ = ["Buffer", "Chain", "Queue", "QueueError"]
+__all__ = ["Chain", "Queue", "QueueError"]
 
+BURST = 64  # chains that are taken at once
 BUFFERS_MAX = 4096  # of the chains taken at one notification; more in a single one
 WRITTEN_MAX = 0xFFFF_FFFF  # one less than a chain may have; less is always right to say, §2.7.8.2
 
@@ -53,6 +54,7 @@ class Queue:
         self._ring: SplitRing | PackedRing | None = None
         self._in_order = False
         self._order: deque[Chain] = deque()
+        self._taken: deque[Chain] = deque()
 
     @property
     def ready(self) -> bool:
@@ -74,49 +76,62 @@ class Queue:
 
     # Taking.
 
-    def pop(self) -> Chain | None:
-        """The next chain that the driver has made available; None where there is none.
+    def take(self, limit: int = BURST) -> list[Chain]:
+        """The next chains that the driver has made available; none where there are none.
 
-        While chains are taken the driver need not notify; after None it does again.
+        While chains are taken the driver need not notify; after that it does again. They are
+        `limit` at most, and may be fewer than there are.
 
         Raises:
-            QueueError: the ring or the chain breaks a rule.
+            QueueError: the ring or the first of them breaks a rule.
         """
+        if self._taken:
+            return [self._taken.popleft() for _ in range(min(limit, len(self._taken)))]
         ring = self._ring
         if ring is None:
-            return None
-        chain = ring.take()
-        if chain is None:
+            return []
+        chains = ring.take(limit)
+        if not chains:
             ring.listen()
             _fence()  # what came before the driver could see that is not notified of: look again
-            chain = ring.take()
-            if chain is None:
-                return None
+            chains = ring.take(limit)
+            if not chains:
+                return []
         ring.quiet()
-        chain.ring = ring
         if self._in_order:
-            self._order.append(chain)
-        return chain
+            self._order.extend(chains)
+        return chains
 
-    def __iter__(self) -> Iterator[Chain]:
-        """All chains that are there: one notification drains them.
+    def pop(self) -> Chain | None:
+        """The next chain; None where there is none. It raises as `take` does."""
+        chains = self.take(1)
+        return chains[0] if chains else None
+
+    def bursts(self) -> Iterator[list[Chain]]:
+        """All chains that are there, some at once: one notification drains them.
 
         They are as many as the queue has entries at most, with BUFFERS_MAX buffers or little more,
         since another processor may put in new ones for ever, and chains may share descriptors;
         `cut` is called where some may be left.
         """
-        buffers = 0
-        for _ in range(self.size):
-            chain = self.pop()
-            if chain is None:
+        chains = buffers = 0
+        while chains < self.size and buffers <= BUFFERS_MAX:
+            burst = self.take(min(BURST, self.size - chains))
+            if not burst:
                 return
-            yield chain
-            buffers += len(chain.readable) + len(chain.writable)
-            if buffers > BUFFERS_MAX:
-                break
+            yield burst
+            chains += len(burst)
+            buffers += sum([len(chain.readable) + len(chain.writable) for chain in burst])
         if self._ring is not None:
             self._ring.listen()
             self.cut()
+
+    def __iter__(self) -> Iterator[Chain]:
+        """The same one by one; what is not taken out of it comes first the next time."""
+        for burst in self.bursts():
+            self._taken.extend(burst)
+            while self._taken:
+                yield self._taken.popleft()
 
     # Giving back.
 
@@ -126,16 +141,17 @@ class Queue:
         With VIRTIO_F_IN_ORDER the driver sees it once all that came before are back, §2.7.9. One
         that was taken before the queue was reset is gone.
         """
-        if chain.ring is not self._ring or self._ring is None:
+        ring = self._ring
+        if chain.ring is not ring or ring is None:
             return
         if written_bytes > WRITTEN_MAX:
             written_bytes = WRITTEN_MAX
         if not self._in_order:
-            self._ring.give(chain, written_bytes)
+            ring.give(((chain, written_bytes),))
             return
         chain.written_bytes = written_bytes
         while self._order and (written := self._order[0].written_bytes) is not None:
-            self._ring.give(self._order.popleft(), written)
+            ring.give(((self._order.popleft(), written),))
 
     def push_together(self, given: Sequence[tuple[Chain, int]]) -> None:
         """The same for several, which the driver sees at once.
@@ -143,12 +159,12 @@ class Queue:
         They must be the oldest that are out where VIRTIO_F_IN_ORDER was negotiated.
         """
         ring = self._ring
-        if ring is None or any(chain.ring is not ring for chain, _ in given):
+        if ring is None or not given or any(chain.ring is not ring for chain, _ in given):
             return
-        for number, (chain, written_bytes) in enumerate(given, 1):
-            if self._in_order:
+        if self._in_order:
+            for _ in given:
                 self._order.popleft()
-            ring.give(chain, written_bytes, number < len(given))
+        ring.give(given)
 
     def needs_notification(self) -> bool:
         """Whether the driver wants to hear of what was given back since it last did."""

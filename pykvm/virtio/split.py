@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pykvm.memory import GuestMemory
 from pykvm.virtio import spec
-from pykvm.virtio.chain import Buffer, Chain, Part, QueueError, check_table, read
+from pykvm.virtio.chain import Chain, Part, QueueError, check_table, read
+from pykvm.virtio.walk import Walk
 
 # Fields of either ring, in halves. §2.7.6, §2.7.8.
 _FLAGS, _INDEX, _HEAD, _ELEMENTS = 0, 1, 2, 2
-_NEAR = 1024  # elements are told of together with the index: one call instead of two
-_new = tuple.__new__  # half the time of Buffer(...), for each descriptor
+_NEAR = 256  # elements are told of together with the index: one call instead of two
 
 
 class SplitRing:
@@ -42,29 +42,38 @@ class SplitRing:
         self._next_available = self._next_used = self._signalled = 0
         self._quiet = True
         self._out = 0
+        self._in_c = None
+        if Walk.wanted:
+            heads = self._available.view[2 * _HEAD :]
+            self._in_c = Walk(memory, size, self._table.view, heads, self._indirect)
         self.listen()
 
     # Taking.
 
-    def take(self) -> Chain | None:
-        """The next chain that the driver has made available. §2.7.13."""
+    def take(self, limit: int) -> list[Chain]:
+        """The next chains that the driver has made available: `limit` at most. §2.7.13."""
         waiting = self._waiting()
         if waiting == 0:
-            return None
+            return []
         if waiting > self._size:
             raise QueueError(f"{waiting} chains in a ring of {self._size}: §2.7.13.3.1")
-        if self._out >= self._size:
+        room = self._size - self._out
+        if room <= 0:
             raise QueueError(f"more chains than the queue's {self._size} entries are out")
-        head = self._heads[self._next_available % self._size]
-        chain = Chain(self._memory, head, self._walk(head))
-        self._next_available = (self._next_available + 1) & 0xFFFF
-        self._out += 1
-        return chain
+        found: list[Chain] = []
+        if self._in_c is not None:
+            found = self._in_c.split(self, self._next_available, min(limit, waiting, room))
+        if not found:
+            head = self._heads[self._next_available % self._size]
+            found = [Chain.of(self._memory, self, head, self._walk(head))]
+        self._next_available = (self._next_available + len(found)) & 0xFFFF
+        self._out += len(found)
+        return found
 
     def _waiting(self) -> int:
         return self._available.halves[_INDEX] - self._next_available & 0xFFFF
 
-    def _walk(self, head: int) -> Iterator[Buffer]:
+    def _walk(self, head: int) -> Iterator[tuple[int, int, bool]]:
         """The buffers of a chain in order; at most as many as the queue has entries. §2.7.5."""
         view, count, index = self._table.view, self._size, head
         unpack = spec.DESCRIPTOR.unpack_from
@@ -79,7 +88,7 @@ class SplitRing:
                 view = memoryview(read(self._memory, gpa, size_bytes))
                 index, inside = 0, True
                 continue
-            yield _new(Buffer, (gpa, size_bytes, flags & spec.DESC_F_WRITE != 0))
+            yield gpa, size_bytes, flags & spec.DESC_F_WRITE != 0
             if not flags & spec.DESC_F_NEXT:
                 return
             index, length = following, length + 1
@@ -96,25 +105,23 @@ class SplitRing:
 
     # Giving back.
 
-    def give(self, chain: Chain, written_bytes: int, more: bool = False) -> None:
-        """One entry of the used ring; `len` comes before `idx`. §2.7.8.
-
-        With `more` the driver does not see it before the next.
-        """
-        slot = 2 * (self._next_used % self._size)
-        self._elements[slot] = chain.head
-        self._elements[slot + 1] = written_bytes
-        self._next_used = (self._next_used + 1) & 0xFFFF
-        self._out -= 1
-        if more:
-            self._used.changed(4 * slot + 4, 8)
-            return
+    def give(self, given: Sequence[tuple[Chain, int]]) -> None:
+        """Entries of the used ring, seen by the driver at once: `idx` comes last. §2.7.8."""
+        first = slot = self._next_used % self._size
+        for chain, written_bytes in given:
+            self._elements[2 * slot] = chain.head
+            self._elements[2 * slot + 1] = written_bytes
+            slot = (slot + 1) % self._size
+        self._next_used = (self._next_used + len(given)) & 0xFFFF
+        self._out -= len(given)
         self._used.halves[_INDEX] = self._next_used
-        if slot < _NEAR:
-            self._used.changed(2, 4 * slot + 10)
-        else:
+        if first < slot <= _NEAR:
+            self._used.changed(2, 8 * slot + 2)
+        elif first < slot:
             self._used.changed(2, 2)
-            self._used.changed(4 * slot + 4, 8)
+            self._used.changed(8 * first + 4, 8 * (slot - first))
+        else:
+            self._used.changed(2, 8 * self._size + 2)
 
     def _tell(self, half: int, value: int) -> None:
         """Store to a field of the used ring."""

@@ -110,7 +110,7 @@ def test_a_host_without_tun_says_what_to_do(
 @in_namespace
 def test_an_interface_that_is_down_or_gone_loses_frames() -> None:
     with opened() as device:
-        station = Port(lambda frame: None)
+        station = Port(lambda *frames: None)
         connect(station, device.port)
         station.send(FRAME)
         station.send(b"short")
@@ -140,7 +140,7 @@ def test_frames_that_a_device_does_not_take_wait_and_are_bounded(
             return write(data)
 
         monkeypatch.setattr(device, "_write", full)
-        station = Port(lambda frame: None)
+        station = Port(lambda *frames: None)
         connect(station, device.port)
         for _ in range(WAITING_MAX + 3):
             station.send(FRAME)

@@ -44,7 +44,7 @@ class Bench:
             lambda: self.now_ns,
         )
         self.sent: list[bytes] = []
-        self.port = Port(self.sent.append)
+        self.port = Port(lambda *frames: self.sent.extend(frames))
         connect(self.card.port, self.port)
         self[Reg.CTRL] = CTRL.SLU
         self[Reg.TDBAL], self[Reg.TDLEN] = TX_RING, 16 * COUNT

@@ -25,7 +25,7 @@ class Station:
     def __init__(self, mac: bytes) -> None:
         self.mac = mac
         self.got: list[bytes] = []
-        self.port = Port(self.got.append)
+        self.port = Port(lambda *frames: self.got.extend(frames))
 
     def send(self, target: bytes, payload: bytes = bytes(50)) -> bytes:
         frame = target + self.mac + b"\x88\xb5" + payload
@@ -86,7 +86,7 @@ def test_a_cable_has_two_ends_and_can_be_pulled() -> None:
     one, other = Station(A), Station(B)
     connect(one.port, other.port)
     with pytest.raises(UsageError, match="has a cable"):
-        connect(one.port, Port(lambda frame: None))
+        connect(one.port, Port(lambda *frames: None))
     frame = one.send(B)
     disconnect(other.port)
     one.send(B)
@@ -107,9 +107,14 @@ def test_an_inbox_wakes_once_and_is_bounded() -> None:
     for each in (b"1", b"2", b"3"):
         inbox.put(each)
     assert (len(woken), inbox.lost) == (1, 1)
-    assert [inbox.take(), inbox.take(), inbox.take()] == [b"1", b"2", None]
-    inbox.put(b"4")
-    assert len(woken) == 2
+    assert [inbox.take(1), inbox.take(5), inbox.take(1)] == [[b"1"], [b"2"], []]
+    inbox.put(b"4", b"5", b"6")
+    assert (len(woken), inbox.lost) == (2, 2)
+    assert inbox.take(5) == [b"4", b"5"]
+    inbox.put_back([b"4", b"5"])
+    inbox.put(b"7")  # there is no room for it, nor for a wake
+    assert (len(woken), inbox.lost) == (2, 3)
+    assert inbox.take(5) == [b"4", b"5"]
 
 
 def test_an_inbox_loses_no_wake_between_threads() -> None:
@@ -126,8 +131,8 @@ def test_an_inbox_loses_no_wake_between_threads() -> None:
         thread.start()
     while len(came) < 4000:
         assert due.acquire(timeout=30)
-        while (frame := inbox.take()) is not None:
-            came.append(frame)
+        while some := inbox.take(7):
+            came += some
     for thread in threads:
         thread.join()
 

@@ -25,13 +25,13 @@ GUESTS = sorted((Path(__file__).parents[2] / "guests").glob("virtio_*.S"))
 @pytest.mark.parametrize("path", GUESTS, ids=lambda path: path.stem)
 def test_guests_see_no_difference(path: Path, backend: str) -> None:
     guest = load_guest(path)
-    left = set()
+    left: list[int] = []
     for _ in range(2):  # the first may open what stays for all machines
         with guest.machine(backend=backend, virtio_events="eventfd") as vm:
             result = vm.run(timeout=30)
             assert (result.status, result.output.decode()) == (0, guest.expect.output), result
-        left = left or {descriptors()}
-    assert {descriptors()} == left
+        left.append(descriptors())
+    assert left[1] <= left[0]
 
 
 def descriptors() -> int:

@@ -23,6 +23,8 @@ from pykvm.virtio.spec import Status
 NEXT, WRITE, INDIRECT = spec.DESC_F_NEXT, spec.DESC_F_WRITE, spec.DESC_F_INDIRECT
 SIZE = 16
 
+pytestmark = pytest.mark.usefixtures("each_walk")
+
 
 class Bench:
     """A device under a hostile driver."""

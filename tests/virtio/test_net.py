@@ -28,7 +28,7 @@ class Card:
         self.driver = Driver(self.device)
         self.driver.start(features)
         self.sent: list[bytes] = []
-        self.port = Port(self.sent.append)
+        self.port = Port(lambda *frames: self.sent.extend(frames))
         connect(self.device.port, self.port)
         self.control_index = len(self.driver.queues) - 1
 

@@ -13,6 +13,7 @@ from pykvm.virtio.mmio import Reg
 from pykvm.virtio.queue import Chain
 from pykvm.virtio.spec import Status
 
+pytestmark = pytest.mark.usefixtures("each_walk")
 FORMS = {"split": 0, "packed": spec.F_RING_PACKED}
 
 

@@ -194,10 +194,11 @@ class Nic82540em:
             self._lost = self.inbox.lost
             self._interrupts.cause(ICR.RXO)
         for _ in range(TURN_FRAMES):
-            if (frame := self.inbox.take()) is None:
+            waiting = self.inbox.take(1)
+            if not waiting:
                 return
-            if self._wants(frame) and not self._receiver.put(frame):
-                self.inbox.put_back(frame)
+            if self._wants(waiting[0]) and not self._receiver.put(waiting[0]):
+                self.inbox.put_back(waiting)
                 return
         self._post(self._take_in, 0.0)
 

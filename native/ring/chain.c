@@ -1,0 +1,43 @@
+#include "chain.h"
+
+#define CHAIN_BYTES_MAX (UINT64_C(1) << 32) /* §2.7.5 */
+
+/* Where guest memory lies, if one span holds all of it. */
+static const uint8_t *memory_at(const struct pykvm_ring *ring, uint64_t gpa, uint64_t size_bytes)
+{
+    for (uint32_t i = 0; i < ring->spans; i++) {
+        const struct pykvm_span *span = &ring->span[i];
+        uint64_t offset = gpa - span->gpa;
+        if (offset < span->size_bytes && size_bytes <= span->size_bytes - offset)
+            return span->memory + offset;
+    }
+    return NULL;
+}
+
+const uint8_t *pykvm_chain_table(const struct pykvm_ring *ring, const struct descriptor *descriptor)
+{
+    uint32_t size_bytes = descriptor->size_bytes;
+    if (!ring->indirect || size_bytes == 0 || size_bytes % 16 || size_bytes / 16 > ring->size)
+        return NULL;
+    return memory_at(ring, descriptor->gpa, size_bytes);
+}
+
+bool pykvm_chain_add(struct pykvm_ring *ring, struct pykvm_chain *chain,
+                     const struct descriptor *descriptor)
+{
+    uint64_t size_bytes = descriptor->size_bytes;
+    if (size_bytes == 0 || ring->buffers == PYKVM_RING_BUFFERS ||
+        !memory_at(ring, descriptor->gpa, size_bytes))
+        return false;
+    if (descriptor->flags & DESC_WRITE) {
+        chain->writers++;
+        chain->write_bytes += size_bytes;
+    } else if (chain->writers) {
+        return false; /* §2.7.4.2 */
+    } else {
+        chain->readers++;
+        chain->read_bytes += size_bytes;
+    }
+    ring->buffer[ring->buffers++] = (struct pykvm_buffer){descriptor->gpa, size_bytes};
+    return chain->read_bytes + chain->write_bytes <= CHAIN_BYTES_MAX;
+}
