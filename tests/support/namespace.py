@@ -49,21 +49,27 @@ def _enter() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNET):
         pytest.skip(f"no network namespace of its own: {os.strerror(ctypes.get_errno())}")
-    ip("link set lo up")
+    _ip_or_skip("link set lo up")
 
 
 def ip(command: str) -> str:
     """Configure the namespace."""
-    program = installed("ip", "iproute2")
-    done = subprocess.run([program, *command.split()], capture_output=True, text=True)
+    done = _ip(command)
     assert done.returncode == 0, f"ip {command}: {done.stderr}"
     return done.stdout
 
 
 def tap(name: str) -> None:
     """Make an interface to which nobody listens; skips where there can be none."""
-    program = installed("ip", "iproute2")
-    command = [program, "tuntap", "add", "dev", name, "mode", "tap"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    _ip_or_skip(f"tuntap add dev {name} mode tap")
+
+
+def _ip_or_skip(command: str) -> None:
+    done = _ip(command)
     if done.returncode:
-        pytest.skip(f"no TAP device: {done.stderr.strip()}")
+        pytest.skip(f"ip {command}: {done.stderr.strip()}")
+
+
+def _ip(command: str) -> subprocess.CompletedProcess[str]:
+    program = installed("ip", "iproute2")
+    return subprocess.run([program, *command.split()], capture_output=True, text=True)
