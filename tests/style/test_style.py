@@ -102,3 +102,9 @@ def _split(name: str) -> tuple[str, list[str]]:
         if path.is_dir() or path.with_suffix(".py").is_file():
             return ".".join(parts[:end]), parts[end:]
     raise AssertionError(f"{name} is no module of this tree")
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """pytest imports them by their names alone."""
+    names = [path.name for path in tracked() if re.fullmatch(r"test_\w+[.]py", path.name)]
+    assert len(names) == len(set(names))
