@@ -303,7 +303,10 @@ class GuestMemory:
         """
         if size_bytes < 0:
             raise MemoryAccessError(gpa, size_bytes, "has a negative size")
-        if region := self._find(gpa, size_bytes):
+        region = self._latest  # as in _find, without the cost of a call
+        if region is None or gpa < region.gpa or gpa + size_bytes > region.end:
+            region = self._find(gpa, size_bytes)
+        if region:
             self.is_new = False
             start = gpa - region.gpa
             return bytes(region.view[start : start + size_bytes])

@@ -6,15 +6,14 @@
  * as they lie in memory, little-endian. RFC 1071 §2. */
 uint32_t pykvm_ones_sum(const uint8_t *data, size_t start, size_t end)
 {
-    uint64_t sum = 0;
-    uint32_t word;
-    for (; start + sizeof word <= end; start += sizeof word) {
-        memcpy(&word, data + start, sizeof word);
-        sum += word;
+    uint64_t sum = 0, words;
+    for (; start + sizeof words <= end; start += sizeof words) {
+        memcpy(&words, data + start, sizeof words);
+        sum += (words & 0xFFFFFFFF) + (words >> 32);
     }
-    word = 0;
-    memcpy(&word, data + start, end - start);
-    sum += word;
+    words = 0;
+    memcpy(&words, data + start, end - start);
+    sum += (words & 0xFFFFFFFF) + (words >> 32);
     while (sum >> 16)
         sum = (sum & 0xFFFF) + (sum >> 16);
     return (uint32_t)((sum & 0xFF) << 8 | sum >> 8);

@@ -110,11 +110,12 @@ def checksum(data: bytes, start: int = 0, end: int | None = None) -> int:
 
 def ipv4(source: bytes, target: bytes, protocol: int, payload: bytes) -> bytes:
     """A datagram with a header of its own. RFC 791 §3.1."""
-    return _ipv4_header(source, target, protocol, 20 + len(payload)) + payload
+    return ipv4_header(source, target, protocol, 20 + len(payload)) + payload
 
 
 @lru_cache(maxsize=256)  # those who talk send many of a size
-def _ipv4_header(source: bytes, target: bytes, protocol: int, size_bytes: int) -> bytes:
+def ipv4_header(source: bytes, target: bytes, protocol: int, size_bytes: int) -> bytes:
+    """The header of a datagram of `size_bytes`, header and all."""
     head = [0x45, 0, size_bytes, 0, 0, 64, protocol, 0, source, target]
     head[7] = checksum(_IPV4.pack(*head))
     return _IPV4.pack(*head)

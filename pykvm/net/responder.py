@@ -96,8 +96,10 @@ class Responder:
         if kind != _ICMP_ECHO or frames.checksum(frame, start, end) != 0:
             return None
         value += _ICMP_ECHO  # for the type that becomes 0: RFC 1624 §3
-        reply = _ICMP.pack(0, (value & 0xFFFF) + (value >> 16)) + frame[start + _ICMP.size : end]
-        return frames.ipv4(self.address, source, frames.PROTOCOL_ICMP, reply)
+        size_bytes = 20 + end - start
+        head = frames.ipv4_header(self.address, source, frames.PROTOCOL_ICMP, size_bytes)
+        reply = _ICMP.pack(0, (value & 0xFFFF) + (value >> 16))
+        return head + reply + frame[start + _ICMP.size : end]
 
     def _answer_udp(self, source: bytes, datagram: bytes) -> bytes | None:
         if len(datagram) < 8:
