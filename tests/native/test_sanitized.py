@@ -49,7 +49,11 @@ NO_SUCH_SANITIZER = 77
 @pytest.mark.timeout(1200)  # it builds pykvm
 @pytest.mark.skipif("PYKVM_SANITIZED" in os.environ, reason="this is a sanitized run")
 def test_the_backend_and_all_guests_on_sanitized_code() -> None:
-    tests = ["tests/unit/test_emu_backend.py", "tests/conformance/test_guests.py"]
+    tests = [
+        "tests/unit/test_emu_backend.py",
+        "tests/virtio/test_walk.py",
+        "tests/conformance/test_guests.py",
+    ]
     command = ["ci/sanitize", "address", "-q", *tests]
     done = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True)
     if done.returncode == NO_SUCH_SANITIZER:
