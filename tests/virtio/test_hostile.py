@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from subjects import SUBJECTS, Subject
-from watched import LAST, RAM_END, READABLE, TABLES, WRITABLE, WatchedMemory
+from support.watched import LAST, RAM_END, READABLE, TABLES, WRITABLE, WatchedMemory
 
 from pykvm import layout
 from pykvm.testing import Driver

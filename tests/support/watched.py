@@ -78,4 +78,4 @@ class WatchedMemory(GuestMemory):
         if self._content and super().read(READABLE.start, len(READABLE)) != _CONTENT:
             return False
         read = super().read
-        return not any(any(read(start, end - start)) for start, end in gaps)
+        return all(read(start, end - start) == bytes(end - start) for start, end in gaps)
