@@ -39,11 +39,11 @@ class Walk:
         indirect: bool,
     ) -> None:
         self._memory = memory
-        self._kept = [ffi.from_buffer(each) for each in (descriptors, heads) if each is not None]
+        self._kept = descriptors, heads  # as long as they are there, so is what they show
         self._ring: Any = ffi.new(
             "struct pykvm_ring *",
-            {"descriptors": self._kept[0], "heads": self._kept[-1], "size": size,
-             "indirect": indirect},
+            {"descriptors": _place(descriptors), "heads": _place(heads or descriptors),
+             "size": size, "indirect": indirect},
         )  # fmt: skip
         self._rows = memoryview(ffi.buffer(self._ring.chain))
         self._buffers = memoryview(ffi.buffer(self._ring.buffer))
@@ -84,3 +84,13 @@ class Walk:
                 Chain(memory, ring, head, slots, readable, writable, read_bytes, write_bytes)
             )
         return found
+
+
+def _place(view: memoryview) -> Any:
+    """Where its bytes are.
+
+    A buffer that stayed would crash CPython before 3.12.7 where a cycle of garbage holds both:
+    python/cpython#77894.
+    """
+    with ffi.from_buffer("uint8_t[]", view) as buffer:
+        return ffi.cast("uint8_t *", buffer)

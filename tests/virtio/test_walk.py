@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -180,3 +182,14 @@ def test_the_ones_complement_sum(data: bytes, start: int) -> None:
         assert frames.checksum(data, start, len(data)) == ~expected & 0xFFFF
     with pytest.raises(ValueError, match="bytes"):
         frames.checksum(data, 0, len(data) + 1)
+
+
+def test_a_walk_may_be_garbage_in_a_cycle_with_what_it_walks() -> None:
+    memory = GuestMemory()
+    memory.add(0, RAM_BYTES)
+    view = memory.view(TABLE, 16 * SIZE)
+    cycle: list[object] = [view, Walk(memory, SIZE, view, None, False)]
+    cycle.append(cycle)
+    view.release()  # nobody has a buffer of it: the collector may clear it before the walk
+    del cycle, view
+    gc.collect()
