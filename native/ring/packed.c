@@ -18,7 +18,7 @@ static struct place after(const struct pykvm_ring *ring, struct place place)
     return (struct place){0, !place.wrap};
 }
 
-/* A descriptor of the ring as it is here: its ID before its flags. */
+/* A copy as in split.c, of one that has its ID before its flags. */
 static struct descriptor load(const uint8_t *entry)
 {
     struct descriptor copy;
@@ -26,6 +26,7 @@ static struct descriptor load(const uint8_t *entry)
     memcpy(&copy.size_bytes, entry + 8, 4);
     memcpy(&copy.other, entry + 12, 2);
     memcpy(&copy.flags, entry + 14, 2);
+    atomic_signal_fence(memory_order_acquire);
     return copy;
 }
 

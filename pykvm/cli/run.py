@@ -6,13 +6,15 @@ import argparse
 import base64
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pykvm import host
 from pykvm.backend import BACKENDS, CLOCKS, open_backend
-from pykvm.cli import devices
+from pykvm.cli import devices, network
 from pykvm.cli.input import raw_terminal, start_feeding
 from pykvm.cli.options import parse_address, reads
 from pykvm.culprit import culprit
@@ -73,6 +75,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="let reads that no device claims give all ones, as on a PC",
     )  # fmt: skip
     devices.add_options(parser)
+    network.add_options(parser)
     option("--trace", action="store_true", help="a line on stderr for each exit")
     option("--json", action="store_true", help="the result as JSON in place of guest output")
     parser.set_defaults(main=main)
@@ -118,22 +121,22 @@ def _run_kernel(args: argparse.Namespace) -> int:
             return _run(args, machine, settings)
 
 
-def _machine(args: argparse.Namespace, settings: Guest) -> Machine:
+@contextmanager
+def _machine(args: argparse.Namespace, settings: Guest) -> Iterator[Machine]:
     options = settings.options() | {
         "backend": args.backend, "clock": args.clock, "assist": args.assist,
         "native": not args.trace,
     }  # fmt: skip
-    machine = Machine(**options, output=None if args.json else sys.stdout.buffer)
-    try:
+    output = None if args.json else sys.stdout.buffer
+    with Machine(**options, output=output) as machine:
         devices.attach(args, machine)
-    except BaseException:
-        machine.close()
-        raise
-    if args.backend not in BACKENDS:  # it was chosen here
-        print(f"pykvm: backend {machine.backend.name}: {machine.backend.why}", file=sys.stderr)
-    if args.trace:
-        machine.observer = Trace(machine, sys.stderr)
-    return machine
+        with network.attached(args, machine):
+            if args.backend not in BACKENDS:  # it was chosen here
+                why = machine.backend.why
+                print(f"pykvm: backend {machine.backend.name}: {why}", file=sys.stderr)
+            if args.trace:
+                machine.observer = Trace(machine, sys.stderr)
+            yield machine
 
 
 def _run(args: argparse.Namespace, machine: Machine, settings: Guest) -> int:
@@ -157,7 +160,8 @@ def _settings(args: argparse.Namespace, settings: Guest) -> Guest:
         "memory", "mode", "load", "cpus", "cpu", "timeout_s", "append", "float_unclaimed",
     )  # fmt: skip
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    own = tuple(each for each in settings.devices if each not in devices.replaced(args))
+    replaced = devices.replaced(args) | network.replaced(args)
+    own = tuple(each for each in settings.devices if each not in replaced)
     return replace(settings, **given, devices=own)
 
 

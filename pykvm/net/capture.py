@@ -25,7 +25,8 @@ class Capture:
         ports: an interface each, by its name.
 
     Raises:
-        UsageError: the library is not installed, or there is nothing to capture.
+        UsageError: the library is not installed, there is nothing to capture, or no such file can
+            be written.
     """
 
     def __init__(self, path: Path | str, ports: Sequence[Port]) -> None:
@@ -44,7 +45,10 @@ class Capture:
             self._section.new_member(
                 blocks.InterfaceDescription, link_type=_LINK_ETHERNET, snaplen=0, options=options
             )
-        self._file = Path(path).open("wb")  # noqa: SIM115
+        try:
+            self._file = Path(path).open("wb")  # noqa: SIM115
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror}") from None
         self._writer = FileWriter(self._file, self._section)
         self._lock = threading.Lock()
         self._watched: list[tuple[Port, Watcher]] = []

@@ -22,6 +22,7 @@ from pykvm.testing.driver import PackedQueue, SplitQueue
 from pykvm.virtio import spec
 from pykvm.virtio.mmio import Reg
 from pykvm.virtio.spec import Status
+from pykvm.virtio.walk import Walk
 
 STEPS = 16
 TABLES_BYTES = 0x2000  # written of them
@@ -50,11 +51,12 @@ class RuleBreaker(RuleBasedStateMachine):
         self.start(tape)
 
     def start(self, tape: Tape) -> None:
-        """Negotiate nothing, all that is offered, or some of it."""
+        """Negotiate nothing, all that is offered, or some of it; walk rings in C, or not."""
         offered, some = self.device.offered, tape.number(8)
         less = offered & ~(some & some >> 20)
         features = tape.one_of(0, offered, offered & some, less, less & ~spec.F_RING_PACKED)
         size = tape.one_of(16, 1, 4, 64, 256)
+        Walk.wanted = tape.below(3) != 2
         self.memory.write(TABLES.start, bytes(TABLES_BYTES))  # they mean another thing when packed
         with self.memory.watched():
             try:

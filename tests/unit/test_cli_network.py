@@ -1,0 +1,118 @@
+"""`pykvm run --net` and `--capture`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.namespace import in_namespace, ip
+
+from pykvm.cli import main
+from pykvm.errors import UsageError
+from pykvm.net.tap import Tap
+
+GUESTS = Path(__file__).parents[2] / "guests"
+NET, NIC = str(GUESTS / "net_ping.S"), str(GUESTS / "nic_ping.S")
+PYKVM = str(Path(sys.executable).with_name("pykvm"))
+ANSWERED = b"4 pings, 4 answers\n"
+
+
+def run(*args: str) -> int:
+    return main(["run", "--backend", "emu", *args])
+
+
+@pytest.mark.parametrize(
+    ("guest", "where"),
+    [
+        (NET, "responder"),
+        (NET, "responder=10.0.0.1,mac=02:00:00:00:00:99"),
+        (NIC, "responder,nic"),
+    ],
+)
+def test_a_card_takes_the_place_of_the_guests_own(
+    guest: str, where: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert run("--net", where, guest) == 0
+    assert capfdbinary.readouterr().out == ANSWERED
+
+
+def test_a_station_that_is_not_there_is_not_found(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--net", "responder=10.0.0.9", "--timeout", "500ms", NET) == 124
+
+
+def test_two_processes_ping_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "cable, of UNIX"
+    with subprocess.Popen(
+        [PYKVM, "run", "--net", f"listen={path}", "--append", "pong", "--timeout", "60s", NET],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as pong:  # fmt: skip
+        assert pong.stdout is not None
+        assert pong.stdout.readline() == b"ready\n"
+        ping = subprocess.run(
+            [PYKVM, "run", "--net", f"stream={path},mac=02:00:00:00:00:02,nic", NIC],
+            capture_output=True,
+            timeout=60,
+        )
+        assert (ping.returncode, ping.stdout) == (0, ANSWERED), ping.stderr
+        assert pong.communicate(timeout=60)[0] == b"4 pings answered\n"
+    assert pong.returncode == 0
+    assert not path.exists()
+
+
+@in_namespace
+def test_a_guest_pings_the_host() -> None:
+    try:
+        Tap().close()
+    except UsageError as error:
+        pytest.skip(str(error))
+    ip("tuntap add dev pykvm0 mode tap")
+    ip("addr add 10.0.0.1/24 dev pykvm0")
+    ip("link set pykvm0 up")
+    done = subprocess.run(
+        [PYKVM, "run", "--backend", "emu", "--net", "tap=pykvm0", NET], capture_output=True
+    )
+    assert (done.returncode, done.stdout) == (0, ANSWERED), done.stderr
+
+
+def test_what_passes_is_captured(tmp_path: Path) -> None:
+    scanner = pytest.importorskip("pcapng").FileScanner
+    path = tmp_path / "ping.pcapng"
+    assert run("--net", "responder", "--capture", str(path), NET) == 0
+    with path.open("rb") as file:
+        packets = [each for each in scanner(file) if hasattr(each, "packet_data")]
+    assert len(packets) == 10  # ARP and four pings, with their answers
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (["--net", "nowhere"], "'nowhere' is nowhere to go; write responder"),
+        (["--net", "stream="], "'stream=' is nowhere to go"),
+        (["--net", "tap,mac=1"], "'1' is not a station's address"),
+        (["--net", "tap=a/b"], "'a/b' is no interface's name"),
+        (["--net", "responder=here"], "'here' is not an IPv4 address"),
+        (["--net", "stream=/no/such"], "/no/such: No such file or directory; start what"),
+        (["--net", "listen=/no/such"], "cannot be at /no/such: No such file"),
+        (["--net", "responder,nic", "--net", "responder,nic"], "one network card of this kind"),
+        (["--capture", "x"], "add one by --net"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_status_2(
+    args: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = run(*args, NET)
+    except SystemExit as end:  # argparse's own
+        status = int(str(end.code))
+    error = capsys.readouterr().err
+    assert status == 2
+    assert why in error
+    assert "Traceback" not in error
+
+
+def test_a_capture_that_cannot_be_written_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pcapng")
+    assert run("--net", "responder", "--capture", "/no/such/file", NET) == 2
+    assert "cannot write /no/such/file: No such file" in capsys.readouterr().err
