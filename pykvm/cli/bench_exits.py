@@ -37,13 +37,13 @@ def main(args: argparse.Namespace) -> int:
         return 0
     if args.check and args.rows:
         raise UsageError("--check takes no rows")
-    outputs = bench_outputs.Outputs(args)
-    khz = exits.counter_khz(args.backend)  # first: without KVM, that is all there is to say
-    if args.check:
-        return _check(args, outputs)
-    return outputs.measure(
-        "exits", args.backend, lambda: _run(args, rows, khz, outputs), quick=args.quick
-    )
+    with bench_outputs.opened(args, one_processor=args.check) as outputs:
+        khz = exits.counter_khz(args.backend)  # first: without KVM, that is all there is to say
+        if args.check:
+            return _check(args, outputs)
+        return outputs.measure(
+            "exits", args.backend, lambda: _run(args, rows, khz, outputs), quick=args.quick
+        )
 
 
 def _run(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +33,34 @@ def add_arguments(parser: argparse.ArgumentParser, rows: str) -> None:
     parser.add_argument("--report", type=Path, metavar="DIR", help="write a page and plots there")
 
 
-class Outputs:
-    """One command's: nothing is measured before it is known that all can be written.
+@contextmanager
+def opened(args: argparse.Namespace, *, one_processor: bool = False) -> Iterator[Outputs]:
+    """One command's outputs, with this process pinned as long as it measures.
+
+    Args:
+        one_processor: pin it to one even where the user names none.
 
     Raises:
         UsageError: something cannot be written, or this process not be pinned.
+    """
+    found = Outputs(args)
+    cpus = os.sched_getaffinity(0)
+    cpu = max(cpus) if args.pin is None and one_processor else args.pin
+    try:
+        if cpu is not None:
+            from pykvm.bench.environment import pin
+
+            pin(cpu)
+        yield found
+    finally:
+        os.sched_setaffinity(0, cpus)
+
+
+class Outputs:
+    """Nothing is measured before it is known that all can be written.
+
+    Raises:
+        UsageError: something cannot be.
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
@@ -44,10 +69,6 @@ class Outputs:
             raise UsageError("--json and --csv cannot both be written to stdout")
         self._is_taken = _is_stdout(args.json) or _is_stdout(args.csv)
         _check_writable(args)
-        if args.pin is not None:
-            from pykvm.bench.environment import pin
-
-            pin(args.pin)
 
     def measure(self, bench: str, backend: str, run: Callable[[], Run], **more: Any) -> int:
         """Measure and write; returns the exit status."""

@@ -105,6 +105,24 @@ def test_a_known_delay_is_what_a_row_shows(repeat: int) -> None:
     assert added == pytest.approx(5000, abs=1)
 
 
+def test_the_clock_is_read_before_each_batch_in_the_same_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another machine's clock takes more or less; and a busy host's more for some time."""
+    sampler = GuestSampler("emu", TINY)
+    with sampler.machine(Loop("cpuid")) as machine:
+        batches = sampler.batches(Loop("cpuid", repeats=False), machine)
+        assert batches.bare is not None
+        assert batches.bare.machine is machine
+        clocks, values = iter([[100, 100, 900], [200]]), iter([[150, 160], [250]])
+        monkeypatch.setattr(batches.bare, "take", lambda: next(clocks))
+        monkeypatch.setattr(batches, "take", lambda: next(values))
+        cycles = [
+            round(each / batches.cycle_ns) for _ in range(2) for each in batches.nanoseconds()
+        ]
+    assert cycles == [50, 60, 50]
+
+
 def test_delays_and_the_c_program_are_compared(backend: str) -> None:
     take = taker(GuestSampler(backend, TINY), 1)
     rows = [row for contest in check.contests(backend) for row in take(contest)]

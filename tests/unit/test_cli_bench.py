@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import json
+import os
 from pathlib import Path
 from typing import NoReturn
 
@@ -72,6 +73,25 @@ def test_every_bench_writes_the_same_kind_of_json(
     assert read(files["json"])["rows"][0]["count"] == 3
     (row,) = csv.DictReader(io.StringIO(files["csv"].read_text()))
     assert (row["name"], row["native"], row["figure"], row["met"]) == ("x", "4.0", "2.0", "True")
+
+
+def test_sides_of_one_thread_stay_on_one_processor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Processors of a shared host differ by a third, where neighbours are busy."""
+    before, seen = os.sched_getaffinity(0), set[int]()
+
+    def look() -> float:
+        cpus = os.sched_getaffinity(0)
+        seen.update(cpus)
+        return float(len(cpus))
+
+    replace_contests(monkeypatch, {"native": look, "ours": look})
+    assert cli.main(["bench", "cpu", "--rounds", "2"]) == 0
+    assert seen == {max(before)}
+    assert cli.main(["bench", "cpu", "--rounds", "1", "--pin", str(min(before))]) == 0
+    assert seen == {max(before), min(before)}
+    assert os.sched_getaffinity(0) == before
 
 
 def test_ctrl_c_keeps_whole_rounds_of_sides_in_turns(

@@ -38,7 +38,6 @@ class GuestSampler:
     effort: Effort
     kept: dict[str, Any] = field(default_factory=dict)
     _fences: dict[Mode, str] = field(default_factory=dict)
-    _clocks: dict[tuple[Loop, int], float] = field(default_factory=dict)
 
     @contextmanager
     def machine(self, loop: Loop) -> Iterator[Machine]:
@@ -58,8 +57,7 @@ class GuestSampler:
             Impossible: it does not run to its end here.
         """
         with self.machine(loop) as machine:
-            batches = self.batches(loop, machine)
-            return batches.samples(batches.take_all(self.effort))
+            return self.batches(loop, machine).samples(self.effort)
 
     def batches(self, loop: Loop, machine: Machine) -> Batches:
         """Batches of a loop in a machine of its own, probed and warmed up.
@@ -67,31 +65,24 @@ class GuestSampler:
         Raises:
             Impossible: it does not run to its end here.
         """
-        batches = Batches(loop, machine, self.fence(loop.mode))
+        fence = self.fence(loop.mode)
+        bare = None if loop.raw else Batches(loop.bare(), machine, fence)
+        if bare is not None:
+            bare.probe()
+            bare.fit(self.effort)
+        batches = Batches(loop, machine, fence, bare)
+        batches.read_clock()
         first_ns = batches.probe()
-        clock = 0.0 if loop.raw else self._clock(loop, 1)
-        while loop.repeats and batches.repeat < REPEAT_MAX and not loop.raw:
-            each_ns = (first_ns - clock * batches.cycle_ns) / batches.repeat
+        while loop.repeats and batches.repeat < REPEAT_MAX and bare is not None:
+            each_ns = (first_ns - batches.clock * batches.cycle_ns) / batches.repeat
             if each_ns * batches.repeat >= GUEST_SAMPLE_NS:
                 break
             batches.repeat = min(REPEAT_MAX, _power_above(GUEST_SAMPLE_NS / max(each_ns, 1)))
-            first_ns, clock = batches.probe(), self._clock(loop, batches.repeat)
-        batches.clock = clock
+            bare.repeat = batches.repeat
+            batches.read_clock()
+            first_ns = batches.probe()
         batches.fit(self.effort)
         return batches
-
-    def _clock(self, loop: Loop, repeat: int) -> float:
-        """What a loop takes without its operation, in cycles."""
-        bare = loop.bare()
-        if not bare.given:
-            repeat = 1
-        if (bare, repeat) not in self._clocks:
-            with self.machine(bare) as machine:
-                batches = Batches(bare, machine, self.fence(loop.mode), repeat)
-                batches.probe()
-                batches.fit(self.effort)
-                self._clocks[bare, repeat] = median(batches.take_all(self.effort))
-        return self._clocks[bare, repeat]
 
     def fence(self, mode: Mode) -> str:
         """LFENCE where guests can execute it."""
@@ -110,14 +101,17 @@ class Batches:
     """Runs of one loop in one machine.
 
     Attributes:
+        bare: the same without operations, in the same machine: another one's memory lies
+            elsewhere, and its clock takes 4 % more or less.
         repeat: operations in one sample.
         count: samples in one batch.
-        clock: what a sample takes without its operations, in cycles.
+        clock: what a sample takes without its operations, in cycles, as it was last.
     """
 
     loop: Loop
     machine: Machine
     fence: str
+    bare: Batches | None = None
     repeat: int = 1
     count: int = PROBE_SAMPLES
     clock: float = 0.0
@@ -157,22 +151,25 @@ class Batches:
         self._run(self.count)
         return self.loop.read(self.machine, self.count)
 
-    def take_all(self, effort: Effort) -> list[int]:
-        """Those of all batches, one after the other."""
-        return [each for _ in range(effort.batches) for each in self.take()]
+    def read_clock(self) -> None:
+        """See what a sample takes without its operations: now, since others use the host too."""
+        if self.bare is not None:
+            self.clock = median(self.bare.take())
 
-    def nanoseconds(self, values: list[int]) -> list[float]:
-        """What one operation of each sample takes."""
+    def nanoseconds(self) -> list[float]:
+        """What one operation takes, by each sample of a batch."""
+        if len(self.machine.vcpus) == 1:  # another one is in the midst of the program
+            self.read_clock()
         scale = self.cycle_ns / (self.loop.turns * self.repeat)
-        return [(each - self.clock) * scale for each in values]
+        return [(each - self.clock) * scale for each in self.take()]
 
-    def samples(self, values: list[int]) -> Samples:
-        """The same with what tells how they were taken."""
-        khz, cycle_ns = self.machine.vcpu.get_tsc_khz(), self.cycle_ns
-        values_ns = self.nanoseconds(values)
+    def samples(self, effort: Effort) -> Samples:
+        """Those of all batches, one after the other."""
+        values_ns = [each for _ in range(effort.batches) for each in self.nanoseconds()]
         return Samples(
-            values_ns, "guest", self.clock * cycle_ns, khz, self.loop.turns * self.repeat
-        )
+            values_ns, "guest", self.clock * self.cycle_ns, self.machine.vcpu.get_tsc_khz(),
+            self.loop.turns * self.repeat,
+        )  # fmt: skip
 
     def _run(self, count: int) -> int:
         """One batch; how long it took, in nanoseconds."""

@@ -124,7 +124,6 @@ class Loop:
         return Loop(
             given=self.given, mode=self.mode, repeats=False, serve=self.serve,
             setup=self.setup if self.serve else "",
-            wire=self.wire if self.serve else None,
             prepare=self.prepare if self.serve else None,
         )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 
 from pykvm import layout
@@ -152,23 +153,26 @@ def _other_rows() -> list[Row]:
 
 
 def _added(sampler: GuestSampler) -> Samples:
-    """Both in turns: a sample is the difference of two batches' medians."""
-    with ExitStack() as stack:
-        sides = {}
-        for answer in (_PYTHON, _NATIVE):
-            loop = port_loop("out", 1, answer)
-            machine = stack.enter_context(sampler.machine(loop))
-            sides[answer] = sampler.batches(loop, machine)
+    """Both in turns, in one machine: a sample is the difference of two batches' medians."""
+    native = port_loop("out", 1)
+    with sampler.machine(native) as machine:
+        machine.ports.claim(PORT + _SPACE, 1, Handler(), "measured")
+        sides = {
+            _PYTHON: sampler.batches(
+                replace(native, given=f"mov edx, {PORT + _SPACE:#x}"), machine
+            ),
+            _NATIVE: sampler.batches(native, machine),
+        }
         found = turns(
             {answer: partial(_median_ns, side) for answer, side in sides.items()},
             2 * sampler.effort.batches + 1,
         )
         values = [python - native for python, native in found.pairs(_PYTHON, _NATIVE)]
-        return Samples(values, "guest", 0.0, sides[_PYTHON].machine.vcpu.get_tsc_khz())
+        return Samples(values, "guest", 0.0, machine.vcpu.get_tsc_khz())
 
 
 def _median_ns(batches: Batches) -> float:
-    return median(batches.nanoseconds(batches.take()))
+    return median(batches.nanoseconds())
 
 
 ROWS = (
