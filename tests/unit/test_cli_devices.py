@@ -1,4 +1,4 @@
-"""`pykvm run --disk`, `--vsock`, `--balloon`, `--console`."""
+"""`pykvm run --disk`, `--vsock`, `--balloon`, `--console`; and what no device option can be."""
 
 from __future__ import annotations
 
@@ -68,6 +68,15 @@ def test_a_read_only_disk_refuses(image: Path) -> None:
         (["--balloon", "1"], "whole pages"),
         (["--balloon", "much"], "not a size"),
         (["--console", "tty"], "invalid choice"),
+        (["--net", "nowhere"], "'nowhere' is nowhere to go; write responder"),
+        (["--net", "stream="], "'stream=' is nowhere to go"),
+        (["--net", "tap,mac=1"], "'1' is not a station's address"),
+        (["--net", "tap=a/b"], "'a/b' is no interface's name"),
+        (["--net", "responder=here"], "'here' is not an IPv4 address"),
+        (["--net", "stream=/no/such"], "/no/such: No such file or directory; start what"),
+        (["--net", "listen=/no/such"], "cannot be at /no/such: No such file"),
+        (["--net", "responder,nic", "--net", "responder,nic"], "one network card of this kind"),
+        (["--capture", "x"], "add one by --net"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_status_2(

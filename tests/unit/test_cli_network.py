@@ -85,33 +85,6 @@ def test_what_passes_is_captured(tmp_path: Path) -> None:
     assert len(packets) == 10  # ARP and four pings, with their answers
 
 
-@pytest.mark.parametrize(
-    ("args", "why"),
-    [
-        (["--net", "nowhere"], "'nowhere' is nowhere to go; write responder"),
-        (["--net", "stream="], "'stream=' is nowhere to go"),
-        (["--net", "tap,mac=1"], "'1' is not a station's address"),
-        (["--net", "tap=a/b"], "'a/b' is no interface's name"),
-        (["--net", "responder=here"], "'here' is not an IPv4 address"),
-        (["--net", "stream=/no/such"], "/no/such: No such file or directory; start what"),
-        (["--net", "listen=/no/such"], "cannot be at /no/such: No such file"),
-        (["--net", "responder,nic", "--net", "responder,nic"], "one network card of this kind"),
-        (["--capture", "x"], "add one by --net"),
-    ],
-)
-def test_what_cannot_be_is_one_line_and_status_2(
-    args: list[str], why: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    try:
-        status = run(*args, NET)
-    except SystemExit as end:  # argparse's own
-        status = int(str(end.code))
-    error = capsys.readouterr().err
-    assert status == 2
-    assert why in error
-    assert "Traceback" not in error
-
-
 def test_a_capture_that_cannot_be_written_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pcapng")
     assert run("--net", "responder", "--capture", "/no/such/file", NET) == 2
