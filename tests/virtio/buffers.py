@@ -50,7 +50,8 @@ def buffer(tape: Tape) -> Described:
 
 def table(tape: Tape) -> Described:
     """A descriptor of an indirect one."""
-    place = TABLES.start + tape.one_of(0, 0, 0, 16, tape.number(2) % 0x800)
+    # At an entry: what lies across two of them is an address that nobody gave.
+    place = TABLES.start + 16 * tape.one_of(0, 0, 0, 1, tape.number(2) % 0x80)
     if tape.below(8) == 7:
         place = tape.one_of(*NOWHERE)
     count = 1 + tape.below(40)

@@ -25,7 +25,7 @@ from pykvm.virtio.spec import Status
 from pykvm.virtio.walk import Walk
 
 STEPS = 16
-TABLES_BYTES = 0x2000  # written of them
+TABLES_BYTES = 0x3000  # written of them
 ELSEWHERE = range(QUEUES.stop - 0x8000, QUEUES.stop)  # where parts of queues move to, each its own
 NEXT, WRITE, INDIRECT = spec.DESC_F_NEXT, spec.DESC_F_WRITE, spec.DESC_F_INDIRECT
 REGISTERS = sorted(value for value in vars(Reg).values() if isinstance(value, int))
@@ -119,7 +119,7 @@ class RuleBreaker(RuleBasedStateMachine):
         chain = chain or [(WRITABLE.start, 1 + tape.below(64), WRITE)]
         if form < 12 or not self.driver.features & spec.F_INDIRECT_DESC:
             return chain
-        place = TABLES.start + 0x1000 + 0x100 * slot
+        place = TABLES.start + 0x2000 + 0x100 * slot + tape.one_of(0, 0, tape.below(16))
         self.write_entries(place, chain, chained=True)
         return [(place, 16 * len(chain), INDIRECT)]
 
