@@ -119,7 +119,9 @@ class RuleBreaker(RuleBasedStateMachine):
         chain = chain or [(WRITABLE.start, 1 + tape.below(64), WRITE)]
         if form < 12 or not self.driver.features & spec.F_INDIRECT_DESC:
             return chain
-        place = TABLES.start + 0x2000 + 0x100 * slot + tape.one_of(0, 0, tape.below(16))
+        # Each offset has its own place, so that none is written across the entries of another.
+        offset = tape.one_of(0, 0, tape.below(16))
+        place = TABLES.start + 0x2000 + 0x80 * (16 * slot + offset) + offset
         self.write_entries(place, chain, chained=True)
         return [(place, 16 * len(chain), INDIRECT)]
 
