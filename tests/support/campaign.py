@@ -7,6 +7,7 @@ left when a thousand sequences are over must not grow. It can be run by hand:
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import resource
@@ -57,6 +58,7 @@ def run(module: str, name: str, sequences: int) -> None:
 
 def serve(machine_of: Callable[[str], type[RuleBasedStateMachine]], steps: int) -> None:
     """A process's part: name and number of sequences are its arguments."""
+    faulthandler.enable()  # a touch of pages that are closed
     machine, sequences = machine_of(sys.argv[1]), int(sys.argv[2])
     limit = layout.PAGE_SIZE * _pages(0) + ROOM_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

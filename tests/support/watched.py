@@ -1,7 +1,12 @@
-"""Guest memory that knows which of its bytes a device may touch."""
+"""Guest memory that knows which of its bytes a device may touch.
+
+What Python touches is checked to the byte; what C touches without asking, to the page: the pages
+of everything else are closed while a device is at work, and a touch ends the process with SIGSEGV.
+"""
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,8 +19,14 @@ WRITABLE = range(0x18_0000, 0x1C_0000)
 TABLES = range(0x1D_0000, 0x1E_0000)
 LAST = range(0x1F_F000, 0x20_0000)  # writable, and where RAM ends
 RAM_END = 0x20_0000
+ISLAND = range(RAM_END + 0x10_0000, RAM_END + 0x11_0000)  # nobody's either, behind a hole
 
 ACCESSES_MAX = 300_000  # of a device in answer to one step: more is a loop without end
+_PROT_NONE, _PROT_READ, _PROT_WRITE = 0, 1, 2  # mprotect(2)
+_CLOSED = (range(QUEUES.start), range(READABLE.stop, WRITABLE.start),
+           range(WRITABLE.stop, TABLES.start), range(TABLES.stop, LAST.start), ISLAND)  # fmt: skip
+_mprotect = ctypes.CDLL(None, use_errno=True).mprotect
+_mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _CONTENT = (bytes(range(1, 252)) * 2000)[: len(READABLE)]
 
 
@@ -30,7 +41,7 @@ class WatchedMemory(GuestMemory):
         super().__init__()
         self._content = content
         self.add(0, RAM_END)
-        self.add(RAM_END + 0x10_0000, 0x1_0000)
+        self.add(ISLAND.start, len(ISLAND))
         self._watching = False
         self._accesses = 0
         if content:
@@ -40,10 +51,21 @@ class WatchedMemory(GuestMemory):
     def watched(self) -> Iterator[None]:
         """What is done in here is done by a device."""
         self._watching, self._accesses = True, 0
+        for zone in _CLOSED:
+            self._protect(zone, _PROT_NONE)
+        for zone in (READABLE, TABLES):
+            self._protect(zone, _PROT_READ)
         try:
             yield
         finally:
             self._watching = False
+            for zone in (range(RAM_END), ISLAND):
+                self._protect(zone, _PROT_READ | _PROT_WRITE)
+
+    def _protect(self, zone: range, protection: int) -> None:
+        region = self.regions[zone is ISLAND]
+        if _mprotect(region.hva + zone.start - region.gpa, len(zone), protection):
+            raise OSError(ctypes.get_errno(), "mprotect")
 
     def _check(self, gpa: int, size_bytes: int, allowed: tuple[range, ...]) -> None:
         if not self._watching or size_bytes == 0 or not self.contains(gpa, size_bytes):
@@ -73,9 +95,7 @@ class WatchedMemory(GuestMemory):
 
     def is_intact(self) -> bool:
         """Whether all that no device may write is as it was, except queues and tables."""
-        gaps = ((0, QUEUES.start), (READABLE.stop, WRITABLE.start), (WRITABLE.stop, TABLES.start),
-                (TABLES.stop, LAST.start), (RAM_END + 0x10_0000, RAM_END + 0x11_0000))  # fmt: skip
         if self._content and super().read(READABLE.start, len(READABLE)) != _CONTENT:
             return False
         read = super().read
-        return all(read(start, end - start) == bytes(end - start) for start, end in gaps)
+        return all(read(zone.start, len(zone)) == bytes(len(zone)) for zone in _CLOSED)
