@@ -11,7 +11,7 @@ from support.tape import Tape
 
 from pykvm.net import frames
 from pykvm.virtio import balloon, block, console, netfilter, offload
-from pykvm.virtio.vsock import DEFAULT_CID, TX
+from pykvm.virtio.vsock import DEFAULT_CID, FIRST_HOST_PORT, TX
 from pykvm.virtio.vsock_stream import HOST_CID, Packet
 
 
@@ -69,8 +69,8 @@ def for_balloon(tape: Tape, queue: int) -> bytes:
 
 def for_net(tape: Tape, queue: int) -> bytes:
     """Packets with their header, or commands for the control queue."""
-    if queue != 1:
-        return _command(tape) if queue else nothing(tape, queue)
+    if queue % 2 == 0:  # the second may be for control, or another pair's
+        return _command(tape) if queue > 2 or (queue and tape.below(2)) else nothing(tape, queue)
     packet, tcp = _packet(tape)
     header = offload.HEADER.pack(
         tape.one_of(0, 1, 1, tape.number(1)),
@@ -115,15 +115,15 @@ def for_vsock(tape: Tape, queue: int) -> bytes:
     if queue != TX:
         return nothing(tape, queue)
     packet = Packet(
-        tape.one_of(DEFAULT_CID, DEFAULT_CID, DEFAULT_CID, tape.number(8)),
-        tape.one_of(HOST_CID, HOST_CID, HOST_CID, tape.number(8)),
-        1 + tape.below(3),
-        1 + tape.below(2),
-        tape.one_of(4, 0, 16, tape.number(4)),
-        tape.one_of(1, 1, 1, tape.number(2)),
-        tape.one_of(1, 5, tape.below(9), tape.below(9)),
+        tape.one_of(*(DEFAULT_CID,) * 7, tape.number(8)),
+        tape.one_of(*(HOST_CID,) * 7, tape.number(8)),
+        tape.one_of(1, 1, 1, 1, 2, 3),  # few streams, so that one is gone on with
+        tape.one_of(1, 1, 1, 2, FIRST_HOST_PORT, FIRST_HOST_PORT + 1),
+        tape.one_of(4, 4, 0, 16, tape.number(4)),
+        tape.one_of(*(1,) * 7, tape.number(2)),
+        tape.one_of(1, 1, 2, 5, 5, tape.below(9)),
         tape.below(4),
         tape.one_of(1 << 16, 100, tape.number(4)),
         tape.one_of(0, 4, tape.number(4)),
     )
-    return packet.pack()[: tape.one_of(None, None, None, 43)] + b"data"
+    return packet.pack()[: tape.one_of(*(None,) * 7, 43)] + b"data"

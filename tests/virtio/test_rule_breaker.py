@@ -7,11 +7,15 @@ is served.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import programs
 import pytest
+import subjects
 from buffers import NOWHERE, Described, buffer, table
 from hypothesis import note
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from subjects import SUBJECTS, Subject
+from subjects import Subject
 from support import campaign
 from support.tape import Tape, tapes
 from support.watched import QUEUES, READABLE, TABLES, WRITABLE, WatchedMemory
@@ -21,11 +25,17 @@ from pykvm.testing import Driver
 from pykvm.testing.driver import PackedQueue, SplitQueue
 from pykvm.virtio import spec
 from pykvm.virtio.mmio import Reg
+from pykvm.virtio.net import Net
 from pykvm.virtio.spec import Status
 from pykvm.virtio.walk import Walk
 
+SUBJECTS = subjects.SUBJECTS | {
+    "net": replace(subjects.SUBJECTS["net"], make=lambda: Net(pairs=2)),
+    "vsock": replace(subjects.SUBJECTS["vsock"], make=programs.SpokenTo, poke=programs.speak),
+}
 STEPS = 16
-TABLES_BYTES = 0x3000  # written of them
+SLOTS = 4  # requests at once
+TABLES_BYTES = 0x2000 + 0x800 * SLOTS  # written of them
 ELSEWHERE = range(QUEUES.stop - 0x8000, QUEUES.stop)  # where parts of queues move to, each its own
 NEXT, WRITE, INDIRECT = spec.DESC_F_NEXT, spec.DESC_F_WRITE, spec.DESC_F_INDIRECT
 REGISTERS = sorted(value for value in vars(Reg).values() if isinstance(value, int))
@@ -91,8 +101,8 @@ class RuleBreaker(RuleBasedStateMachine):
     @rule(tape=tapes)
     def ask(self, tape: Tape) -> None:
         """Requests that a device can serve; after a reset where one is needed."""
-        for _ in range(1 + tape.below(4)):
-            number, count = tape.below(self.count), 1 + tape.below(2)
+        for _ in range(1 + tape.below(3)):
+            number, count = tape.below(self.count), 1 + tape.below(SLOTS)
             if not self.device.live:
                 self.start(tape)
             queue = self.queue(number)
@@ -226,6 +236,9 @@ class RuleBreaker(RuleBasedStateMachine):
             if isinstance(queue, SplitQueue):
                 return
             offset = 12 + (offset & 2) + 16 * (value >> 4) % (16 * queue.size)
+            if offset & 2:  # flags, but for those that say what the place is given for
+                given = self.memory.read_int(queue.ring + offset, 2) & (WRITE | INDIRECT)
+                value = value & ~(WRITE | INDIRECT) | given
         self.memory.write_int(queue.places[part] + offset, value, 2)
 
     @rule(tape=tapes)
