@@ -236,9 +236,11 @@ class RuleBreaker(RuleBasedStateMachine):
             if isinstance(queue, SplitQueue):
                 return
             offset = 12 + (offset & 2) + 16 * (value >> 4) % (16 * queue.size)
-            if offset & 2:  # flags, but for those that say what the place is given for
-                given = self.memory.read_int(queue.ring + offset, 2) & (WRITE | INDIRECT)
-                value = value & ~(WRITE | INDIRECT) | given
+            if offset & 2:  # flags; as a used one keeps its address, that says which are allowed
+                gpa = self.memory.read_int(queue.ring + offset - 14, 8)
+                if gpa in TABLES:
+                    return
+                value = value & ~(WRITE | INDIRECT) | (0 if gpa in READABLE else WRITE)
         self.memory.write_int(queue.places[part] + offset, value, 2)
 
     @rule(tape=tapes)
