@@ -243,12 +243,16 @@ uint64_t emu_read_as(struct emu_cpu *cpu, const struct emu_insn *insn, unsigned 
     uint64_t value = 0;
     read_linear(cpu, insn, tlb_of(cpu, cpl), linear, address_mask(emu_long_mode(cpu)),
                 (uint8_t *)&value, size_bytes);
+    if (insn)
+        watch(cpu, insn, linear, size_bytes, false);
     return value;
 }
 
 void emu_write_as(struct emu_cpu *cpu, const struct emu_insn *insn, unsigned cpl, uint64_t linear,
                   uint32_t size_bytes, uint64_t value)
 {
+    if (insn)
+        watch(cpu, insn, linear, size_bytes, true);
     write_linear(cpu, insn, tlb_of(cpu, cpl), linear, address_mask(emu_long_mode(cpu)),
                  (const uint8_t *)&value, size_bytes);
 }

@@ -278,8 +278,9 @@ struct emu_cpu {
 
     uint64_t cr0, cr2, cr3, cr4, cr8, efer, xcr0;
     uint64_t dr[8], owner_dr[8];
-    uint64_t trap;     /* bits of DR6: #DB is due before the next instruction */
-    uint64_t pdpte[4]; /* PAE paging's four, as loaded with CR3 */
+    uint64_t trap;      /* bits of DR6: #DB is due before the next instruction */
+    uint64_t trap_kept; /* those that were due before this one, should it not complete */
+    uint64_t pdpte[4];  /* PAE paging's four, as loaded with CR3 */
     struct emu_table gdt, idt;
     struct emu_msrs msr;
 

@@ -4,10 +4,11 @@
  * in the course of it finds both, and emu_escalate decides what becomes of the two. */
 #include "segment.h"
 
-/* The error code's EXT bit: the event came from outside the program. */
+/* The error code's EXT bit: the event came from outside the program, as INT1 does too.
+ * SDM vol. 3A §6.13; vol. 2A, INT n */
 static uint32_t ext(const struct emu_event *event)
 {
-    return event->type != EMU_EVENT_SOFTWARE;
+    return event->type != EMU_EVENT_SOFTWARE || !event->checked;
 }
 
 static uint32_t gate_error(const struct emu_event *event)
@@ -88,6 +89,8 @@ static void read_target(struct emu_cpu *cpu, const struct emu_event *event,
         emu_raise_error(cpu, NULL, EXC_GP, error);
     if (!(code->seg.attr & SEG_P))
         emu_raise_error(cpu, NULL, EXC_NP, error);
+    if (emu_vm86(cpu) && emu_dpl(&code->seg)) /* §20.3.1.1 */
+        emu_raise_error(cpu, NULL, EXC_GP, error);
 }
 
 static void push_common(struct emu_frame *frame, const struct emu_event *event)
@@ -106,7 +109,10 @@ static void deliver_long(struct emu_cpu *cpu, const struct emu_event *event,
 {
     bool inward = !emu_is_conforming(&code->seg) && emu_dpl(&code->seg) < cpu->cpl;
     unsigned cpl = inward ? emu_dpl(&code->seg) : cpu->cpl, ist = gate->high & 7;
+    uint64_t rip = emu_gate_offset(gate, true);
     struct emu_frame frame;
+    if (emu_canonical(rip) != rip) /* SDM vol. 2A, INT n */
+        emu_raise_error(cpu, NULL, EXC_GP, ext(event));
     emu_frame_here(&frame, cpu, NULL, 8);
     frame.cpl = cpl;
     if (ist)
@@ -123,7 +129,7 @@ static void deliver_long(struct emu_cpu *cpu, const struct emu_event *event,
     if (inward)
         emu_set_null_stack(cpu, cpl);
     cpu->gpr[RSP] = frame.sp;
-    cpu->gpr[EMU_RIP] = emu_gate_offset(gate, true);
+    cpu->gpr[EMU_RIP] = rip;
 }
 
 /* Virtual-8086 mode leaves its segment registers on the stack, and they become null. */
@@ -241,16 +247,16 @@ void emu_deliver(struct emu_cpu *cpu, const struct emu_event *event)
 {
     cpu->event = *event;
     cpu->event.pending = true;
+    if (event->vector == EXC_DB && event->type == EMU_EVENT_FAULT)
+        cpu->dr[6] |= event->dr6;
     if (cpu->cr0 & CR0_PE)
         deliver_protected(cpu, &cpu->event);
     else
         deliver_real(cpu, &cpu->event);
     if (event->type == EMU_EVENT_NMI)
         cpu->nmi_blocked = true;
-    if (event->vector == EXC_DB && event->type == EMU_EVENT_FAULT) {
-        cpu->dr[6] |= event->dr6;
+    if (event->vector == EXC_DB && event->type == EMU_EVENT_FAULT)
         cpu->dr[7] &= ~(uint64_t)DR7_GD;
-    }
     cpu->event.pending = cpu->repeating = false;
     cpu->shadow = 0;
     cpu->halted = false;
@@ -294,6 +300,9 @@ void emu_escalate(struct emu_cpu *cpu)
     if (fault.vector == EXC_PF)
         cpu->cr2 = fault.cr2;
     cpu->event.pending = cpu->fault.pending = false;
+    bool selects = fault.vector >= EXC_TS && fault.vector <= EXC_GP;
+    if (first.pending && selects)
+        fault.error |= ext(&first); /* whoever raised it on the way */
     if (nested && first.vector == EXC_DF) {
         cpu->leave = PYKVM_SHUTDOWN;
         return;

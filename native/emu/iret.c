@@ -47,6 +47,8 @@ static void iret_vm86(struct emu_cpu *cpu, struct emu_frame *frame, uint64_t rip
     uint16_t ss = (uint16_t)emu_frame_pop(frame);
     for (unsigned i = 0; i < 4; i++)
         selector[i] = (uint16_t)emu_frame_pop(frame);
+    if (rip > 0xffff) /* beyond the limit of CS: SDM vol. 2A, IRET */
+        emu_raise_error(cpu, frame->insn, EXC_GP, 0);
     cpu->cpl = 3;
     emu_set_flags(cpu, (uint32_t)flags, 0x3f7fd5u);
     for (unsigned i = 0; i < 4; i++)
@@ -91,6 +93,7 @@ static void iret_protected(struct emu_cpu *cpu, struct emu_frame *frame)
 EMU_OP(emu_op_iret)
 {
     struct emu_frame frame;
+    cpu->nmi_blocked = false; /* even if it faults: SDM vol. 3A §6.7.1 */
     emu_frame_here(&frame, cpu, insn, emu_osize_bytes(insn));
     if (emu_vm86(cpu) && (cpu->rflags & FLAG_IOPL) != FLAG_IOPL)
         emu_raise_error(cpu, insn, EXC_GP, 0);
@@ -100,6 +103,5 @@ EMU_OP(emu_op_iret)
         iret_task(cpu, insn);
     else
         iret_protected(cpu, &frame);
-    cpu->nmi_blocked = false;
     return NULL;
 }

@@ -304,6 +304,7 @@ static bool x2_readable(uint32_t offset)
            (offset >= LAPIC_LVT_TIMER && offset <= LAPIC_TIMER_NOW) || offset == LAPIC_TIMER_DIVIDE;
 }
 
+/* Reserved bits too are #GP: §10.12.1.3. */
 static bool x2_writable(uint32_t offset, uint64_t value)
 {
     if (value >> 32 && offset != LAPIC_ICR)
@@ -316,12 +317,16 @@ static bool x2_writable(uint32_t offset, uint64_t value)
     case LAPIC_SELF_IPI:
         return value <= 0xff;
     case LAPIC_SPURIOUS:
+        return !(value & ~UINT64_C(0x3ff));
     case LAPIC_ICR:
+        return !((uint32_t)value & ~0xccfffu);
     case LAPIC_TIMER_START:
-    case LAPIC_TIMER_DIVIDE:
         return true;
+    case LAPIC_TIMER_DIVIDE:
+        return !(value & ~UINT64_C(0xb));
     default:
-        return offset >= LAPIC_LVT_TIMER && offset <= LAPIC_LVT_ERROR;
+        return offset >= LAPIC_LVT_TIMER && offset <= LAPIC_LVT_ERROR &&
+               !(value & ~UINT64_C(0x5000) & ~(uint64_t)lvt_bits(offset));
     }
 }
 

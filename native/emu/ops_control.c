@@ -158,6 +158,8 @@ static EMU_OP(op_invlpg)
 static EMU_OP(op_invpcid)
 {
     uint64_t behind = emu_next_rip(cpu, insn), type = cpu->gpr[insn->reg], descriptor[2];
+    if (!emu_code64(cpu))
+        type = (uint32_t)type;
     emu_require_cpl0(cpu, insn);
     uint64_t linear = emu_ea(cpu, insn, 16, false);
     emu_load_vec(cpu, insn, linear, descriptor, 16);

@@ -147,7 +147,7 @@ static void load_table(struct emu_cpu *cpu, const struct emu_insn *insn, struct 
     if (emu_code64(cpu) && (uint64_t)((int64_t)(base << 16) >> 16) != base)
         emu_raise_error(cpu, insn, EXC_GP, 0);
     table->limit = limit;
-    table->base = emu_osize(insn) == EMU_16 ? base & 0xffffff : base;
+    table->base = !emu_code64(cpu) && emu_osize(insn) == EMU_16 ? base & 0xffffff : base;
 }
 
 static EMU_OP(op_sgdt)

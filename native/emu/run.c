@@ -17,6 +17,13 @@ static bool must_step(const struct emu_cpu *cpu)
            (cpu->rflags & (FLAG_TF | FLAG_RF)) || (emu_dr(cpu)[7] & DR7_ENABLED);
 }
 
+/* The instruction being stepped ends in a fault, or begins anew later: it has not trapped. */
+static void forget_traps(struct emu_cpu *cpu)
+{
+    if (cpu->stepping)
+        cpu->trap = cpu->trap_kept;
+}
+
 static void leave_step(struct emu_cpu *cpu)
 {
     cpu->stepping = false;
@@ -28,8 +35,9 @@ static void leave_step(struct emu_cpu *cpu)
 static void step(struct emu_cpu *cpu)
 {
     cpu->traced = cpu->rflags & FLAG_TF;
-    if (!cpu->resuming)
+    if (!cpu->resuming && !cpu->holds_traps)
         emu_check_code_breakpoints(cpu);
+    cpu->trap_kept = cpu->trap;
     cpu->stepping = true;
     cpu->holds_traps = cpu->repeating = false;
     cpu->replay.next = 0;
@@ -312,6 +320,7 @@ static int run(struct emu_cpu *cpu)
 {
     switch (setjmp(cpu->env)) {
     case EMU_JUMP_FAULT:
+        forget_traps(cpu);
         leave_step(cpu);
         forget_replay(cpu);
         cpu->alone = cpu->resuming = false;
@@ -327,6 +336,7 @@ static int run(struct emu_cpu *cpu)
         cpu->alone = true;
         break;
     case EMU_JUMP_EXIT:
+        forget_traps(cpu);
         leave_step(cpu);
         cpu->replay.writes = 0;
         cpu->alone = cpu->resuming = true;

@@ -339,6 +339,7 @@ static void events_in(struct emu_cpu *cpu, const struct emu_state *state)
         .vector = state->event_vector,
         .type = state->event_type,
         .error = state->event_error,
+        .checked = state->event_vector != EXC_DB, /* INT n rather than INT1 */
         .cr2 = state->cr2,
         .next_rip = state->rip,
     };

@@ -116,7 +116,7 @@ static void check_tss(struct emu_cpu *cpu, const struct emu_insn *insn, uint16_t
         emu_raise_error(cpu, insn, vector, selector & ~3u);
     if (!(tss->seg.attr & SEG_P))
         emu_raise_error(cpu, insn, EXC_NP, selector & ~3u);
-    if (tss->seg.limit + 1 < layout_of(&tss->seg)->size_bytes)
+    if (tss->seg.limit < layout_of(&tss->seg)->size_bytes - 1)
         emu_raise_error(cpu, insn, EXC_TS, selector & ~3u);
 }
 
@@ -194,6 +194,9 @@ static void load_segments(struct emu_cpu *cpu, const struct task *task)
 {
     struct emu_descriptor stack;
     cpu->cpl = emu_vm86(cpu) ? 3 : task->segment[EMU_CS] & 3;
+    if (!emu_vm86(cpu))
+        for (unsigned i = 0; i < 6; i++)
+            cpu->seg[i].selector = task->segment[i];
     load_ldt(cpu, task->ldt);
     if (emu_vm86(cpu)) {
         for (unsigned i = 0; i < 6; i++)

@@ -8,7 +8,7 @@
 # exit_code = 0
 # ///
 
-# An RSP0 that is not canonical is #SS(0) on the way to the handler, with EXT; here it comes by a
+# An RSP0 that is not canonical is #SS on the way to the handler, with EXT in the error code; here it comes by a
 # gate that has a stack of its own.
 #
 # On KVM of host kind 3: check 1 fails, after vector 8 with error code 0: it makes a double fault of
@@ -31,7 +31,7 @@ IST_STACK_TOP = KERNEL_STACK_TOP - 0x8000
 user:
     attempt
     ud2
-    caught 12, 0
+    caught 12, 1
     exit 0
 
 .include "../catch64.inc"
