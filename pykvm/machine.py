@@ -461,7 +461,8 @@ class Machine(Parts):
 def _check(memory: int | str, cpus: int, devices: Sequence[str]) -> int:
     size_bytes = parse_size(memory)
     if not layout.MIN_RAM_SIZE <= size_bytes <= layout.MAX_RAM_SIZE:
-        raise LayoutError(f"memory is {layout.MIN_RAM_SIZE >> 20}M at least, not {memory}")
+        least, most = layout.MIN_RAM_SIZE >> 20, layout.MAX_RAM_SIZE >> 30
+        raise LayoutError(f"memory is {least}M at least and {most}G at most, not {memory}")
     if size_bytes % layout.PAGE_SIZE:
         raise LayoutError(f"memory is a multiple of 4 KiB, not {memory}")
     if not isinstance(cpus, int) or not 1 <= cpus <= MAX_CPUS:

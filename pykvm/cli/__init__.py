@@ -8,18 +8,24 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
+from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 from pykvm.errors import LayoutError, LoadError, PykvmError, UsageError
-from pykvm.result import STATUS_DIED, STATUS_INTERRUPTED
+from pykvm.result import STATUS_DIED
 
 STATUS_USAGE = 2
 STATUS_CANNOT_LOAD = 126
-STATUS_BROKEN_PIPE = 141  # as the shell says for a process that SIGPIPE ended
+STATUS_SIGNAL = 128  # and the signal's number, as the shell says for a process that one ended
+STATUS_BROKEN_PIPE = STATUS_SIGNAL + signal.SIGPIPE
 
 COMMANDS = ("run", "doctor", "guests", "asm", "disasm", "bench")  # each a module here
 
@@ -40,31 +46,75 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the process's exit status."""
-    logging.getLogger("pykvm").addHandler(logging.NullHandler())  # the command says it itself
-    parser = Parser(prog="pykvm", description="A KVM micro-hypervisor.")
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    words = sys.argv[1:] if argv is None else argv
-    for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
-        import_module(f"pykvm.cli.{name}").add_parser(subparsers)
+    _open_closed_streams()
     try:
-        args = parser.parse_args(words)
-        if sys.stdout is None:
-            raise UsageError("stdout is closed")
-        status: int = args.main(args)
-        sys.stdout.flush()
+        with _ended_by_signals():
+            return _run(sys.argv[1:] if argv is None else argv)
     except PykvmError as error:
-        print(f"pykvm: {error}", file=sys.stderr)
+        _say(str(error))
         return _status(error)
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no more flushing there
         if isinstance(error, BrokenPipeError):  # whoever read stdout has had enough
             return STATUS_BROKEN_PIPE
-        print(f"pykvm: {error.strerror or error}", file=sys.stderr)
+        _say(str(error.strerror or error))
         return STATUS_DIED
-    except KeyboardInterrupt:
-        print("pykvm: interrupted", file=sys.stderr)
-        return STATUS_INTERRUPTED
+    except KeyboardInterrupt as error:
+        number = signal.Signals(error.args[0] if error.args else signal.SIGINT)
+        _say("interrupted" if number == signal.SIGINT else f"ended by {number.name}")
+        return STATUS_SIGNAL + number
+
+
+def _run(words: Sequence[str]) -> int:
+    logging.getLogger("pykvm").addHandler(logging.NullHandler())  # the command says it itself
+    parser = Parser(prog="pykvm", description="A KVM micro-hypervisor.")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
+        import_module(f"pykvm.cli.{name}").add_parser(subparsers)
+    args = parser.parse_args(words)
+    if sys.stdout is None:
+        raise UsageError("stdout is closed")
+    status: int = args.main(args)
+    sys.stdout.flush()
     return status
+
+
+def _open_closed_streams() -> None:
+    """No other file may get the number of a standard stream, nor errors go to stdout."""
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open()  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a command as Ctrl-C does: files, sockets and the terminal are left
+    as they should be.
+    """
+    if threading.current_thread() is not threading.main_thread():  # it gets no signals
+        yield
+        return
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)  # the end is under way
+        raise KeyboardInterrupt(number)
+
+    try:
+        for number, handler in before.items():
+            if handler != signal.SIG_IGN:  # nohup's way
+                signal.signal(number, end)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):  # the terminal may be gone
+        print(f"pykvm: {line}", file=sys.stderr)
 
 
 def _status(error: PykvmError) -> int:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pykvm.cli.options import reads
+from pykvm.cli.options import reads, split_words
 from pykvm.errors import UsageError
 from pykvm.machine import Machine
 from pykvm.memory import parse_size
@@ -125,14 +124,13 @@ def _add(machine: Machine, make: Callable[[], Device]) -> None:
 
 
 def _disk(text: str) -> DiskOption:
-    path, words = _split(text)
+    path, words = split_words(text, "ro|cow|iops=.*|bw=.*")
     if "ro" in words and "cow" in words:
         raise UsageError("a disk is either ro or cow")
     rates = {
-        field: _rate(word.removeprefix(key))
-        for key, field in (("iops=", "operations_per_s"), ("bw=", "bytes_per_s"))
-        for word in words
-        if word.startswith(key)
+        field: _rate(words[name])
+        for name, field in (("iops", "operations_per_s"), ("bw", "bytes_per_s"))
+        if name in words
     }
     return DiskOption(Path(path), "ro" in words, "cow" in words, **rates)
 
@@ -145,20 +143,8 @@ def _rate(text: str) -> int:
 
 
 def _vsock(text: str) -> VsockOption:
-    path, comma, number = text.rpartition(",cid=")
-    if not comma:
-        return VsockOption(Path(text), DEFAULT_CID)
-    if not (number.isascii() and number.isdigit()):
-        raise UsageError(f"{number!r} is not a guest's number, such as 3")
-    return VsockOption(Path(path), int(number))
-
-
-def _split(text: str) -> tuple[str, list[str]]:
-    """A path, which may have commas, and the words behind it."""
-    path, words = text, []
-    while (parts := path.rpartition(","))[1] and re.fullmatch("ro|cow|iops=.*|bw=.*", parts[2]):
-        path = parts[0]
-        words.append(parts[2])
-    if not path:
-        raise UsageError("a file is missing")
-    return path, words
+    path, words = split_words(text, "cid=.*")
+    cid = words.get("cid", str(DEFAULT_CID))
+    if not (cid.isascii() and cid.isdigit()):
+        raise UsageError(f"{cid!r} is not a guest's number, such as 3")
+    return VsockOption(Path(path), int(cid))

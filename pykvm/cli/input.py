@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import select
 import sys
 import termios
 import threading
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pykvm.errors import ClosedError
 
 _CHUNK_SIZE = 4096
+_WAITING_MAX = 1 << 16
 _RETRY_S = 0.01
 ESCAPE = b"\x1d"  # Ctrl-]
 
@@ -24,20 +26,32 @@ def start_feeding(feed: Callable[[bytes], int], stop: Callable[[], None] | None 
 
     Args:
         feed: takes bytes and says how many of them it took; what is left is offered again.
-        stop: called at ESCAPE; None where that is a byte as any other.
+        stop: called at ESCAPE, which is looked for even while the guest takes nothing; None where
+            that is a byte as any other.
     """
     threading.Thread(target=_feed_all, args=(feed, stop), name="pykvm-stdin", daemon=True).start()
 
 
 def _feed_all(feed: Callable[[bytes], int], stop: Callable[[], None] | None) -> None:
+    waiting = escape = b""
     with contextlib.suppress(ClosedError, OSError, io.UnsupportedOperation):
         fd = sys.stdin.fileno()
-        while _may_read(fd) and (data := os.read(fd, _CHUNK_SIZE)):
-            if stop is not None and ESCAPE in data:
-                stop()
-                return
-            while data := data[feed(data) :]:
+        while not escape:
+            if not waiting or (stop is not None and _has_input(fd)):
+                if not _may_read(fd) or not (data := os.read(fd, _CHUNK_SIZE)):
+                    return
+                if stop is not None:
+                    data, escape, _ = data.partition(ESCAPE)
+                waiting = (waiting + data)[:_WAITING_MAX]
+            waiting = waiting[feed(waiting) :]
+            if waiting:
                 time.sleep(_RETRY_S)
+        if stop is not None:
+            stop()
+
+
+def _has_input(fd: int) -> bool:
+    return bool(select.select([fd], [], [], 0)[0])
 
 
 @contextlib.contextmanager

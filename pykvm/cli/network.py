@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-from pykvm.cli.options import reads
+from pykvm.cli.options import parse_path, reads, split_words
 from pykvm.errors import UsageError
 from pykvm.machine import Machine
 from pykvm.net import frames
@@ -48,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "tap[=NAME], stream=PATH (who listens there), or listen=PATH; once for each card",
     )  # fmt: skip
     option(
-        "--capture", type=Path, metavar="FILE",
+        "--capture", type=reads(parse_path), metavar="FILE",
         help="what passes at those cards, as a pcapng file",
     )  # fmt: skip
 
@@ -59,29 +59,57 @@ def replaced(args: argparse.Namespace) -> set[str]:
 
 
 @contextmanager
-def attached(args: argparse.Namespace, machine: Machine) -> Iterator[None]:
+def attached(args: argparse.Namespace, machine: Machine) -> Iterator[list[Port]]:
     """Give a machine its cards, and close what is behind them at the end.
+
+    Yields:
+        The cards' ports.
 
     Raises:
         UsageError: one cannot be had.
     """
     with ExitStack() as stack:
-        ports = []
-        for number, each in enumerate(args.net):
-            ports.append(_card(machine, each, number))
+        ports: list[Port] = []
+        macs = _macs(args)
+        for each, mac in zip(args.net, macs, strict=True):
+            ports.append(_card(machine, each, mac))
             far_end = each.far_end()
             if isinstance(far_end, Link):
                 stack.enter_context(far_end)
             connect(ports[-1], far_end.port)
-        if args.capture is not None:
-            if not ports:
-                raise UsageError("--capture captures what passes at cards; add one by --net")
-            stack.enter_context(Capture(args.capture, ports))
-        yield
+        yield ports
 
 
-def _card(machine: Machine, option: NetOption, number: int) -> Port:
-    mac = option.mac or frames.format_mac((_FIRST_MAC + number).to_bytes(6))
+def captured(args: argparse.Namespace, ports: Sequence[Port]) -> AbstractContextManager[Any]:
+    """Write down what passes at cards, if that is wanted.
+
+    Raises:
+        UsageError: it cannot be.
+    """
+    if args.capture is None:
+        return nullcontext()
+    if not ports:
+        raise UsageError("--capture captures what passes at cards; add one by --net")
+    for path in (args.file, args.kernel, args.initrd, *(each.path for each in args.disk)):
+        with suppress(OSError):  # one that is not there yet
+            if path is not None and path.samefile(args.capture):
+                raise UsageError(f"--capture would overwrite {path}, which the machine uses")
+    return Capture(args.capture, ports)
+
+
+def _macs(args: argparse.Namespace) -> list[str]:
+    """The cards' addresses: as given, else counted."""
+    macs = [
+        each.mac or frames.format_mac((_FIRST_MAC + number).to_bytes(6))
+        for number, each in enumerate(args.net)
+    ]
+    for mac in macs:
+        if macs.count(mac) > 1:
+            raise UsageError(f"two cards cannot both be {mac}; give one of them another mac=")
+    return macs
+
+
+def _card(machine: Machine, option: NetOption, mac: str) -> Port:
     if option.nic:
         return machine.add_nic(mac).port
     card = Net(mac)
@@ -90,24 +118,20 @@ def _card(machine: Machine, option: NetOption, number: int) -> Port:
 
 
 def _net(text: str) -> NetOption:
-    where, mac, nic = text, None, False
-    while (parts := where.rpartition(","))[1] and (
-        parts[2] == "nic" or parts[2].startswith("mac=")
-    ):
-        where, word = parts[0], parts[2]
-        if word == "nic":
-            nic = True
-        else:
-            mac = frames.format_mac(frames.parse_mac(word.removeprefix("mac=")))
-    return NetOption(_far_end(where), mac, nic)
+    where, words = split_words(text, "nic|mac=.*")
+    mac = words.get("mac")
+    if mac is not None:
+        mac = frames.format_mac(frames.parse_mac(mac))
+    return NetOption(_far_end(where), mac, "nic" in words)
 
 
 def _far_end(where: str) -> Callable[[], Link | Responder]:
-    kind, _, place = where.partition("=")
+    kind, equals, place = where.partition("=")
     match kind:
-        case "responder":
+        case "responder" if place or not equals:
+            frames.parse_ipv4(place or ADDRESS)
             return lambda: Responder(place or ADDRESS)
-        case "tap":
+        case "tap" if place or not equals:
             return lambda: Tap(place)
         case "stream" | "listen" if place:
             return lambda: StreamSocket(place, server=kind == "listen")

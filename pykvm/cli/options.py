@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from pykvm.errors import UsageError
@@ -23,6 +25,17 @@ def reads(convert: Callable[[str], T]) -> Callable[[str], T]:
     return converted
 
 
+def parse_path(text: str) -> Path:
+    """A file's path; Path("") would be the current folder.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if not text:
+        raise UsageError("a file's name is missing")
+    return Path(text)
+
+
 def parse_address(text: str) -> int:
     """An address from a number in any of Python's bases.
 
@@ -36,3 +49,28 @@ def parse_address(text: str) -> int:
     if address < 0:
         raise UsageError(f"{text!r} is not an address; write a number such as 0x100000")
     return address
+
+
+def split_words(text: str, known: str) -> tuple[str, dict[str, str]]:
+    """What stands before some words in `WHERE,word,name=value`; there may be commas in it.
+
+    Args:
+        text: all of it.
+        known: a regular expression that each word matches, and nothing else.
+
+    Returns:
+        WHERE, and the words' values by their names; "" for those without.
+
+    Raises:
+        UsageError: WHERE is missing, or a word is there twice.
+    """
+    words: dict[str, str] = {}
+    while (parts := text.rpartition(","))[1] and re.fullmatch(known, parts[2]):
+        text = parts[0]
+        name, _, value = parts[2].partition("=")
+        if name in words:
+            raise UsageError(f"{name} is there twice")
+        words[name] = value
+    if not text:
+        raise UsageError("a file's name is missing")
+    return text, words

@@ -6,17 +6,16 @@ import argparse
 import base64
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pykvm import host
 from pykvm.backend import BACKENDS, CLOCKS, open_backend
 from pykvm.cli import devices, network
 from pykvm.cli.input import raw_terminal, start_feeding
-from pykvm.cli.options import parse_address, reads
+from pykvm.cli.options import parse_address, parse_path, reads
 from pykvm.culprit import culprit
 from pykvm.errors import UsageError
 from pykvm.guest import Guest, load_guest, parse_seconds
@@ -50,10 +49,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "or a Linux kernel with --kernel. "
         "What an option does not say, the head of a source file does.",
     )
-    option = parser.add_argument
-    option("file", type=Path, metavar="FILE", nargs="?")
-    option("--kernel", type=Path, metavar="FILE", help="a Linux kernel in place of FILE")
-    option("--initrd", type=Path, metavar="FILE", help="the kernel's initial RAM disk")
+    option, path = parser.add_argument, reads(parse_path)
+    option("file", type=path, metavar="FILE", nargs="?")
+    option("--kernel", type=path, metavar="FILE", help="a Linux kernel in place of FILE")
+    option("--initrd", type=path, metavar="FILE", help="the kernel's initial RAM disk")
     option("--backend", choices=("auto", *BACKENDS), default="auto", help="where it runs")
     option("--clock", choices=CLOCKS, default="wall", help="what the guest's time counts")
     option(
@@ -88,8 +87,7 @@ def main(args: argparse.Namespace) -> int:
     if args.file is None or args.initrd is not None:
         raise UsageError("run takes a guest's FILE, or --kernel with or without --initrd")
     settings, image = _load(args)
-    with _machine(args, settings) as machine:
-        machine.load(image)
+    with _machine(args, settings, lambda machine: machine.load(image)) as machine:
         if args.console == "stdio" or _asks_for_input(settings):
             start_feeding(devices.feed(args, machine))
         return _run(args, machine, settings)
@@ -104,6 +102,8 @@ def _asks_for_input(settings: Guest) -> bool:
 def _run_kernel(args: argparse.Namespace) -> int:
     if args.file is not None or args.mode is not None or args.load is not None:
         raise UsageError("--kernel takes the place of FILE, and knows neither --mode nor --load")
+    if any(each.nic for each in args.net):
+        raise UsageError("a kernel finds virtio cards only; leave nic out of --net")
     settings = _settings(
         args,
         Guest(
@@ -113,16 +113,19 @@ def _run_kernel(args: argparse.Namespace) -> int:
     )  # fmt: skip
     if args.backend == "auto" and host.problem() is None and host.emulates_cpl0():
         args.backend = open_backend("emu", args.clock, why=_KERNEL_WHY)
-    with _machine(args, settings) as machine:
+
+    def load(machine: Machine) -> None:
         machine.load_kernel(args.kernel, args.initrd)
-        with raw_terminal() as is_raw:
-            feed = devices.feed(args, machine)
-            start_feeding(feed, machine.stop if is_raw else None)
-            return _run(args, machine, settings)
+
+    with _machine(args, settings, load) as machine, raw_terminal() as is_raw:
+        start_feeding(devices.feed(args, machine), machine.stop if is_raw else None)
+        return _run(args, machine, settings)
 
 
 @contextmanager
-def _machine(args: argparse.Namespace, settings: Guest) -> Iterator[Machine]:
+def _machine(
+    args: argparse.Namespace, settings: Guest, load: Callable[[Machine], None]
+) -> Iterator[Machine]:
     options = settings.options() | {
         "backend": args.backend, "clock": args.clock, "assist": args.assist,
         "native": not args.trace,
@@ -130,13 +133,15 @@ def _machine(args: argparse.Namespace, settings: Guest) -> Iterator[Machine]:
     output = None if args.json else sys.stdout.buffer
     with Machine(**options, output=output) as machine:
         devices.attach(args, machine)
-        with network.attached(args, machine):
+        with network.attached(args, machine) as ports:
+            load(machine)
             if args.backend not in BACKENDS:  # it was chosen here
                 why = machine.backend.why
                 print(f"pykvm: backend {machine.backend.name}: {why}", file=sys.stderr)
             if args.trace:
                 machine.observer = Trace(machine, sys.stderr)
-            yield machine
+            with network.captured(args, ports):
+                yield machine
 
 
 def _run(args: argparse.Namespace, machine: Machine, settings: Guest) -> int:

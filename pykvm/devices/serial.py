@@ -111,7 +111,7 @@ class Serial(Bytewise):
     """The registers of a 16550A, and the other end of its line, which any thread may hold.
 
     Args:
-        output: called with each byte that the guest sends.
+        output: called with each byte that the guest sends; it may feed the guest.
         irq: called with the level of the interrupt line when it changes.
     """
 
@@ -120,7 +120,7 @@ class Serial(Bytewise):
     ) -> None:
         self._output = output
         self._irq = irq
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._line = False
         self._input = bytearray()  # waits outside for room in the FIFO
         self._received: deque[int] = deque()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +21,9 @@ _INCOMING, _OUTGOING = 1, 2  # epb_flags: direction as the port sees it
 
 class Capture:
     """A capture of each frame at some ports, until it is closed.
+
+    Each is in the file at once. Where one cannot be written the capture ends, the network goes
+    on, and `close` says so.
 
     Args:
         path: the file, which is written anew.
@@ -45,12 +50,21 @@ class Capture:
             self._section.new_member(
                 blocks.InterfaceDescription, link_type=_LINK_ETHERNET, snaplen=0, options=options
             )
-        try:
-            self._file = Path(path).open("wb")  # noqa: SIM115
-        except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror}") from None
-        self._writer = FileWriter(self._file, self._section)
+        self._path = path
+        self._failure: OSError | None = None
+        self._size_bytes = 0
+        self._blocks = io.BytesIO()  # on their way to the file
+        self._writer = FileWriter(self._blocks, self._section)
         self._lock = threading.Lock()
+        try:
+            self._file = Path(path).open("wb", buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise UsageError(self._problem(error)) from None
+        try:
+            self._flush()
+        except OSError as error:
+            self._file.close()
+            raise UsageError(self._problem(error)) from None
         self._watched: list[tuple[Port, Watcher]] = []
         for number, port in enumerate(ports):
             watch = partial(self._write, number)
@@ -69,16 +83,43 @@ class Capture:
             options={"epb_flags": _OUTGOING if outgoing else _INCOMING},
         )
         with self._lock:
-            if not self._file.closed:
-                self._writer.write_block(packet)
+            if self._file.closed or self._failure is not None:
+                return
+            self._writer.write_block(packet)
+            try:
+                self._flush()
+            except OSError as error:
+                self._failure = error
+                with suppress(OSError):  # no part of a block
+                    self._file.truncate(self._size_bytes)
+
+    def _flush(self) -> None:
+        """To the file, all of it."""
+        data = memoryview(self._blocks.getvalue())
+        size_bytes = self._size_bytes + len(data)
+        self._blocks.seek(0)
+        self._blocks.truncate()
+        while data:
+            data = data[self._file.write(data) :]
+        self._size_bytes = size_bytes
+
+    def _problem(self, error: OSError) -> str:
+        return f"cannot write {self._path}: {error.strerror}"
 
     def close(self) -> None:
-        """Write the file to its end, and watch no longer."""
+        """Watch no longer.
+
+        Raises:
+            OSError: a frame could not be written.
+        """
         for port, watch in self._watched:
             port.watchers.remove(watch)
         self._watched.clear()
         with self._lock:
             self._file.close()
+        if self._failure is not None:
+            error, self._failure = self._failure, None
+            raise OSError(error.errno, self._problem(error))
 
     def __enter__(self) -> Capture:
         return self
@@ -89,4 +130,5 @@ class Capture:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        with suppress(*(() if error is None else (OSError,))):
+            self.close()

@@ -5,6 +5,7 @@ Source: IEEE 802.3 §3, IEEE 802.1Q §9 (tags), RFC 1071 (the checksum).
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from functools import lru_cache
@@ -33,12 +34,9 @@ def parse_mac(text: str) -> bytes:
     Raises:
         UsageError: not an address of one station.
     """
-    parts = text.split(":")
-    try:
-        mac = bytes(int(each, 16) for each in parts)
-    except ValueError:
-        mac = b""
-    if len(mac) != 6 or any(len(each) != 2 for each in parts) or is_group(mac):
+    is_mac = re.fullmatch("[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", text)
+    mac = bytes.fromhex(text.replace(":", "")) if is_mac else bytes(6)
+    if is_group(mac) or not any(mac):
         raise UsageError(f'{text!r} is not a station\'s address; write "52:54:00:12:34:56"')
     return mac
 

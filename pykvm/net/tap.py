@@ -59,7 +59,7 @@ class Tap(Link):
             asked = _IFREQ.pack(name, _IFF_TAP | _IFF_NO_PI)
             found = fcntl.ioctl(self._file, _TUNSETIFF, asked)
         except OSError as error:
-            what = f"TAP device {name.decode()!r}" if self._file >= 0 else DEVICE
+            what = f"TAP device {name.decode()}".rstrip() if self._file >= 0 else DEVICE
             self._close_file()
             remedy = _WHY_NOT.get(error.errno or 0, "see what the kernel's log has to say")
             raise UsageError(f"{what}: {error.strerror}; {remedy}") from None

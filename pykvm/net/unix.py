@@ -16,6 +16,7 @@ from pykvm.net import frames
 from pykvm.net.link import Link
 
 RECONNECT_S = 1.0
+PATH_MAX = 107  # unix(7): sun_path, with a zero behind it
 ROOM_S = 0.001  # a datagram socket does not tell when the other one has room
 _CHUNK_BYTES = 1 << 16
 _LENGTH = struct.Struct(">I")
@@ -44,7 +45,7 @@ class StreamSocket(Link):
         if isinstance(peer, socket.socket):
             self._take(peer)
         elif server:
-            self._listener = _bound(socket.SOCK_STREAM, str(peer))
+            self._listener = bound(socket.SOCK_STREAM, str(peer))
             self._listener.listen(1)
             self._look_for_peer()
         else:
@@ -150,7 +151,7 @@ class DatagramSocket(Link):
         super().__init__("datagram")
         self._local, self._remote = Path(local), str(remote)
         self._waits = False
-        self._socket = _bound(socket.SOCK_DGRAM, str(local))
+        self._socket = bound(socket.SOCK_DGRAM, str(local))
         self._use(self._socket.fileno())
 
     def _write(self, data: bytes) -> int:
@@ -177,16 +178,19 @@ class DatagramSocket(Link):
             self._local.unlink(missing_ok=True)
 
 
-def _bound(kind: int, path: str) -> socket.socket:
+def bound(kind: int, path: str) -> socket.socket:
+    """A socket at a path that it makes; it does not block.
+
+    Raises:
+        UsageError: it cannot be had.
+    """
     found = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK)
     try:
         found.bind(path)
     except OSError as error:
         found.close()
-        remedy = ""
-        if error.errno == errno.EADDRINUSE:
-            remedy = "; remove that file if no program has it any more"
-        raise UsageError(f"cannot be at {path}: {error.strerror or error}{remedy}") from None
+        remedy = "remove that file if no program has it any more"
+        raise _problem(f"cannot be at {path}", error, {errno.EADDRINUSE: remedy}) from None
     return found
 
 
@@ -196,6 +200,14 @@ def _connected(path: str) -> socket.socket:
         found.connect(path)
     except OSError as error:
         found.close()
-        why = error.strerror or error
-        raise UsageError(f"{path}: {why}; start what listens there first") from None
+        remedy = "start what listens there first"
+        remedies = {errno.ENOENT: remedy, errno.ECONNREFUSED: remedy}
+        raise _problem(path, error, remedies) from None
     return found
+
+
+def _problem(what: str, error: OSError, remedies: dict[int, str]) -> UsageError:
+    remedy = remedies.get(error.errno or 0)
+    if error.errno is None:  # Python's own complaint
+        remedy = f"it may have {PATH_MAX} bytes"
+    return UsageError(f"{what}: {error.strerror or error}{f'; {remedy}' if remedy else ''}")

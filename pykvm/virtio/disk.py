@@ -106,8 +106,10 @@ class FileDisk(Disk):
         try:
             self._lock()
             self.measure()
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, OSError):
+                raise DiskError(f"{self.path} cannot be a disk: {_reason(error)}") from error
             raise
 
     def _lock(self) -> None:
@@ -262,7 +264,9 @@ def _pages(offset: int, size_bytes: int) -> tuple[int, int]:
 
 
 def _check_size(size_bytes: int, what: str) -> None:
-    if size_bytes == 0 or size_bytes % SECTOR_BYTES:
+    if size_bytes == 0:
+        raise DiskError(f"{what} is empty; `truncate -s 64M FILE` gives it a size")
+    if size_bytes % SECTOR_BYTES:
         raise DiskError(
             f"{what} has {size_bytes} bytes, which is no whole number of {SECTOR_BYTES}-byte "
             f"sectors; `truncate -s %{SECTOR_BYTES} FILE` fills the last one up"

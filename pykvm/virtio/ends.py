@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import time
 import tty
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +14,8 @@ from pykvm.worker import READ, WRITE
 
 CHUNK_BYTES = 4096
 LOOK_S = 0.25  # how often a terminal is looked at that nobody has open
+DRAIN_S = 1.0  # how long a reader has for the last output
+_DRAIN_LOOK_S = 0.01
 
 
 class Port(Protocol):
@@ -212,7 +215,17 @@ class Pty(End):
         return written
 
     def close(self) -> None:
-        """Hang up."""
+        """Hang up, after DRAIN_S for who is still to read: a hang-up takes away what is unread."""
         if self._fd >= 0:
+            deadline = time.monotonic() + DRAIN_S
+            while self._is_open and self._is_unread() and time.monotonic() < deadline:
+                time.sleep(_DRAIN_LOOK_S)
             os.close(self._fd)
             self._fd = -1
+
+    def _is_unread(self) -> bool:
+        terminal = os.open(self.path, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
+        try:
+            return bool(select.select([terminal], [], [], 0)[0])
+        finally:
+            os.close(terminal)

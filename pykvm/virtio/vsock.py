@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pykvm.errors import UsageError
 from pykvm.memory import GuestMemory
+from pykvm.net.unix import bound
 from pykvm.virtio import spec
 from pykvm.virtio.chain import Chain
 from pykvm.virtio.device import Device
@@ -68,17 +69,10 @@ class Vsock(Device):
         self._replies: deque[Packet] = deque()
         self._spare: Chain | None = None  # a guest's buffer that was taken and not needed
         self._next_port = FIRST_HOST_PORT
-        self._listener = None if self.path is None else self._listen(self.path)
-
-    def _listen(self, path: Path) -> socket.socket:
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        try:
-            listener.bind(str(path))
-            listener.listen()
-        except OSError as error:
-            listener.close()
-            raise UsageError(f"cannot listen at {path}: {error.strerror or error}") from error
-        return listener
+        self._listener: socket.socket | None = None
+        if self.path is not None:
+            self._listener = bound(socket.SOCK_STREAM, str(self.path))
+            self._listener.listen()
 
     def attach(self, memory: GuestMemory) -> None:
         """Wait for programs of the host."""

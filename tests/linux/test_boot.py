@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pykvm.parts import KERNEL_DEVICES
 from pykvm.result import Outcome
 
 pytestmark = pytest.mark.timeout(300)
+LINUX_PAGE = Path(__file__).parents[2] / "docs" / "linux.md"
 KVM_PATIENCE_S, FULL_PATIENCE_S = 120, 3600
 EARLY = "x86/fpu: Enabled xstate features"  # decompressed, relocated, and well under way
 LEVEL_3 = {"avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"}  # beyond x86-64-v2
@@ -62,6 +64,20 @@ def check_program(console: Console, program: Path) -> None:
     done = subprocess.run([program], capture_output=True, text=True, timeout=60)
     if done.returncode == 0:  # else this host is older than x86-64-v3
         assert console.run("program") == done.stdout
+
+
+def test_what_the_page_shows_works(kernel: stock.Stock, tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", LINUX_PAGE.read_text(), re.S)
+    assert len(blocks) == 2
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert stock.MARKER in done.stdout
+    assert done.stdout.endswith("\n0\n")
 
 
 needs_kvm = pytest.mark.skipif(host.problem() is not None, reason=str(host.problem()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pykvm.cli import main
+from pykvm.net import tap
 
 GUESTS = Path(__file__).parents[2] / "guests"
 BLOCK = str(GUESTS / "virtio_block.S")
@@ -55,14 +58,21 @@ def test_a_read_only_disk_refuses(image: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "why"),
     [
-        (["--disk", ""], "a file is missing"),
-        (["--disk", ",ro"], "a file is missing"),
+        (["--disk", ""], "a file's name is missing"),
+        (["--disk", ",ro"], "a file's name is missing"),
+        (["--disk", "x,ro,ro"], "ro is there twice"),
+        (["--disk", "x,iops=1,iops=2"], "iops is there twice"),
+        (["--disk", "/proc/version,ro"], "/proc/version cannot be a disk: Invalid argument"),
+        (["--disk", "EMPTY"], "is empty; `truncate"),
         (["--disk", "x,ro,cow"], "either ro or cow"),
         (["--disk", "x,iops=0"], "more than 0 a second"),
         (["--disk", "x,bw=fast"], "not a size"),
         (["--disk", "no-such-image"], "cannot open no-such-image: No such file"),
         (["--disk", "/dev/null"], "neither a file nor a block device"),
-        (["--vsock", "/no-such-directory/v"], "cannot listen at"),
+        (["--vsock", "/no-such-directory/v"], "cannot be at"),
+        (["--vsock", ""], "a file's name is missing"),
+        (["--vsock", "EMPTY"], "Address already in use; remove that file"),
+        (["--vsock", "x" * 108], "AF_UNIX path too long; it may have 107 bytes"),
         (["--vsock", "v,cid=x"], "'x' is not a guest's number"),
         (["--vsock", "v,cid=2"], "CID"),
         (["--balloon", "1"], "whole pages"),
@@ -71,25 +81,48 @@ def test_a_read_only_disk_refuses(image: Path) -> None:
         (["--net", "nowhere"], "'nowhere' is nowhere to go; write responder"),
         (["--net", "stream="], "'stream=' is nowhere to go"),
         (["--net", "tap,mac=1"], "'1' is not a station's address"),
+        (["--net", "tap,mac=00:00:00:00:00:00"], "is not a station's address"),
+        (["--net", "tap,mac=+2:00:00:00:00:00"], "is not a station's address"),
+        (["--net", "tap,nic,mac=02:00:00:00:00:00,nic"], "nic is there twice"),
+        (["--net", "tap="], "'tap=' is nowhere to go"),
+        (["--net", "responder="], "'responder=' is nowhere to go"),
+        (["--net", "responder", "--net", "responder,mac=52:54:00:00:00:01"], "two cards cannot"),
         (["--net", "tap=a/b"], "'a/b' is no interface's name"),
         (["--net", "responder=here"], "'here' is not an IPv4 address"),
         (["--net", "stream=/no/such"], "/no/such: No such file or directory; start what"),
         (["--net", "listen=/no/such"], "cannot be at /no/such: No such file"),
         (["--net", "responder,nic", "--net", "responder,nic"], "one network card of this kind"),
         (["--capture", "x"], "add one by --net"),
+        (["--capture", ""], "a file's name is missing"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_status_2(
-    args: list[str], why: str, capsys: pytest.CaptureFixture[str]
+    args: list[str], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    empty = tmp_path / "empty"
+    empty.touch()
     try:
-        status = run(*args, BLOCK)
+        status = run(*[str(empty) if each == "EMPTY" else each for each in args], BLOCK)
     except SystemExit as end:  # argparse's own
         status = int(str(end.code))
     error = capsys.readouterr().err
     assert status == 2
     assert why in error
     assert "Traceback" not in error
+
+
+def test_a_tap_device_that_may_not_be_made_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(tap, "DEVICE", os.devnull)
+    monkeypatch.setattr(tap.fcntl, "ioctl", refuse)
+    assert run("--net", "tap", BLOCK) == 2
+    assert "pykvm: TAP device: Operation not permitted; it takes CAP_NET_ADMIN" in (
+        capsys.readouterr().err
+    )
 
 
 def test_nine_disks_are_too_many(image: Path, capsys: pytest.CaptureFixture[str]) -> None:

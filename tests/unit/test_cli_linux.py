@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
+import termios
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,6 +57,67 @@ def test_stdin_is_the_serial_port(backend: str, tmp_path: Path) -> None:
         input=b"to and fro.", capture_output=True, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, b"to and fro.", b"")
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """A terminal: who is at it, and what a program has."""
+    user, program = os.openpty()
+    yield user, program
+    os.close(user)
+    os.close(program)
+
+
+def at_terminal(program: int, *args: str) -> subprocess.Popen[bytes]:
+    """Run pykvm in a session of its own at a terminal."""
+    return subprocess.Popen(
+        ["setsid", "--ctty", *PYKVM_RUN, "--backend", "emu", *args],
+        stdin=program, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def test_ctrl_bracket_ends_a_run_whose_guest_takes_no_input(
+    tmp_path: Path, terminal: tuple[int, int]
+) -> None:
+    user, program = terminal
+    path = kernel("mov dx, 0x3f8\nmov al, '.'\nout dx, al\nhere: jmp here\n", tmp_path / "k")
+    with at_terminal(program, "--kernel", path, "--timeout", "60s") as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b"."
+        for _ in range(100):
+            os.write(user, b"x" * 100)
+            time.sleep(0.001)
+        os.write(user, b"\x1d")
+        _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, b"pykvm: Ctrl-] ends the run\n")
+
+
+def test_every_key_goes_to_the_guest_and_the_terminal_is_given_back(
+    tmp_path: Path, terminal: tuple[int, int]
+) -> None:
+    user, program = terminal
+    before = termios.tcgetattr(program)
+    with at_terminal(program, "--kernel", kernel(ECHO + OFF, tmp_path / "k")) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == b"pykvm: Ctrl-] ends the run\n"
+        os.write(user, b"abc\x03.")
+        out, _ = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, b"abc\x03.")
+    assert termios.tcgetattr(program) == before
+
+
+def test_a_signal_leaves_the_terminal_as_it_was(tmp_path: Path, terminal: tuple[int, int]) -> None:
+    _, program = terminal
+    before = termios.tcgetattr(program)
+    path = kernel("mov dx, 0x3f8\nmov al, '.'\nout dx, al\nhere: jmp here\n", tmp_path / "k")
+    with at_terminal(program, "--kernel", path, "--timeout", "60s") as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b"."
+        assert termios.tcgetattr(program) != before
+        process.terminate()
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 143, errors
+    assert termios.tcgetattr(program) == before
 
 
 def test_auto_leaves_kernels_to_the_faster_emulator(

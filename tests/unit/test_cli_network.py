@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -89,3 +91,66 @@ def test_a_capture_that_cannot_be_written_is_one_line(capsys: pytest.CaptureFixt
     pytest.importorskip("pcapng")
     assert run("--net", "responder", "--capture", "/no/such/file", NET) == 2
     assert "cannot write /no/such/file: No such file" in capsys.readouterr().err
+
+
+def test_a_capture_is_there_whatever_ends_the_run(tmp_path: Path) -> None:
+    scanner = pytest.importorskip("pcapng").FileScanner
+    path, cable = tmp_path / "ping.pcapng", tmp_path / "cable"
+    command = [PYKVM, "run", "--backend", "emu", "--append", "pong", "--timeout", "60s"]
+    nets = ["--net", "responder", "--net", f"listen={cable}", "--capture", str(path)]
+    with subprocess.Popen(
+        [*command, *nets, NET], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as pong:
+        assert pong.stdout is not None
+        assert pong.stdout.readline() == b"ready\n"
+        with path.open("rb") as file:  # at once
+            assert len(list(scanner(file))) >= 3
+        pong.send_signal(signal.SIGTERM)
+        _, errors = pong.communicate(timeout=60)
+    assert (pong.returncode, errors) == (143, b"pykvm: ended by SIGTERM\n")
+    assert not cable.exists()
+    with path.open("rb") as file:
+        assert len(list(scanner(file))) >= 3
+
+
+def test_a_capture_without_room_ends_with_whole_frames(tmp_path: Path) -> None:
+    scanner = pytest.importorskip("pcapng").FileScanner
+    path = tmp_path / "ping.pcapng"
+
+    def leave_no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))
+
+    done = subprocess.run(
+        [PYKVM, "run", "--backend", "emu", "--net", "responder", "--capture", str(path), NET],
+        capture_output=True,
+        preexec_fn=leave_no_room,
+    )
+    assert (done.returncode, done.stdout) == (125, ANSWERED)
+    assert done.stderr == f"pykvm: cannot write {path}: File too large\n".encode()
+    with path.open("rb") as file:
+        assert 0 < len([each for each in scanner(file) if hasattr(each, "packet_data")]) < 10
+
+
+def test_a_full_disk_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pcapng")
+    assert run("--net", "responder", "--capture", "/dev/full", NET) == 2
+    assert "cannot write /dev/full: No space left on device" in capsys.readouterr().err
+
+
+def test_a_capture_leaves_the_machines_own_files_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pcapng")
+    path = tmp_path / "disk.img"
+    path.write_bytes(bytes(512))
+    capture = ["--net", "responder", "--capture", str(path)]
+    assert run("--disk", f"{path},ro", *capture, NET) == 2
+    assert f"--capture would overwrite {path}" in capsys.readouterr().err
+    assert run("--kernel", str(path), *capture) == 126  # no kernel
+    assert run("--kernel", "/no/such", *capture) == 126
+    assert path.read_bytes() == bytes(512)
+
+
+def test_a_kernel_has_no_use_for_a_card_without_pci(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--kernel", "/no/such", "--net", "responder,nic") == 2
+    assert "a kernel finds virtio cards only" in capsys.readouterr().err

@@ -106,6 +106,51 @@ def test_ctrl_c_ends_the_run(write: Write) -> None:
     assert (process.returncode, errors) == (130, b"pykvm: interrupted\n")
 
 
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_other_signals_end_it_in_order(name: str, status: int, write: Write) -> None:
+    source = f"mov al, '.'\nout 0xe9, al\n{SPIN}"
+    command = [*PYKVM_RUN, write(source), "--timeout", "60s"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b"."
+        process.send_signal(getattr(signal, name))
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (status, f"pykvm: ended by {name}\n".encode())
+
+
+def test_a_command_leaves_signals_as_they_were(write: Write) -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)
+    assert run_main([write(EXIT_7)]) == 7
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)) == before
+
+
+def test_ctrl_c_while_it_starts_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "import_module", interrupt)
+    assert run_main([]) == 130
+    assert capsys.readouterr().err == "pykvm: interrupted\n"
+
+
+@pytest.mark.parametrize("fd", [0, 2])
+def test_a_closed_stream_is_an_empty_one(fd: int, write: Write) -> None:
+    path = write(HELLO, devices=["serial", "debugcon"])
+    done = subprocess.run(
+        [*PYKVM_RUN, path], stdout=subprocess.PIPE, timeout=60, preexec_fn=lambda: os.close(fd)
+    )
+    assert (done.returncode, done.stdout) == (0, b"H")
+
+
+def test_errors_have_no_other_way_out(write: Write) -> None:
+    done = subprocess.run(
+        [*PYKVM_RUN, "no-such-file.S"], stdout=subprocess.PIPE, preexec_fn=lambda: os.close(2)
+    )
+    assert (done.returncode, done.stdout) == (126, b"")
+
+
 ECHO = """
 next:
     mov dx, COM1_PORT + 5
@@ -280,7 +325,7 @@ def test_a_missing_feature_is_named(write: Write, capsys: pytest.CaptureFixture[
         (["GUEST", "--memory", "4K"], 2, "memory is 1M at least"),
         (["GUEST", "--memory", "1025K"], 2, "multiple of 4 KiB"),
         (["GUEST", "--memory", "-16M"], 2, "expected one argument"),
-        (["GUEST", "--memory", "999999999G"], 2, "memory is"),
+        (["GUEST", "--memory", "1025G"], 2, "and 1024G at most"),
         (["GUEST", "--mode", "virtual"], 2, "there is no mode 'virtual'"),
         (["GUEST", "--load", "here"], 2, "'here' is not an address"),
         (["GUEST", "--load", "-1"], 2, "'-1' is not an address"),
@@ -292,6 +337,8 @@ def test_a_missing_feature_is_named(write: Write, capsys: pytest.CaptureFixture[
         (["GUEST", "--timeout", "soon"], 2, "'soon' is not a time"),
         (["GUEST", "--timeout", "0s"], 2, "'0s' is not a time"),
         (["GUEST", "--append", "x" * 5000], 2, "the command line is 4095 bytes at most"),
+        ([""], 2, "a file's name is missing"),
+        (["--kernel", ""], 2, "a file's name is missing"),
         (["no-such-file.S"], 126, "No such file or directory"),
         (["no-such-file.bin"], 126, "No such file or directory"),
         (["no\0file.bin"], 126, "null"),

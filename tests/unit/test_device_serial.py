@@ -58,6 +58,30 @@ class Port:
         return bytes(received)
 
 
+class Answer:
+    """A stream that feeds the machine which writes to it."""
+
+    vm: pykvm.VM
+
+    def write(self, data: bytes) -> None:
+        self.vm.feed(data.swapcase())
+
+    def flush(self) -> None:
+        pass
+
+
+def test_output_may_feed() -> None:
+    answer = Answer()
+    with pykvm.VM(output=answer) as vm:  # type: ignore[arg-type]
+        answer.vm = vm
+        source = (
+            "mov dx, COM1_PORT\nmov al, 'a'\nout dx, al\nmov dx, COM1_PORT + 5\nin al, dx\n"
+            "mov dx, COM1_PORT\nin al, dx\nout EXIT_PORT, al\n"
+        )
+        vm.load(pykvm.assemble(source))
+        assert vm.run(10).status == ord("A")
+
+
 # Registers.
 
 

@@ -18,7 +18,7 @@ from pykvm import Machine
 from pykvm.errors import UsageError
 from pykvm.guest import load_guest
 from pykvm.testing import Driver
-from pykvm.virtio import console, spec
+from pykvm.virtio import console, ends, spec
 from pykvm.virtio.console import CONTROL, INPUT_MAX, TURN_BYTES, Console, Event, Port
 from pykvm.virtio.ends import End, Pty, Stream
 from pykvm.virtio.mmio import Reg
@@ -374,6 +374,31 @@ def test_a_terminal_that_is_not_read_makes_the_guest_wait(host: Host) -> None:
     os.close(terminal)
     host.worker.close()  # first, as machines do
     driver.device.close()
+
+
+def test_a_hang_up_waits_for_the_reader_of_the_last_output() -> None:
+    for number in range(20):
+        end = Pty()
+        terminal = os.open(end.path, os.O_RDWR | os.O_NOCTTY)
+        text = b"the end %d" % number
+        assert end.write(text) == len(text)
+        closer = threading.Thread(target=end.close)
+        closer.start()
+        time.sleep(0.02)
+        assert os.read(terminal, 100) == text
+        closer.join()
+        os.close(terminal)
+
+
+def test_a_hang_up_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ends, "DRAIN_S", 0.05)
+    end = Pty()
+    terminal = os.open(end.path, os.O_RDWR | os.O_NOCTTY)
+    end.write(b"nobody reads this")
+    end.close()
+    with pytest.raises(OSError, match="Input/output error"):
+        os.write(terminal, b"x")
+    os.close(terminal)
 
 
 # In a machine.

@@ -133,7 +133,7 @@ def test_one_writer_or_many_readers(image: Path) -> None:
         reader.close()
 
 
-@pytest.mark.parametrize("size_bytes", [0, 1, 511, 513])
+@pytest.mark.parametrize("size_bytes", [1, 511, 513])
 def test_an_image_is_whole_sectors(tmp_path: Path, size_bytes: int) -> None:
     (tmp_path / "disk.img").write_bytes(bytes(size_bytes))
     with pytest.raises(DiskError, match="no whole number of 512-byte sectors"):
