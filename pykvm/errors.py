@@ -156,6 +156,10 @@ class DiskError(UsageError):
     """A disk's image cannot be used: missing, in use, not whole sectors."""
 
 
+class CaptureError(PykvmError):
+    """Frames that could not be written down."""
+
+
 class LoadError(PykvmError):
     """A guest that cannot be loaded: unreadable, malformed, too large.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pykvm.cli.options import reads, split_words
+from pykvm.cli.options import parse_path, reads, split_words
 from pykvm.errors import UsageError
 from pykvm.machine import Machine
 from pykvm.memory import parse_size
@@ -132,7 +132,7 @@ def _disk(text: str) -> DiskOption:
         for name, field in (("iops", "operations_per_s"), ("bw", "bytes_per_s"))
         if name in words
     }
-    return DiskOption(Path(path), "ro" in words, "cow" in words, **rates)
+    return DiskOption(parse_path(path), "ro" in words, "cow" in words, **rates)
 
 
 def _rate(text: str) -> int:
@@ -147,4 +147,4 @@ def _vsock(text: str) -> VsockOption:
     cid = words.get("cid", str(DEFAULT_CID))
     if not (cid.isascii() and cid.isdigit()):
         raise UsageError(f"{cid!r} is not a guest's number, such as 3")
-    return VsockOption(Path(path), int(cid))
+    return VsockOption(parse_path(path), int(cid))

@@ -75,7 +75,8 @@ def raw_terminal() -> Iterator[bool]:
         tty.setraw(fd)
         yield True
     finally:
-        termios.tcsetattr(fd, termios.TCSAFLUSH, before)
+        with contextlib.suppress(termios.error):  # it may be gone
+            termios.tcsetattr(fd, termios.TCSAFLUSH, before)
 
 
 def _may_read(fd: int) -> bool:

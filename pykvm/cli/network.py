@@ -70,8 +70,7 @@ def attached(args: argparse.Namespace, machine: Machine) -> Iterator[list[Port]]
     """
     with ExitStack() as stack:
         ports: list[Port] = []
-        macs = _macs(args)
-        for each, mac in zip(args.net, macs, strict=True):
+        for each, mac in zip(args.net, _macs(args), strict=True):
             ports.append(_card(machine, each, mac))
             far_end = each.far_end()
             if isinstance(far_end, Link):

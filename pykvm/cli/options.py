@@ -62,7 +62,7 @@ def split_words(text: str, known: str) -> tuple[str, dict[str, str]]:
         WHERE, and the words' values by their names; "" for those without.
 
     Raises:
-        UsageError: WHERE is missing, or a word is there twice.
+        UsageError: a word is there twice.
     """
     words: dict[str, str] = {}
     while (parts := text.rpartition(","))[1] and re.fullmatch(known, parts[2]):
@@ -71,6 +71,4 @@ def split_words(text: str, known: str) -> tuple[str, dict[str, str]]:
         if name in words:
             raise UsageError(f"{name} is there twice")
         words[name] = value
-    if not text:
-        raise UsageError("a file's name is missing")
     return text, words

@@ -135,12 +135,12 @@ def _machine(
         devices.attach(args, machine)
         with network.attached(args, machine) as ports:
             load(machine)
-            if args.backend not in BACKENDS:  # it was chosen here
-                why = machine.backend.why
-                print(f"pykvm: backend {machine.backend.name}: {why}", file=sys.stderr)
-            if args.trace:
-                machine.observer = Trace(machine, sys.stderr)
             with network.captured(args, ports):
+                if args.backend not in BACKENDS:  # it was chosen here
+                    why = machine.backend.why
+                    print(f"pykvm: backend {machine.backend.name}: {why}", file=sys.stderr)
+                if args.trace:
+                    machine.observer = Trace(machine, sys.stderr)
                 yield machine
 
 

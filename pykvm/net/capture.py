@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from pykvm.errors import UsageError
+from pykvm.errors import CaptureError, UsageError
 from pykvm.net.port import Port, Watcher
 
 _LINK_ETHERNET = 1
@@ -53,15 +53,15 @@ class Capture:
         self._path = path
         self._failure: OSError | None = None
         self._size_bytes = 0
-        self._blocks = io.BytesIO()  # on their way to the file
-        self._writer = FileWriter(self._blocks, self._section)
+        head = io.BytesIO()
+        self._writer = FileWriter(head, self._section)
         self._lock = threading.Lock()
         try:
             self._file = Path(path).open("wb", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise UsageError(self._problem(error)) from None
         try:
-            self._flush()
+            self._put(head.getvalue())
         except OSError as error:
             self._file.close()
             raise UsageError(self._problem(error)) from None
@@ -85,23 +85,21 @@ class Capture:
         with self._lock:
             if self._file.closed or self._failure is not None:
                 return
+            self._writer.stream = block = io.BytesIO()  # for whole blocks, even if interrupted
             self._writer.write_block(packet)
             try:
-                self._flush()
+                self._put(block.getvalue())
             except OSError as error:
                 self._failure = error
                 with suppress(OSError):  # no part of a block
                     self._file.truncate(self._size_bytes)
 
-    def _flush(self) -> None:
+    def _put(self, data: bytes) -> None:
         """To the file, all of it."""
-        data = memoryview(self._blocks.getvalue())
-        size_bytes = self._size_bytes + len(data)
-        self._blocks.seek(0)
-        self._blocks.truncate()
-        while data:
-            data = data[self._file.write(data) :]
-        self._size_bytes = size_bytes
+        written = 0
+        while written < len(data):
+            written += self._file.write(data[written:])
+        self._size_bytes += written
 
     def _problem(self, error: OSError) -> str:
         return f"cannot write {self._path}: {error.strerror}"
@@ -110,7 +108,7 @@ class Capture:
         """Watch no longer.
 
         Raises:
-            OSError: a frame could not be written.
+            CaptureError: a frame could not be written.
         """
         for port, watch in self._watched:
             port.watchers.remove(watch)
@@ -119,7 +117,7 @@ class Capture:
             self._file.close()
         if self._failure is not None:
             error, self._failure = self._failure, None
-            raise OSError(error.errno, self._problem(error))
+            raise CaptureError(self._problem(error))
 
     def __enter__(self) -> Capture:
         return self
@@ -130,5 +128,5 @@ class Capture:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with suppress(*(() if error is None else (OSError,))):
+        with suppress(*(() if error is None else (CaptureError,))):
             self.close()

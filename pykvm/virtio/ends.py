@@ -218,13 +218,18 @@ class Pty(End):
         """Hang up, after DRAIN_S for who is still to read: a hang-up takes away what is unread."""
         if self._fd >= 0:
             deadline = time.monotonic() + DRAIN_S
-            while self._is_open and self._is_unread() and time.monotonic() < deadline:
-                time.sleep(_DRAIN_LOOK_S)
-            os.close(self._fd)
-            self._fd = -1
+            try:
+                while self._is_open and self._is_unread() and time.monotonic() < deadline:
+                    time.sleep(_DRAIN_LOOK_S)
+            finally:
+                os.close(self._fd)
+                self._fd = -1
 
     def _is_unread(self) -> bool:
-        terminal = os.open(self.path, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
+        try:
+            terminal = os.open(self.path, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
+        except OSError:  # its reader has it for itself
+            return False
         try:
             return bool(select.select([terminal], [], [], 0)[0])
         finally:

@@ -57,10 +57,18 @@ def browser() -> str:
 RESULTS = {"exits": every_exit, "turns": turns_result}
 
 
+@pytest.fixture(scope="module", params=RESULTS)
+def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One of each kind."""
+    return written(tmp_path_factory.mktemp(request.param), RESULTS[request.param]())
+
+
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("kind", RESULTS)
-def test_a_report_opens_in_a_browser(kind: str, width: int, browser: str, tmp_path: Path) -> None:
-    path = written(tmp_path, RESULTS[kind]())
+def test_a_report_opens_in_a_browser(
+    report: Path, width: int, browser: str, tmp_path: Path
+) -> None:
+    path = tmp_path / report.name
+    path.write_bytes(report.read_bytes())
     said, log = opened(browser, path, width)
     assert said["drawings"] == path.read_text().count("<figure>") > 0
     lists = ("hidden", "cut", "refused", "fetched")

@@ -79,6 +79,8 @@ def test_a_read_only_disk_refuses(image: Path) -> None:
         (["--balloon", "much"], "not a size"),
         (["--console", "tty"], "invalid choice"),
         (["--net", "nowhere"], "'nowhere' is nowhere to go; write responder"),
+        (["--net", ""], "'' is nowhere to go; write responder"),
+        (["--net", ",nic"], "'' is nowhere to go; write responder"),
         (["--net", "stream="], "'stream=' is nowhere to go"),
         (["--net", "tap,mac=1"], "'1' is not a station's address"),
         (["--net", "tap,mac=00:00:00:00:00:00"], "is not a station's address"),

@@ -100,6 +100,8 @@ def test_every_key_goes_to_the_guest_and_the_terminal_is_given_back(
     with at_terminal(program, "--kernel", kernel(ECHO + OFF, tmp_path / "k")) as process:
         assert process.stderr is not None
         assert process.stderr.readline() == b"pykvm: Ctrl-] ends the run\n"
+        while termios.tcgetattr(program) == before:  # it says so first
+            time.sleep(0.001)
         os.write(user, b"abc\x03.")
         out, _ = process.communicate(timeout=30)
     assert (process.returncode, out) == (0, b"abc\x03.")
@@ -118,6 +120,19 @@ def test_a_signal_leaves_the_terminal_as_it_was(tmp_path: Path, terminal: tuple[
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 143, errors
     assert termios.tcgetattr(program) == before
+
+
+def test_a_terminal_that_goes_away_ends_a_run(tmp_path: Path) -> None:
+    user, program = os.openpty()
+    path = kernel("mov dx, 0x3f8\nmov al, '.'\nout dx, al\nhere: jmp here\n", tmp_path / "k")
+    with at_terminal(program, "--kernel", path, "--timeout", "60s") as process:
+        os.close(program)
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b"."
+        os.close(user)
+        _, errors = process.communicate(timeout=30)
+    expected = b"pykvm: Ctrl-] ends the run\npykvm: ended by SIGHUP\n"
+    assert (process.returncode, errors) == (129, expected)
 
 
 def test_auto_leaves_kernels_to_the_faster_emulator(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import resource
 import signal
 import subprocess
@@ -12,7 +14,9 @@ import pytest
 from support.namespace import in_namespace, ip
 
 from pykvm.cli import main
-from pykvm.errors import UsageError
+from pykvm.errors import CaptureError, UsageError
+from pykvm.net.capture import Capture
+from pykvm.net.port import Port
 from pykvm.net.tap import Tap
 
 GUESTS = Path(__file__).parents[2] / "guests"
@@ -120,15 +124,54 @@ def test_a_capture_without_room_ends_with_whole_frames(tmp_path: Path) -> None:
     def leave_no_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))
 
+    nets = ["--net", "responder", "--capture", str(path)]
     done = subprocess.run(
-        [PYKVM, "run", "--backend", "emu", "--net", "responder", "--capture", str(path), NET],
+        [PYKVM, "run", "--backend", "emu", "--json", *nets, NET],
         capture_output=True,
         preexec_fn=leave_no_room,
+        env={name: each for name, each in os.environ.items() if name != "PYTHONUNBUFFERED"},
     )
-    assert (done.returncode, done.stdout) == (125, ANSWERED)
+    assert (done.returncode, json.loads(done.stdout)["output"]) == (125, ANSWERED.decode())
     assert done.stderr == f"pykvm: cannot write {path}: File too large\n".encode()
     with path.open("rb") as file:
         assert 0 < len([each for each in scanner(file) if hasattr(each, "packet_data")]) < 10
+
+
+def test_a_reader_of_a_capture_that_goes_away_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("pcapng")
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    ports = [Port(lambda *frames: None, "a"), Port(lambda *frames: None, "b")]
+    with pytest.raises(UsageError, match="Broken pipe"):
+        Capture(f"/dev/fd/{write_end}", ports)
+    os.close(write_end)
+    read_end, write_end = os.pipe()
+    capture = Capture(f"/dev/fd/{write_end}", ports)
+    os.close(read_end)
+    ports[0].send(bytes(60))
+    with pytest.raises(CaptureError, match="Broken pipe"):
+        capture.close()
+    os.close(write_end)
+
+
+def test_an_interrupted_frame_leaves_no_half_a_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pcapng = pytest.importorskip("pcapng")
+    port, path = Port(lambda *frames: None), tmp_path / "a.pcapng"
+
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with Capture(path, [port]):
+        with monkeypatch.context() as patch:
+            patch.setattr("pcapng.blocks.write_bytes_padded", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                port.send(bytes(60))
+        port.send(bytes(64))
+    with path.open("rb") as file:
+        packets = [each for each in pcapng.FileScanner(file) if hasattr(each, "packet_data")]
+    assert [each.packet_data for each in packets] == [bytes(64)]
 
 
 def test_a_full_disk_is_named(capsys: pytest.CaptureFixture[str]) -> None:

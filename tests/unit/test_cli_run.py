@@ -138,10 +138,8 @@ def test_ctrl_c_while_it_starts_is_one_line(
 @pytest.mark.parametrize("fd", [0, 2])
 def test_a_closed_stream_is_an_empty_one(fd: int, write: Write) -> None:
     path = write(HELLO, devices=["serial", "debugcon"])
-    done = subprocess.run(
-        [*PYKVM_RUN, path], stdout=subprocess.PIPE, timeout=60, preexec_fn=lambda: os.close(fd)
-    )
-    assert (done.returncode, done.stdout) == (0, b"H")
+    done = pykvm_run(path, preexec_fn=lambda: os.close(fd))
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"H", b"")
 
 
 def test_errors_have_no_other_way_out(write: Write) -> None:
