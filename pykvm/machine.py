@@ -20,6 +20,7 @@ from pykvm.exits import (
     Exit,
     MsrWrite,
 )
+from pykvm.interrupt import HeldInterrupt
 from pykvm.memory import Backing, GuestMemory, parse_size
 from pykvm.output import Output
 from pykvm.parts import ALL_DEVICES, DEVICES, Parts
@@ -107,6 +108,7 @@ class Machine(Parts):
         self.append = append
         self.clock = clock
         self._lock = threading.RLock()
+        self._runs = threading.Lock()
         self._routes: dict[int, Route] = {}  # of the one vCPU, while no other thread comes
         self._worker = Worker(self._lock, WeakMethod(self._fail))
         self._is_shared = cpus > 1  # more threads than one come to the devices
@@ -142,24 +144,30 @@ class Machine(Parts):
     def run(self, timeout: float | None = None) -> Result:
         """Run until the guest ends, dies, or `timeout` seconds are over.
 
-        The machine can be run again afterwards, from where it stopped.
+        The machine can be run again afterwards, from where it stopped. Ctrl-C is held back until
+        no exit is under way; another one half a second later is not.
+
+        Raises:
+            UsageError: nothing is loaded, or it runs already.
         """
-        timeout_ns = self._start(timeout)
-        others = [
-            threading.Thread(target=self._run_other, args=(vcpu,), daemon=True)
-            for vcpu in self.vcpus[1:]
-        ]
-        for thread in others:
-            thread.start()
-        try:
-            self._run_vcpu(self.vcpu, timeout_ns)
-        finally:
-            self._stop_all()
-            for thread in others:
-                thread.join()
-            for vcpu in self.vcpus:
-                vcpu.end()
-        self._raise_failure()
+        with HeldInterrupt(self._stop_all) as held:
+            timeout_ns = self._start(timeout)
+            others = [
+                threading.Thread(target=self._run_other, args=(vcpu,), daemon=True)
+                for vcpu in self.vcpus[1:]
+            ]
+            try:
+                for thread in others:
+                    thread.start()
+                self._run_vcpu(self.vcpu, timeout_ns)
+            finally:
+                held.let_go()
+                self._stop_all()
+                for thread in others:
+                    if thread.ident is not None:
+                        thread.join()
+                self._finish()
+            self._raise_failure()
         return self._last_result()
 
     def exits(self, timeout: float | None = None) -> Iterator[Exit]:
@@ -172,11 +180,13 @@ class Machine(Parts):
         if len(self.vcpus) > 1:
             raise UsageError("exits() steps a machine with one vCPU; set `observer` for more")
         timeout_ns = self._start(timeout)
-        self.vcpu.begin(timeout_ns)
         try:
+            self.vcpu.begin(timeout_ns)
             yield from self._exits(self.vcpu)
         finally:
-            self.vcpu.end()
+            with HeldInterrupt(self._stop_all):
+                self._settle(self.vcpu)  # where the user has had enough
+                self._finish()
         self._raise_failure()
 
     def answer(self, value: int | bytes, *, fault: bool = False) -> None:
@@ -253,13 +263,22 @@ class Machine(Parts):
     # The loop.
 
     def _start(self, timeout: float | None) -> int | None:
+        """Begin a run; `_finish` ends it. Returns its timeout in nanoseconds."""
         self._check_open()
         if self.image is None and self.registers.rip == RESET_RIP:
             raise UsageError("nothing is loaded; call load() first")
+        timeout_ns = _nanoseconds(timeout)
+        if not self._runs.acquire(blocking=False):
+            raise UsageError("this machine runs already; stop() ends that run")
         self.memory.is_new = False
         self._status = self._result = None
         self._started_ns = time.monotonic_ns()
-        return _nanoseconds(timeout)
+        return timeout_ns
+
+    def _finish(self) -> None:
+        for vcpu in self.vcpus:
+            vcpu.end()
+        self._runs.release()
 
     def _run_vcpu(self, vcpu: Vcpu, timeout_ns: int | None) -> None:
         vcpu.begin(timeout_ns)
@@ -351,18 +370,29 @@ class Machine(Parts):
 
     def _exits(self, vcpu: Vcpu) -> Iterator[Exit]:
         vcpu.share_registers(True)
-        end = None
-        while end is None:
-            exit = self._take(vcpu, vcpu.enter())
-            if exit is None:
-                continue
-            self._pending, self._answered = exit, False
-            yield exit
-            self._pending = None
-            if not self._answered:
-                end = self._offer(vcpu, exit)
-            self._observe(vcpu, exit, end)
-        self._result = end
+        while self._result is None:
+            with HeldInterrupt(self._stop_all):
+                exit = self._step(vcpu)
+            if exit is not None:
+                yield exit
+
+    def _step(self, vcpu: Vcpu) -> Exit | None:
+        """Go on to the next exit; None where there is none yet, or no more."""
+        if (before := self._pending) is not None:
+            self._result = self._settle(vcpu)
+            self._observe(vcpu, before, self._result)
+            if self._result is not None:
+                return None
+        self._pending = self._take(vcpu, vcpu.enter())
+        return self._pending
+
+    def _settle(self, vcpu: Vcpu) -> Result | None:
+        """Let the devices have the exit that was given, unless it was answered."""
+        exit, self._pending = self._pending, None
+        was_answered, self._answered = self._answered, False
+        if exit is None or was_answered or self._closed:
+            return None
+        return self._offer(vcpu, exit)
 
     def _take(self, vcpu: Vcpu, key: int) -> Exit | None:
         """The exit as a value, or None where only a signal came; collects output on the way."""

@@ -15,8 +15,10 @@ import pytest
 
 import pykvm
 from pykvm.backend import kinds
-from pykvm.errors import ClosedError, PykvmError
+from pykvm.errors import ClosedError, PykvmError, UsageError
+from pykvm.interrupt import PATIENCE_S
 from pykvm.machine import Machine
+from pykvm.result import Outcome
 
 TIMEOUT_S = 20  # never reached: what a test waits for comes first, or it fails
 SOON_S = 0.02
@@ -83,6 +85,115 @@ def test_ctrl_c_ends_a_run_of_several_processors(backend: str) -> None:
         with soon(interrupt_myself), pytest.raises(KeyboardInterrupt):
             vm.run(TIMEOUT_S)
         assert vm.run(0.2).outcome is pykvm.Outcome.TIMEOUT
+
+
+class Sink:
+    """A device that is only written to.
+
+    Attributes:
+        got: what was written.
+        work: done before that is noted.
+    """
+
+    def __init__(self, work: Callable[[], None] = lambda: None) -> None:
+        self.got: list[int] = []
+        self.work = work
+
+    def read(self, offset: int, size_bytes: int) -> int:
+        return 0
+
+    def write(self, offset: int, size_bytes: int, value: int) -> None:
+        self.work()
+        self.got.append(value)
+
+
+@contextmanager
+def counting(backend: str, sink: Sink) -> Iterator[Machine]:
+    """A machine whose guest writes 1, 2, 3 ... to a device."""
+    with pykvm.VM(backend=backend, memory="1M") as vm:
+        vm.ports.claim(0x300, 4, sink)
+        source = "mov dx, 0x300\nagain: inc ecx\nmov eax, ecx\nout dx, eax\njmp again"
+        vm.load(pykvm.assemble(source))
+        yield vm
+
+
+def run_by_exits(vm: Machine) -> None:
+    for _ in vm.exits(TIMEOUT_S):
+        pass
+
+
+@pytest.mark.parametrize("run", [lambda vm: vm.run(TIMEOUT_S), run_by_exits], ids=["run", "exits"])
+def test_ctrl_c_loses_no_exit(backend: str, run: Callable[[Machine], object]) -> None:
+    sink = Sink()
+    with counting(backend, sink) as vm:
+        for _ in range(10):
+            with soon(interrupt_myself), pytest.raises(KeyboardInterrupt):
+                run(vm)
+    assert sink.got == list(range(1, len(sink.got) + 1))
+
+
+def test_the_exit_at_which_the_user_leaves_goes_to_its_device(backend: str) -> None:
+    sink = Sink()
+    with counting(backend, sink) as vm:
+        for number, _ in enumerate(vm.exits(TIMEOUT_S)):
+            if number == 2:
+                break
+        assert sink.got == [1, 2, 3]
+
+
+def test_another_ctrl_c_interrupts_a_device_that_does_not_come_back(backend: str) -> None:
+    def send_two() -> None:
+        interrupt_myself()
+        time.sleep(2 * PATIENCE_S)
+        interrupt_myself()
+
+    with counting(backend, Sink(lambda: time.sleep(TIMEOUT_S))) as vm:
+        start_s = time.monotonic()
+        with soon(send_two), pytest.raises(KeyboardInterrupt):
+            vm.run(TIMEOUT_S)
+        assert time.monotonic() - start_s < TIMEOUT_S / 2
+
+
+def test_ctrl_c_while_processors_start_leaves_none_behind(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        real(thread)
+        interrupt_myself()
+
+    threads = threading.active_count()
+    with pykvm.VM(backend=backend, memory="1M", cpus=4) as vm:
+        vm.load(pykvm.assemble("again: jmp again"))
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(threading.Thread, "start", start)
+            vm.run(TIMEOUT_S)
+        assert threading.active_count() == threads
+        assert vm.run(0.2).outcome is pykvm.Outcome.TIMEOUT
+
+
+def test_a_second_run_is_refused_and_leaves_the_first_alone(backend: str) -> None:
+    found: list[Outcome] = []
+    with endless(backend) as vm:
+        first = threading.Thread(target=lambda: found.append(vm.run(0.5).outcome))
+        first.start()
+        time.sleep(0.1)
+        for run in (lambda: vm.run(0.1), lambda: next(vm.exits(0.1))):
+            with pytest.raises(UsageError, match="runs already"):
+                run()
+        first.join(TIMEOUT_S)
+        assert found == [pykvm.Outcome.TIMEOUT]
+
+
+def test_a_run_within_a_run_is_refused(backend: str) -> None:
+    sink = Sink()
+    with counting(backend, sink) as vm:
+        sink.work = lambda: print(vm.run(0.1))
+        with pytest.raises(UsageError, match="runs already"):
+            vm.run(TIMEOUT_S)
+        sink.work = lambda: None
+        assert vm.run(0.1).outcome is pykvm.Outcome.TIMEOUT
 
 
 def test_other_signals_are_handled_while_the_guest_runs(backend: str) -> None:

@@ -41,7 +41,7 @@ class EmuVcpu(Running, StateAccess):
         self.index = index
         self._vm = vm
         self._irqchip = irqchip
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may stop it
         self.raw = lib.emu_cpu_exit(native)
         self.entry = (lib.pykvm_emu_run, native)
         self.set_cpuid(table)

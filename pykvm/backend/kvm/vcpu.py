@@ -34,7 +34,7 @@ class KvmVcpu(Running, RegisterAccess, StateAccess, GuestDebug):
         # Python's own memory: a thread may hold `enter` when the vCPU is closed, and a
         # machine that is garbage is closed before any of its parts is freed.
         self.native = native = ffi.new("struct pykvm_vcpu *")
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may stop it
         self.raw = ffi.addressof(native, "exit")
         self.entry = (lib.pykvm_vcpu_run, native)
 
