@@ -299,7 +299,7 @@ class Machine(Parts):
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        self._failure = error
+        self._failure = self._failure or error  # the first tells most
         self._stop_all()
 
     def _raise_failure(self) -> None:

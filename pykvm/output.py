@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from typing import BinaryIO
+
+from pykvm.errors import UsageError
 
 LIMIT_BYTES = 16 << 20
 
@@ -16,9 +19,14 @@ class Output:
     Attributes:
         data: the first LIMIT_BYTES of them.
         dropped_bytes: how many more there were.
+
+    Raises:
+        UsageError: the stream takes text.
     """
 
     def __init__(self, stream: BinaryIO | None = None) -> None:
+        if isinstance(stream, io.TextIOBase):
+            raise UsageError("output is bytes; give a binary stream, such as sys.stdout.buffer")
         self.stream = stream
         self.data = bytearray()
         self.dropped_bytes = 0

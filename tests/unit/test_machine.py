@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
 import pykvm
@@ -18,6 +20,23 @@ def test_hello_prints_and_halts() -> None:
     assert result.outcome is pykvm.Outcome.HALT
     assert result.output == b"H"
     assert result.exits == {"PortOut": 1, "Halt": 1}
+
+
+def test_output_that_takes_text_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"sys\.stdout\.buffer"):
+        pykvm.VM(output=io.StringIO())  # type: ignore[arg-type]
+
+
+def test_the_first_of_two_failures_is_told() -> None:
+    def fail(why: str) -> None:
+        raise ValueError(why)
+
+    with pykvm.VM(memory="1M") as vm:
+        vm.load(pykvm.assemble("again: jmp again"))
+        vm.post(lambda: fail("first"))
+        vm.post(lambda: fail("second"))
+        with pytest.raises(ValueError, match="first"):
+            vm.run(20)
 
 
 def test_a_machine_can_be_loaded_again_in_another_mode() -> None:
