@@ -15,6 +15,7 @@ SECTOR_BYTES = 512
 CLUSTER_BYTES = 4096  # what an overlay copies at a time
 CHUNK_BYTES = 1 << 20  # copied at a time where a range is larger
 _PAGE_BYTES = mmap.ALLOCATIONGRANULARITY
+_OTHER = b"\1", b"\0"
 
 
 class Disk:
@@ -63,10 +64,20 @@ class MemoryDisk(Disk):
 
     Args:
         content: its bytes, or how many zeros it starts as.
+
+    Raises:
+        DiskError: something else, no whole number of sectors, or more than there is memory for.
     """
 
     def __init__(self, content: int | bytes | bytearray, *, readonly: bool = False) -> None:
-        self.data = bytearray(content)
+        try:
+            self.data = bytearray(content)
+        except (TypeError, ValueError, OverflowError):
+            raise DiskError(
+                f"a disk in memory is bytes or a number of them, not {content!r:.40}"
+            ) from None
+        except MemoryError:
+            raise DiskError(f"there is no memory for a disk of {content!r:.40} bytes") from None
         self.size_bytes = len(self.data)
         self.readonly = readonly
         self.name = "memory"
@@ -200,19 +211,30 @@ class OverlayDisk(Disk):
     Args:
         base: closed together with this one.
         directory: where the temporary file is; the system's choice otherwise.
+
+    Raises:
+        DiskError: the base is no disk, or there can be no file of that size.
     """
 
     def __init__(self, base: Disk, directory: Path | str | None = None) -> None:
-        self.base = base
+        self.base = check_disk(base)
         self.size_bytes = base.size_bytes
         self.name = base.name
         self.block_bytes = max(base.block_bytes, CLUSTER_BYTES)
         import tempfile  # here: what it loads would make KVM_CREATE_VM slower for all
 
-        self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115
-        self._file.truncate(self.size_bytes)
-        self._top = FileDisk(f"/proc/self/fd/{self._file.fileno()}")
-        self._is_changed = bytearray(-(-self.size_bytes // CLUSTER_BYTES))  # a byte a cluster
+        try:
+            self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115
+        except OSError as error:
+            where = directory or "the directory for temporary files"
+            raise DiskError(f"{where} takes no overlay: {_reason(error)}") from error
+        try:
+            self._file.truncate(self.size_bytes)
+            self._top = FileDisk(f"/proc/self/fd/{self._file.fileno()}")
+            self._is_changed = _zeros(-(-self.size_bytes // CLUSTER_BYTES))  # a byte a cluster
+        except (OSError, DiskError) as error:
+            self._file.close()
+            raise DiskError(f"no overlay of {self.size_bytes} bytes: {_reason(error)}") from error
 
     def read(self, offset: int, size_bytes: int) -> bytes:
         """Each run of clusters from where it is."""
@@ -220,7 +242,7 @@ class OverlayDisk(Disk):
         while offset < end:
             cluster = offset // CLUSTER_BYTES
             changed = self._is_changed[cluster]
-            after = self._is_changed.find(1 - changed, cluster, -(-end // CLUSTER_BYTES))
+            after = self._is_changed.find(_OTHER[changed], cluster, -(-end // CLUSTER_BYTES))
             stop = end if after < 0 else after * CLUSTER_BYTES
             source = self._top if changed else self.base
             pieces.append(source.read(offset, stop - offset))
@@ -255,6 +277,22 @@ class OverlayDisk(Disk):
         self._top.close()
         self._file.close()
         self.base.close()
+
+
+def check_disk(disk: Disk) -> Disk:
+    """A disk itself.
+
+    Raises:
+        DiskError: it is something else, such as a path.
+    """
+    if not isinstance(disk, Disk):
+        raise DiskError(f"a disk is wanted, such as FileDisk(path), not {disk!r}")
+    return disk
+
+
+def _zeros(size_bytes: int) -> mmap.mmap:
+    """Zeros that take no memory until they are changed."""
+    return mmap.mmap(-1, size_bytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def _pages(offset: int, size_bytes: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,12 @@ SIZE = 64 << 10
 
 def content(size_bytes: int = SIZE) -> bytes:
     return bytes(each * 7 % 251 for each in range(size_bytes))
+
+
+class Vast(Disk):
+    """Larger than any file can be."""
+
+    size_bytes = (1 << 63) - 4096
 
 
 def descriptors() -> list[str]:
@@ -153,6 +160,24 @@ def test_what_cannot_be_opened_says_so(tmp_path: Path) -> None:
         FileDisk(tmp_path)
 
 
+def test_an_overlay_takes_memory_for_what_is_changed(tmp_path: Path) -> None:
+    def resident_kib() -> int:
+        (line,) = re.findall(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        return int(line)
+
+    size_bytes = 1 << 40
+    path = tmp_path / "sparse.img"
+    path.touch()
+    os.truncate(path, size_bytes)
+    before = resident_kib()
+    disk = OverlayDisk(FileDisk(path, readonly=True), tmp_path)
+    for offset in (0, size_bytes // 2, size_bytes - 512):
+        disk.write(offset, b"new!" * 128)
+        assert disk.read(offset, 512) == b"new!" * 128
+    assert resident_kib() - before < 64 << 10  # a byte a cluster would be 256 MiB
+    disk.close()
+
+
 def test_no_descriptor_is_left(image: Path) -> None:
     before = descriptors()
     for make in MAKERS.values():
@@ -161,4 +186,6 @@ def test_no_descriptor_is_left(image: Path) -> None:
         disk.close()
     with pytest.raises(DiskError):
         FileDisk("/dev/null")
+    with pytest.raises(DiskError):
+        OverlayDisk(Vast())
     assert descriptors() == before
