@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 from pykvm.devices.bytewise import Bytewise
+from pykvm.errors import UsageError
 
 SIZE = 2
 INDEX, DATA = 0, 1
@@ -132,7 +133,7 @@ class Cmos(Bytewise):
         clock: gives the time, without a time zone.
 
     Attributes:
-        clock: may be replaced at any time.
+        clock: may be replaced at any time. What gives no time is a UsageError when it is read.
     """
 
     def __init__(
@@ -214,10 +215,19 @@ class Cmos(Bytewise):
 
     def _now(self) -> datetime:
         try:
-            return self.clock() + self._offset
+            return self._read_clock() + self._offset
         except OverflowError:
             self._offset = timedelta(0)
-            return self.clock()
+            return self._read_clock()
+
+    def _read_clock(self) -> datetime:
+        time = self.clock() if callable(self.clock) else self.clock
+        if not isinstance(time, datetime) or time.tzinfo:
+            raise UsageError(
+                "the clock of the CMOS is a function that gives a datetime without a time zone, "
+                f"not {time!r}"
+            )
+        return time
 
     def _updating(self) -> bool:
         """Whether the second is about to change. A clock that stands still shows it once."""
@@ -275,7 +285,7 @@ class Cmos(Bytewise):
             start = datetime(*time)
         except ValueError:
             return
-        self._offset = start - self.clock()
+        self._offset = start - self._read_clock()
         self._flags_at = start
 
     def _encode(self, value: int) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 import pykvm
 from pykvm.devices.cmos import A, B, C, Cmos, D, Reg
+from pykvm.errors import UsageError
 
 GIB, MIB = 1 << 30, 1 << 20
 NOON = datetime(2024, 2, 29, 15, 4, 5)  # a Thursday
@@ -109,6 +111,17 @@ def test_update_in_progress_comes_and_goes() -> None:
 def test_a_clock_that_stands_still_does_not_hold_a_guest_up() -> None:
     chip = Chip(NOON.replace(microsecond=999_999))
     assert not all(chip[Reg.A] & A.UIP for _ in range(3))
+
+
+@pytest.mark.parametrize("made", [None, 5.0, date(2024, 2, 29), NOON.replace(tzinfo=UTC)], ids=str)
+def test_a_clock_that_gives_no_time_is_refused(made: object) -> None:
+    chip = Chip()
+    for clock in (made, lambda: made):
+        chip.cmos.clock = cast(Any, clock)
+        with pytest.raises(UsageError, match="datetime without a time zone"):
+            chip[Reg.SECONDS] = 1
+    with pytest.raises(UsageError, match="datetime without a time zone"):
+        Cmos(MIB, clock=cast(Any, lambda: made))
 
 
 def test_no_update_while_time_is_set() -> None:
