@@ -194,8 +194,10 @@ class Driver:
         """Put one request into a queue, notify, and give what the device wrote.
 
         Raises:
-            UsageError: it did not come back.
+            UsageError: it did not come back, or there is no such queue, as before `start`.
         """
+        if not 0 <= index < len(self.queues):
+            raise UsageError(f"queue {index} is not set up; start() does so, for those there are")
         queue = self.queues[index]
         queue.offer([readable] if readable else [], [writable_bytes] if writable_bytes else [])
         queue.notify()
