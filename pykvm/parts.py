@@ -160,15 +160,15 @@ class Parts:
         they are loaded.
 
         Raises:
-            UsageError: the machine has layout.VIRTIO_COUNT of them.
+            UsageError: the machine has layout.VIRTIO_COUNT of them, or one has this device.
         """
         self._check_open()
         from pykvm.virtio.console import Console  # brings libraries, as the CMOS clock does
 
+        self._board.add(device)
         device.output = self.output.write
         if isinstance(device, Console) and self.console is None:
             self.console = device
-        self._board.add(device)
         self._is_shared |= self._board.is_shared
 
     # What a user holds.

@@ -71,11 +71,13 @@ class Balloon(Device):
 
         Raises:
             UsageError: not a size in whole pages.
+            ClosedError: its machine is closed.
         """
         return self._target_pages * layout.PAGE_SIZE
 
     @target.setter
     def target(self, size: int | str) -> None:
+        self.check_open()
         self._target_pages = _pages(size)
         self.post(self._tell)
 
@@ -90,6 +92,7 @@ class Balloon(Device):
 
     def ask(self) -> None:
         """Ask the driver for new statistics, which arrive in `statistics`. §5.5.6.3."""
+        self.check_open()
         self.post(lambda: self.attempt(self._ask))
 
     def _ask(self) -> None:

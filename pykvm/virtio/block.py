@@ -7,9 +7,10 @@ import struct
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from pykvm.errors import UsageError
 from pykvm.virtio import spec
-from pykvm.virtio.device import Device
-from pykvm.virtio.disk import CHUNK_BYTES, SECTOR_BYTES, Disk, MemoryDisk
+from pykvm.virtio.device import Device, whole
+from pykvm.virtio.disk import CHUNK_BYTES, SECTOR_BYTES, Disk, MemoryDisk, check_disk
 from pykvm.virtio.limit import Limit
 from pykvm.virtio.queue import Chain
 
@@ -51,8 +52,11 @@ class Block(Device):
 
     Args:
         disk: what is behind it; closed with the device.
-        queues: how many request queues it has.
+        queues: how many request queues it has, QUEUES_MAX at most.
         limit: how many requests and bytes it serves in a second; the rest waits its turn.
+
+    Raises:
+        UsageError: one of them is something else.
     """
 
     device_id = spec.ID_BLOCK
@@ -61,12 +65,14 @@ class Block(Device):
         self, disk: Disk | None = None, queues: int = 1, limit: Limit | None = None
     ) -> None:
         super().__init__()
+        if limit is not None and not isinstance(limit, Limit):
+            raise UsageError(f"its limit is a Limit of pykvm.virtio.limit, not {limit!r}")
         self.asynchronous = limit is not None
         self._limit = limit
         self._held: dict[int, Chain] = {}  # by queue: the request that has to wait
         self._waiting: set[int] = set()
-        self.disk = disk or MemoryDisk(EXAMPLE_BYTES)
-        self.queue_sizes = (QUEUE_SIZE,) * queues
+        self.disk = MemoryDisk(EXAMPLE_BYTES) if disk is None else check_disk(disk)
+        self.queue_sizes = (QUEUE_SIZE,) * whole(queues, 1, QUEUES_MAX, "the number of queues")
         self.own_features = F_SIZE_MAX | F_SEG_MAX | F_BLK_SIZE | F_TOPOLOGY | F_FLUSH
         if queues > 1:
             self.own_features |= F_MQ
@@ -105,7 +111,9 @@ class Block(Device):
 
         Raises:
             DiskError: the image is no whole number of sectors now.
+            ClosedError: its machine is closed.
         """
+        self.check_open()
         before = self.disk.size_bytes
         self.disk.measure()
         if self.disk.size_bytes != before and self.live:

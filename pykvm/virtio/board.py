@@ -58,18 +58,23 @@ class Board:
         """Put a device into the next place.
 
         Raises:
-            UsageError: there is none left.
+            UsageError: there is none left, or the device belongs to a machine already.
+            BusError: something else is there.
         """
+        if not isinstance(device, Device):
+            raise UsageError(f"a virtio device is a Device, such as Block(), not {device!r}")
+        device.check_new()
         number = len(self.devices)
         if number == layout.VIRTIO_COUNT:
             raise UsageError(f"a machine has {number} virtio devices at most")
         gpa, gsi = _place(number)
+        name = f"virtio-{type(device).__name__.lower()}"
+        self._mmio.reserve(gpa, layout.VIRTIO_STRIDE, name)  # before anything is changed
         device.worker = self._worker
         registers = Mmio(device, self._memory, self._line(gsi), self.later.append)
         if self._doorbells:
             count = len(device.queues)
             self._open.append(Doorbells(self._vm, self._worker, gpa, count, device.notify))
-        name = f"virtio-{type(device).__name__.lower()}"
         self._mmio.claim(gpa, layout.VIRTIO_STRIDE, registers, name)
         self.devices.append(device)
 
@@ -109,6 +114,8 @@ class Board:
         """Give everything back; the machine's thread has ended."""
         for each in (*self.devices, *self._open):
             each.close()
+        for device in self.devices:
+            device.is_closed = True
 
 
 def _place(number: int) -> Place:

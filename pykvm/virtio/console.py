@@ -12,7 +12,7 @@ from pykvm.errors import UsageError
 from pykvm.memory import GuestMemory
 from pykvm.virtio import spec
 from pykvm.virtio.chain import Chain, QueueError
-from pykvm.virtio.device import Device
+from pykvm.virtio.device import Device, whole
 from pykvm.virtio.ends import End
 
 QUEUE_SIZE = 128
@@ -20,6 +20,7 @@ PORTS_MAX = 16
 INPUT_MAX = 64 << 10  # bytes that wait for a port's driver
 TURN_BYTES = 1 << 20  # of output that a port takes before the guest goes on
 CHUNK_BYTES = 64 << 10
+SIDE_MAX = 0xFFFF  # columns and rows have 16 bits: §5.3.4
 CONTROL_IN, CONTROL_OUT = 2, 3  # §5.3.2
 F_SIZE, F_MULTIPORT, F_EMERG_WRITE = 1, 2, 4  # §5.3.3
 CONFIG = struct.Struct("<HHII")  # columns, rows, ports, emergency write: §5.3.4
@@ -45,6 +46,7 @@ class Port:
 
     Attributes:
         is_open: the guest has it open, as far as it tells.
+        is_taken: it belongs to a console, and cannot to another.
     """
 
     def __init__(self, end: End | None = None, *, name: str = "", is_console: bool = False) -> None:
@@ -56,6 +58,7 @@ class Port:
         self._guard = threading.Lock()  # of the input
         self._is_posted = False
         self._was_full = False
+        self.is_taken = False
         self.forget()
 
     def forget(self) -> None:
@@ -67,10 +70,9 @@ class Port:
 
     def join(self, console: Console, index: int) -> None:
         """Become port `index` of a device."""
-        self._console, self._index = console, index
+        self._console, self._index, self.is_taken = console, index, True
         self.input_queue = 2 * index + 2 if index else 0  # §5.3.2
         self.post, self.watch, self.unwatch = console.post, console.watch, console.unwatch
-        self.end.attach(self)
 
     @property
     def room_bytes(self) -> int:
@@ -84,7 +86,14 @@ class Port:
 
         Returns:
             How many bytes were taken; offer the rest again later.
+
+        Raises:
+            UsageError: it is in no machine yet.
+            ClosedError: its machine is closed.
         """
+        if not self.is_taken or not self._console.is_attached:
+            raise UsageError("this port is in no machine yet; add_virtio(Console([port])) first")
+        self._console.check_open()
         with self._guard:
             data = data[: self.room_bytes]
             self.input += data
@@ -122,6 +131,9 @@ class Console(Device):
     Args:
         ports: the first is the console.
         size: columns and rows, where they are known.
+
+    Raises:
+        UsageError: too many ports, one that a console has already, or no size.
     """
 
     device_id = spec.ID_CONSOLE
@@ -134,22 +146,26 @@ class Console(Device):
         self.ports = tuple(ports or [Port()])
         if len(self.ports) > PORTS_MAX:
             raise UsageError(f"a console has {PORTS_MAX} ports at most, not {len(self.ports)}")
+        if len(set(self.ports)) < len(self.ports) or any(port.is_taken for port in self.ports):
+            raise UsageError("this port belongs to a console already; make a new one for each")
+        self._size = (0, 0) if size is None else _size(size)
         self.ports[0].is_console = True
-        self.own_features = F_EMERG_WRITE | (F_SIZE if size else 0)
+        self.own_features = F_EMERG_WRITE | (0 if size is None else F_SIZE)
         self.queue_sizes = (QUEUE_SIZE,) * 2
         if len(self.ports) > 1:
             self.own_features |= F_MULTIPORT
             self.queue_sizes = (QUEUE_SIZE,) * (2 * len(self.ports) + 2)
-        self._size = size or (0, 0)
         self._by_queue: dict[int, Port] = {}
+        for index, port in enumerate(self.ports):
+            port.join(self, index)
+            self._by_queue[port.input_queue] = self._by_queue[port.input_queue + 1] = port
         self._messages: deque[bytes] = deque()
 
     def attach(self, memory: GuestMemory) -> None:
         """Let the ends begin."""
         super().attach(memory)
-        for index, port in enumerate(self.ports):
-            port.join(self, index)
-            self._by_queue[port.input_queue] = self._by_queue[port.input_queue + 1] = port
+        for port in self.ports:
+            port.end.attach(port)
 
     def close(self) -> None:
         """Close the ends."""
@@ -164,11 +180,13 @@ class Console(Device):
         """Tell the guest of another size of its terminal; any thread may.
 
         Raises:
-            UsageError: the console was made without a size.
+            UsageError: no size, or the console was made without one.
+            ClosedError: its machine is closed.
         """
+        self.check_open()
         if not self.own_features & F_SIZE:
             raise UsageError("this console has no size; make it with one to change it")
-        self._size = columns, rows
+        self._size = _size((columns, rows))
         self.post(self._tell_size)
 
     # Configuration. §5.3.4.
@@ -311,6 +329,15 @@ class Console(Device):
         while self._messages and (chain := queue.pop()):
             queue.push(chain, chain.write(self._messages.popleft()))
         self.signal(queue)
+
+
+def _size(size: tuple[int, int]) -> tuple[int, int]:
+    """0 is for what is not known."""
+    try:
+        columns, rows = size
+    except (TypeError, ValueError):
+        raise UsageError(f"a console's size is (columns, rows), not {size!r}") from None
+    return whole(columns, 0, SIDE_MAX, "columns"), whole(rows, 0, SIDE_MAX, "rows")
 
 
 def _is_size(message: bytes) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from pykvm.errors import MemoryAccessError
+from pykvm.errors import ClosedError, MemoryAccessError, UsageError
 from pykvm.memory import GuestMemory
 from pykvm.virtio import spec
 from pykvm.virtio.queue import Queue, QueueError
@@ -32,6 +32,8 @@ class Device:
         asynchronous: more than the driver's notifications comes to it: by `worker`.
         worker: set by the machine: its thread, which runs calls under the machine's lock.
         output: set by the machine: takes what the guest prints.
+        is_attached: it belongs to a machine, and cannot to another.
+        is_closed: set by the machine, when it closes.
     """
 
     device_id: int
@@ -40,6 +42,8 @@ class Device:
     withheld = 0
     asynchronous = False
     worker: Worker | None = None
+    is_attached = False
+    is_closed = False
 
     def __init__(self) -> None:
         self.interrupt: Callable[[bool], None] = lambda used: None
@@ -52,10 +56,34 @@ class Device:
         self._asked: set[int] = set()
 
     def attach(self, memory: GuestMemory) -> None:
-        """Give it the machine's memory; the transport does so once."""
+        """Give it the machine's memory; the transport does so once.
+
+        Raises:
+            UsageError: it has one already.
+        """
+        self.check_new()
+        self.is_attached = True
         self.queues = [Queue(memory, size) for size in self.queue_sizes]
         for index, queue in enumerate(self.queues):
             queue.cut = partial(self._ask_again, index)
+
+    def check_new(self) -> None:
+        """Let no machine take what another one has.
+
+        Raises:
+            UsageError: it belongs to a machine, which may be closed by now.
+        """
+        if self.is_attached:
+            raise UsageError("this device belongs to a machine already; make a new one for each")
+
+    def check_open(self) -> None:
+        """For what its user asks of it.
+
+        Raises:
+            ClosedError: its machine is closed.
+        """
+        if self.is_closed:
+            raise ClosedError("device's machine")
 
     def _ask_again(self, index: int) -> None:
         """A queue had more than one notification's worth: the guest has its turn first."""
@@ -198,3 +226,14 @@ class Device:
         """Tell the driver of buffers given back, if it wants to know."""
         if queue.needs_notification():
             self.interrupt(True)
+
+
+def whole(value: object, least: int, most: int, what: str) -> int:
+    """The value, where it is a whole number of that range.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not isinstance(value, int) or not least <= value <= most:
+        raise UsageError(f"{what} is a whole number from {least} to {most}, not {value!r}")
+    return value

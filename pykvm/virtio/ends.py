@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import BinaryIO, Protocol
 
+from pykvm.errors import UsageError
 from pykvm.worker import READ, WRITE
 
 CHUNK_BYTES = 4096
@@ -71,9 +72,14 @@ class Stream(End):
         output: where the guest's output goes; `write` may block.
         input: where its input comes from. One with a descriptor is read by that, as far as
             there is something; one without is read to its end as the guest takes it.
+
+    Raises:
+        UsageError: one of them is no binary stream.
     """
 
     def __init__(self, output: BinaryIO | None = None, input: BinaryIO | None = None) -> None:
+        _check_binary(output, "write", "sys.stdout.buffer")
+        _check_binary(input, "read", "sys.stdin.buffer")
         self._output = output
         self._input = input
 
@@ -129,6 +135,12 @@ class Stream(End):
     def close(self) -> None:
         """Read no more."""
         self._input = None
+
+
+def _check_binary(stream: BinaryIO | None, method: str, example: str) -> None:
+    is_text = hasattr(stream, "encoding")
+    if stream is not None and (is_text or not hasattr(stream, method)):
+        raise UsageError(f"a Stream takes binary streams, such as {example}, not {stream!r}")
 
 
 def _descriptor(stream: BinaryIO | None) -> int | None:

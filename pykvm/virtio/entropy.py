@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from pykvm.errors import UsageError
 from pykvm.virtio import spec
 from pykvm.virtio.device import Device
 
@@ -17,6 +18,9 @@ class Entropy(Device):
 
     Args:
         source: gives that many of them.
+
+    Raises:
+        UsageError: the source is no function.
     """
 
     device_id = spec.ID_ENTROPY
@@ -24,6 +28,8 @@ class Entropy(Device):
 
     def __init__(self, source: Callable[[int], bytes] = os.urandom) -> None:
         super().__init__()
+        if not callable(source):
+            raise UsageError(f"an entropy source is a function of a size, not {source!r}")
         self._source = source
 
     def notified(self, index: int) -> None:

@@ -11,11 +11,10 @@ from collections import deque
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from pykvm.errors import UsageError
 from pykvm.net import frames
 from pykvm.net.port import Inbox, Port
 from pykvm.virtio import netfilter, offload, spec
-from pykvm.virtio.device import Device
+from pykvm.virtio.device import Device, whole
 from pykvm.virtio.queue import BURST, Chain, Queue
 
 MAC = "52:54:00:00:00:01"
@@ -85,18 +84,17 @@ class Net(Device):
     Attributes:
         port: where its cable goes.
         active_pairs: how many pairs the driver uses.
+
+    Raises:
+        UsageError: no address, or `pairs` or `mtu` out of range.
     """
 
     device_id = spec.ID_NET
     asynchronous = True
 
     def __init__(self, mac: str = MAC, *, pairs: int = 1, mtu: int | None = None) -> None:
-        if not 1 <= pairs <= PAIRS_MAX:
-            raise UsageError(f"a network device has 1 to {PAIRS_MAX} pairs of queues, not {pairs}")
-        if mtu is not None and not MTU_MIN <= mtu <= MTU_MAX:
-            raise UsageError(f"an MTU is {MTU_MIN} to {MTU_MAX} bytes, not {mtu}")
-        self.pairs = self.active_pairs = pairs
-        self.mtu = mtu
+        self.pairs = self.active_pairs = whole(pairs, 1, PAIRS_MAX, "the number of queue pairs")
+        self.mtu = None if mtu is None else whole(mtu, MTU_MIN, MTU_MAX, "an MTU")
         self.queue_sizes = (QUEUE_SIZE,) * (2 * pairs + 1)
         self.own_features = (
             F_CSUM | F_GUEST_CSUM | F_MAC | F_HOST_TSO4 | F_HOST_TSO6 | F_HOST_ECN | F_MRG_RXBUF
@@ -150,6 +148,7 @@ class Net(Device):
 
     def set_link(self, up: bool) -> None:
         """Pull the cable's plug, or put it in; call it by `Machine.post` while a guest runs."""
+        self.check_open()
         if up != self._link_up:
             self._link_up = up
             if self.live:

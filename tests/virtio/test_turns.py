@@ -51,6 +51,7 @@ def _run(backend: str, total: int | None, timeout: float) -> tuple[Outcome, Fed]
         vm.add_virtio(device)
         later = device.later
         vm.load(assemble(GUEST, mode="long"))
+        device.is_attached = False  # the driver's side attaches it once more
         driver = device.driver = Driver(device, vm.memory, first_gpa=0x20_0000)
         device.later = later
         driver.start(0)
