@@ -12,7 +12,7 @@ from pykvm.virtio import spec
 from pykvm.virtio.device import Device, whole
 from pykvm.virtio.disk import CHUNK_BYTES, SECTOR_BYTES, Disk, MemoryDisk, check_disk
 from pykvm.virtio.limit import Limit
-from pykvm.virtio.queue import Chain
+from pykvm.virtio.queue import Chain, Queue
 
 QUEUE_SIZE = 256
 QUEUES_MAX = 16
@@ -137,14 +137,17 @@ class Block(Device):
     def notified(self, index: int) -> None:
         """Do what the driver has put there."""
         queue = self.queues[index]
+        self.serve(queue, self._admitted(index, queue), self._answer)
+
+    def _admitted(self, index: int, queue: Queue) -> Iterator[Chain]:
+        """The requests whose turn it is."""
         held = self._held.pop(index, None)
         for chain in itertools.chain([held] if held else [], queue):
             if self._limit is not None and (wait_s := self._limit.admit(_data_bytes(chain))):
                 self._held[index] = chain
                 self._go_on_later(index, wait_s)
                 break
-            queue.push(chain, self._serve(chain))
-        self.signal(queue)
+            yield chain
 
     def _go_on_later(self, index: int, wait_s: float) -> None:
         if index not in self._waiting:
@@ -155,19 +158,21 @@ class Block(Device):
         self._waiting.discard(index)
         self.notify(index)
 
-    def _serve(self, chain: Chain) -> int:
+    def _answer(self, chain: Chain) -> int:
         """Answer one request; returns how many bytes from the start of its buffers are written."""
         room_bytes = chain.writable_bytes - 1  # the status is the last byte
         if room_bytes < 0:
             return 0  # there is nowhere to say anything
+        written, status = 0, S_IOERR
         try:
             written = self._execute(chain, room_bytes)
             status = S_OK
         except _Refused as refused:
-            written, status = 0, refused.status
+            status = refused.status
         except OSError:
-            written, status = 0, S_IOERR
-        chain.write(bytes((status,)), room_bytes)
+            pass
+        finally:  # whatever else a disk raises ends the run
+            chain.write(bytes((status,)), room_bytes)
         return written + 1 if written == room_bytes else written
 
     def _execute(self, chain: Chain, room_bytes: int) -> int:
@@ -196,7 +201,10 @@ class Block(Device):
     def _read(self, chain: Chain, sector: int, size_bytes: int) -> int:
         self._check(sector, size_bytes)
         for offset, length in _chunks(size_bytes):
-            chain.write(self.disk.read(sector * SECTOR_BYTES + offset, length), offset)
+            data = self.disk.read(sector * SECTOR_BYTES + offset, length)
+            if not data or len(data) != length:
+                raise _Refused(S_IOERR)
+            chain.write(data, offset)
         return size_bytes
 
     def _write(self, chain: Chain, sector: int) -> None:

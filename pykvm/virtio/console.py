@@ -14,6 +14,7 @@ from pykvm.virtio import spec
 from pykvm.virtio.chain import Chain, QueueError
 from pykvm.virtio.device import Device, whole
 from pykvm.virtio.ends import End
+from pykvm.virtio.queue import Queue
 
 QUEUE_SIZE = 128
 PORTS_MAX = 16
@@ -245,13 +246,22 @@ class Console(Device):
         """Pass output on, as much as the end takes and a turn allows."""
         queue = self.queues[port.input_queue + 1]
         port.turn_bytes = TURN_BYTES
-        for chain in itertools.chain([port.held] if port.held else [], queue):
-            if not self._pass_on(port, chain):
+        try:
+            for chain in itertools.chain([port.held] if port.held else [], queue):
                 port.held = chain
-                break
-            port.held, port.done_bytes = None, 0
-            queue.push(chain)
-        self.signal(queue)
+                if not self._pass_on(port, chain):
+                    break
+                self._give_back(port, queue)
+        except BaseException:  # of the end: the guest does not wait for what it did not take
+            self._give_back(port, queue)
+            raise
+        finally:
+            self.signal(queue)
+
+    def _give_back(self, port: Port, queue: Queue) -> None:
+        if port.held is not None:
+            queue.push(port.held)
+        port.held, port.done_bytes = None, 0
 
     def _pass_on(self, port: Port, chain: Chain) -> bool:
         """One buffer of output; whether all of it is gone."""
@@ -269,7 +279,7 @@ class Console(Device):
 
     def _write(self, port: Port, data: bytes) -> int:
         if port.has_end or port is not self.ports[0]:
-            return port.end.write(data)
+            return whole(port.end.write(data), 0, len(data), "what the write of an end gives")
         self.output(data)
         return len(data)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from pykvm.errors import ClosedError, MemoryAccessError, UsageError
 from pykvm.memory import GuestMemory
 from pykvm.virtio import spec
-from pykvm.virtio.queue import Queue, QueueError
+from pykvm.virtio.queue import Chain, Queue, QueueError
 from pykvm.virtio.spec import Status
 from pykvm.worker import READ, Worker
 
@@ -124,6 +124,18 @@ class Device:
     def close(self) -> None:
         """Give back what it holds of the host; its machine closes."""
 
+    def serve(self, queue: Queue, chains: Iterable[Chain], answer: Callable[[Chain], int]) -> None:
+        """Give chains back with what `answer` wrote to each, also the one where it raises."""
+        try:
+            for chain in chains:
+                written = 0
+                try:
+                    written = answer(chain)
+                finally:
+                    queue.push(chain, written)
+        finally:
+            self.signal(queue)
+
     # What comes from outside.
 
     def post(self, call: Callable[[], None], delay_s: float = 0.0) -> None:
@@ -198,9 +210,16 @@ class Device:
         self.queue_was_reset(index)
 
     def notify(self, index: int) -> None:
-        """The driver's notification of a queue that may not even be there. §2.9."""
+        """The driver's notification of a queue that may not even be there. §2.9.
+
+        What the host's side raises ends the run; the queue's rest has its turn in the next one.
+        """
         if index < len(self.queues):
-            self.attempt(partial(self.notified, index))
+            try:
+                self.attempt(partial(self.notified, index))
+            except BaseException:
+                self._ask_again(index)
+                raise
 
     def attempt(self, work: Callable[[], None]) -> None:
         """Do work on queues of a live device, on a notification or because the host has something.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from pykvm.errors import UsageError
 from pykvm.virtio import spec
+from pykvm.virtio.chain import Chain
 from pykvm.virtio.device import Device
 
 QUEUE_SIZE = 256
@@ -35,7 +36,13 @@ class Entropy(Device):
     def notified(self, index: int) -> None:
         """Fill what the driver has put there."""
         queue = self.queues[index]
-        for chain in queue:
-            size_bytes = min(chain.writable_bytes, CHUNK_MAX)
-            queue.push(chain, chain.write(self._source(size_bytes)))
-        self.signal(queue)
+        self.serve(queue, queue, self._fill)
+
+    def _fill(self, chain: Chain) -> int:
+        size_bytes = min(chain.writable_bytes, CHUNK_MAX)
+        data = self._source(size_bytes)
+        if not isinstance(data, bytes | bytearray) or len(data) != size_bytes:
+            raise UsageError(
+                f"an entropy source gives {size_bytes} bytes where it is asked for them"
+            )
+        return chain.write(data)

@@ -439,6 +439,25 @@ def test_a_guest_talks_to_a_terminal() -> None:
         os.close(terminal)
 
 
+def test_a_guest_goes_on_in_the_run_after_its_end_raised(backend: str) -> None:
+    class Full(Slow):
+        def write(self, data: bytes) -> int:
+            if not self.allowed:
+                self.allowed = 1 << 20
+                raise OSError("no space left")
+            return super().write(data)
+
+    end = Full()
+    with Machine(devices=("exit",), backend=backend) as vm:
+        vm.add_virtio(Console([Port(end)]))
+        vm.load(load_guest(GUEST).image())
+        vm.feed(b"a line\n")
+        with pytest.raises(OSError, match="no space left"):
+            vm.run(30)
+        assert vm.run(30).status == 0
+    assert end.data == b"you said a line\n"  # the question was lost
+
+
 def test_a_machine_without_any_port_cannot_be_fed() -> None:
     with Machine(devices=()) as vm, pytest.raises(UsageError, match="no serial port"):
         vm.feed(b"x")

@@ -12,12 +12,13 @@ import pytest
 from pykvm import Machine, layout
 from pykvm.devices.scratch import Scratch
 from pykvm.errors import BusError, ClosedError, DiskError, UsageError
+from pykvm.testing import Driver
 from pykvm.virtio.balloon import Balloon
-from pykvm.virtio.block import Block
+from pykvm.virtio.block import HEAD, S_IOERR, S_OK, Block, Kind
 from pykvm.virtio.console import Console, Port
 from pykvm.virtio.device import Device
 from pykvm.virtio.disk import MemoryDisk, OverlayDisk
-from pykvm.virtio.ends import Stream
+from pykvm.virtio.ends import End, Stream
 from pykvm.virtio.entropy import Entropy
 from pykvm.virtio.net import Net
 from pykvm.virtio.vsock import Vsock
@@ -171,3 +172,106 @@ def test_a_disk_that_cannot_be_is_refused(make: Callable[[], object]) -> None:
     with pytest.raises(DiskError) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+# What the host's side answers while a guest runs: its requests come back all the same.
+
+
+@pytest.mark.parametrize("answer", [None, b"", b"abc", bytes(5), "abcd", OSError("gone")])
+def test_a_source_that_does_not_give_what_is_asked_for(answer: object) -> None:
+    answers = [answer]
+
+    def source(size_bytes: int) -> bytes:
+        found = answers.pop() if answers else b"good"
+        if isinstance(found, OSError):
+            raise found
+        return anything(found)
+
+    driver = Driver(Entropy(source))
+    driver.start()
+    queue = driver.queues[0]
+    queue.offer([], [4])
+    queue.offer([], [4])
+    with pytest.raises(OSError if isinstance(answer, OSError) else UsageError):
+        queue.notify()
+    driver.catch_up()
+    assert [used.data for used in queue.collect()] == [b"", b"good"]
+    assert driver.interrupts
+    queue.offer([], [4])
+    assert queue.wants_notification()
+
+
+class Odd(End):
+    """Answers once in another way than it should."""
+
+    def __init__(self, answer: object) -> None:
+        self.answers = [answer]
+        self.data = b""
+
+    def write(self, data: bytes) -> int:
+        if self.answers:
+            answer = self.answers.pop()
+            if isinstance(answer, BaseException):
+                raise answer
+            return anything(answer)
+        self.data += data
+        return len(data)
+
+
+@pytest.mark.parametrize("answer", [None, "x", -1, 1.5, 4, OSError("full"), KeyboardInterrupt()])
+def test_an_end_that_answers_wrongly_does_not_hold_the_guest_up(answer: object) -> None:
+    end = Odd(answer)
+    driver = Driver(Console([Port(end)]))
+    driver.start()
+    queue = driver.queues[TX]
+    queue.offer([b"one"])
+    queue.offer([b"two"])
+    expected = type(answer) if isinstance(answer, BaseException) else UsageError
+    with pytest.raises(expected):
+        queue.notify()
+    driver.catch_up()
+    assert len(queue.collect()) == 2
+    assert end.data == b"two"
+    assert driver.interrupts
+    queue.offer([b"three"])
+    assert queue.wants_notification()
+
+
+class OddDisk(MemoryDisk):
+    """Reads what it is told."""
+
+    answer: object = None
+
+    def read(self, offset: int, size_bytes: int) -> bytes:
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return anything(self.answer)
+
+
+@pytest.mark.parametrize("answer", [None, b"", bytes(511), bytes(513), ValueError("bad")])
+def test_a_disk_that_reads_wrongly_fails_the_request(answer: object) -> None:
+    disk = OddDisk(1 << 16)
+    disk.answer = answer
+    driver = Driver(Block(disk))
+    driver.start()
+    queue = driver.queues[0]
+    queue.offer([HEAD.pack(Kind.IN, 0, 0)], [512, 1])
+    queue.offer([HEAD.pack(Kind.FLUSH, 0, 0)], [1])
+    if isinstance(answer, ValueError):
+        with pytest.raises(ValueError, match="bad"):
+            queue.notify()
+        driver.catch_up()
+    else:
+        queue.notify()
+    read, flushed = queue.collect()
+    assert driver.memory.read(*read.request.writable[-1]) == bytes((S_IOERR,))
+    assert flushed.data == bytes((S_OK,))
+
+
+def test_a_request_wants_a_queue_that_is_set_up() -> None:
+    driver = Driver(Entropy())
+    with pytest.raises(UsageError, match="not set up"):
+        driver.request(0, writable_bytes=4)
+    driver.start()
+    with pytest.raises(UsageError, match="not set up"):
+        driver.request(1, writable_bytes=4)
