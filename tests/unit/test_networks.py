@@ -113,6 +113,17 @@ def test_cables_from_a_switch_to_itself_carry_a_frame_a_few_times(cables: int) -
     assert sum(switch.statistics(port).dropped_in for port in ports) > 0
 
 
+@pytest.mark.parametrize("trunk", [(), (1, 2)])
+def test_cables_between_two_switches_carry_a_frame_a_few_times(trunk: tuple[int, ...]) -> None:
+    switch, other = Switch(), Switch()
+    (station,) = wired(switch, A, vlan=2)
+    for _ in range(3):
+        vlan = 9 if trunk else 2
+        connect(switch.add_port(vlan=vlan, trunk=trunk), other.add_port(vlan=vlan, trunk=trunk))
+    station.send(frames.BROADCAST)
+    assert len(station.got) < 100
+
+
 def test_a_loopback_answers_through_a_switch() -> None:
     switch = Switch()
     (station,) = wired(switch, A)
