@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
+import math
 import os
 import select
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from itertools import count
 from weakref import WeakMethod
 
@@ -16,7 +18,7 @@ from pykvm.errors import UsageError
 
 Call = Callable[[], None]
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
-CALLS_MAX = 4096
+WAIT_MAX_S = 3600.0  # for one look: epoll counts milliseconds in 31 bits
 
 
 class Worker:
@@ -52,16 +54,16 @@ class Worker:
         Whoever posts sees to it that few wait: a device has one call of a kind at most.
 
         Raises:
-            UsageError: CALLS_MAX are waiting.
+            UsageError: the delay is no finite number.
         """
+        if not math.isfinite(delay_s):
+            raise UsageError(f"a delay is a finite number of seconds, not {delay_s}")
         with self._guard:
             if self._closed:
                 return
-            if len(self._calls) >= CALLS_MAX:
-                raise UsageError(f"{CALLS_MAX} calls wait for the machine's thread already")
+            self._start()
             due_s = time.monotonic() + delay_s
             heapq.heappush(self._calls, (due_s, next(self._numbers), call))
-            self._start()
             self._wake()
 
     def watch(self, fd: int, callback: Call, events: int = READ) -> None:
@@ -69,27 +71,47 @@ class Worker:
 
         It is called again and again while the file stays ready: a callback that takes nothing,
         as it has no room or the other end is closed, ends the watch, and somebody starts it
-        anew. End it before the file is closed.
+        anew. One that raises ends it, too. End it before the file is closed.
 
         Args:
+            fd: the file's number.
             events: READ, WRITE or both.
 
         Raises:
-            OSError: the file cannot be waited for: it is a regular one, or not open.
+            UsageError: no open file has that number.
+            PermissionError: the file cannot be waited for: it is a regular one, say.
         """
+        if not isinstance(fd, int):
+            raise UsageError(f"a file is watched by its number, fileno(), not by {fd!r}")
         with self._guard:
             if self._closed:
                 return
             self._start()
-            change = self._epoll.modify if fd in self._watched else self._epoll.register
-            change(fd, events)
+            try:
+                self._register(fd, events)
+            except (OSError, ValueError, OverflowError) as error:
+                self.unwatch(fd)
+                if isinstance(error, PermissionError):
+                    raise
+                raise UsageError(f"{fd} is no open file's number that can be watched") from None
             self._watched[fd] = callback
+
+    def _register(self, fd: int, events: int) -> None:
+        if fd in self._watched:
+            try:
+                self._epoll.modify(fd, events)
+                return
+            except OSError as error:
+                if error.errno != errno.ENOENT:  # closed meanwhile, and another file's now
+                    raise
+        self._epoll.register(fd, events)
 
     def unwatch(self, fd: int) -> None:
         """Call nothing more for a file; one that is not watched is no error."""
         with self._guard:
             if self._watched.pop(fd, None) and not self._closed:
-                self._epoll.unregister(fd)
+                with suppress(OSError):  # it was closed, which ended the watch
+                    self._epoll.unregister(fd)
 
     def close(self) -> None:
         """Run nothing more; a call under way ends first, unless it is the one that asks."""
@@ -112,8 +134,9 @@ class Worker:
             self._epoll = select.epoll()
             self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._epoll.register(self._bell, READ)
-            self._thread = threading.Thread(target=self._run, name="pykvm", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="pykvm", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def _wake(self) -> None:
         if not self._wakes and self._thread is not threading.current_thread():
@@ -124,17 +147,21 @@ class Worker:
         try:
             while not self._closed:
                 for fd, _ in self._epoll.poll(self._until_due()):
-                    self._call(self._watched.get(fd))
+                    if callback := self._watched.get(fd):
+                        self._call(callback, fd)
                 self._take_wake()
                 self._call_due()
         finally:
             with self._guard:
+                self._closed = True  # whatever ended it: these numbers are others' from now on
                 self._epoll.close()
                 os.close(self._bell)
 
     def _until_due(self) -> float | None:
         with self._guard:
-            return max(0.0, self._calls[0][0] - time.monotonic()) if self._calls else None
+            if not self._calls:
+                return None
+            return min(max(0.0, self._calls[0][0] - time.monotonic()), WAIT_MAX_S)
 
     def _take_wake(self) -> None:
         with self._guard:
@@ -152,14 +179,15 @@ class Worker:
         for call in due:
             self._call(call)
 
-    def _call(self, call: Call | None) -> None:
-        if call is None:
-            return
+    def _call(self, call: Call, fd: int | None = None) -> None:
+        """Make a call; that of a watched file, if it is still watched when the lock is free."""
         with self._lock:
-            if self._closed:
+            if self._closed or (fd is not None and self._watched.get(fd) is not call):
                 return
             try:
                 call()
             except BaseException as error:
+                if fd is not None:
+                    self.unwatch(fd)  # it would be called at once again, and raise again
                 if (failed := self._failed()) is not None:
                     failed(error)

@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import Self
 from weakref import WeakMethod
 
+from pykvm.errors import UsageError
+from pykvm.net import frames
 from pykvm.net.port import Port
 from pykvm.worker import READ, WRITE, Worker
 
@@ -26,7 +28,8 @@ class Link:
 
     Attributes:
         port: where its cable goes.
-        lost: frames that did not get out: too many waited, or nobody was there to take them.
+        lost: frames that did not get out: too many waited, nobody was there to take them, or
+            they were shorter or longer than any frame.
     """
 
     def __init__(self, name: str) -> None:
@@ -105,16 +108,23 @@ class Link:
                 self._broke()
                 return
             if found:
-                self.port.send(*found)
+                self._deliver(found)
+
+    def _deliver(self, found: list[bytes]) -> None:
+        try:
+            self.port.send(*found)
+        except BaseException as error:  # of a receiver's; what comes later is read all the same
+            self._failed(error)
 
     # The way out.
 
-    def _send(self, *frames: bytes) -> None:
+    def _send(self, *sent: bytes) -> None:
+        found = [self._encode(each) for each in map(_checked, sent) if each]
         with self._lock:
             was_idle = not self._waiting
             room = WAITING_MAX - len(self._waiting) if self._fd is not None else 0
-            self._waiting.extend(map(self._encode, frames[:room]))
-            self.lost += max(0, len(frames) - room)
+            self._waiting.extend(found[:room])
+            self.lost += len(sent) - min(len(found), room)
             if was_idle and self._waiting:
                 self._push()
                 if self._waiting:
@@ -174,3 +184,11 @@ class Link:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _checked(frame: bytes) -> bytes:
+    """A frame as it is now; nothing where no frame has its size."""
+    if not isinstance(frame, bytes | bytearray | memoryview):
+        raise UsageError(f"a frame is bytes, not {type(frame).__name__}")
+    data = bytes(frame)
+    return data if frames.HEADER_SIZE <= len(data) <= frames.MAX_SIZE else b""

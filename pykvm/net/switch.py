@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 
 from pykvm.errors import UsageError
 from pykvm.net import frames
@@ -14,6 +15,7 @@ from pykvm.net.port import Port
 
 AGE_S = 300.0  # IEEE 802.1D §7.9.2: the recommended ageing time
 ADDRESSES_MAX = 4096
+ENTRIES_MAX = 2  # of a frame, one inside the other: it may come back once, from a Loopback say
 BURST_MIN_BYTES = 1522  # the longest frame of a usual wire
 _RESERVED = bytes.fromhex("0180c20000")  # IEEE 802.1D table 7-10: these are never forwarded
 _RESERVED_MAX = 0x0F
@@ -32,9 +34,10 @@ class Limit:
     burst_bytes: int = 1 << 16
 
     def __post_init__(self) -> None:
-        if self.bits_per_s <= 0 or self.burst_bytes < BURST_MIN_BYTES:
+        if not 0 < self.bits_per_s < inf or not BURST_MIN_BYTES <= self.burst_bytes < inf:
             raise UsageError(
-                f"a limit is more than 0 bits/s with bursts of {BURST_MIN_BYTES} bytes at least"
+                f"a limit is more than 0 bits/s with bursts of {BURST_MIN_BYTES} bytes at least, "
+                "both finite"
             )
 
 
@@ -105,12 +108,22 @@ class _Socket:
         return vlan == self.vlan or vlan in self.trunk
 
 
+class _Way(threading.local):
+    """The frames that a thread is sending on, one inside the other."""
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+
+
 class Switch:
     """Ports, and a table of which station is behind which.
 
     Args:
-        age_s: how long a station is remembered after its last frame.
+        age_s: how long a station is remembered after its last frame; may be infinite.
         clock: gives seconds; for ageing and limits.
+
+    Raises:
+        UsageError: `age_s` is no time.
 
     Attributes:
         addresses_max: how many stations are remembered; frames to others go to all ports.
@@ -121,9 +134,12 @@ class Switch:
     def __init__(
         self, *, age_s: float = AGE_S, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        if not isinstance(age_s, int | float) or not age_s >= 0:
+            raise UsageError(f"stations are remembered for 0 seconds or more, not {age_s}")
         self._age_s = age_s
         self._clock = clock
         self._lock = threading.Lock()  # never held while a frame is sent
+        self._way = _Way()
         self._sockets: list[_Socket] = []
         self._table: dict[tuple[int, bytes], tuple[_Socket, float]] = {}
 
@@ -146,10 +162,13 @@ class Switch:
         Raises:
             UsageError: no such VLAN.
         """
-        tagged = frozenset(trunk) - {vlan}
+        try:
+            tagged = frozenset(trunk) - {vlan}
+        except TypeError:
+            raise UsageError(f"a trunk is some VLANs, not {trunk!r}") from None
         for each in (vlan, *tagged):
-            if not 1 <= each <= frames.VLAN_MAX:
-                raise UsageError(f"a VLAN is 1 to {frames.VLAN_MAX}, not {each}")
+            if not isinstance(each, int) or not 1 <= each <= frames.VLAN_MAX:
+                raise UsageError(f"a VLAN is 1 to {frames.VLAN_MAX}, not {each!r}")
         port = Port(lambda *frames: self._receive(socket, *frames), name or f"{len(self._sockets)}")
         socket = _Socket(port, vlan, tagged, self._bucket(ingress), self._bucket(egress))
         with self._lock:
@@ -186,8 +205,12 @@ class Switch:
         for frame in frames:
             with self._lock:
                 ways = self._route(source, frame)
-            for send in ways:
-                send()
+            self._way.frames.append(frame)
+            try:
+                for send in ways:
+                    send()
+            finally:
+                self._way.frames.pop()
 
     def _route(self, source: _Socket, frame: bytes) -> list[Callable[[], None]]:
         """Where a frame goes, decided and counted; it is sent when the lock is free again."""
@@ -213,6 +236,8 @@ class Switch:
 
     def _fits(self, source: _Socket, frame: bytes, now_s: float) -> bool:
         if not frames.HEADER_SIZE <= len(frame) <= frames.MAX_SIZE or frames.is_group(frame[6:12]):
+            return False
+        if self._way.frames.count(frame) >= ENTRIES_MAX:
             return False
         return source.ingress is None or source.ingress.takes(len(frame), now_s)
 

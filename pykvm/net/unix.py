@@ -7,8 +7,10 @@ datagram is a frame.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 from pykvm.errors import UsageError
@@ -33,23 +35,26 @@ class StreamSocket(Link):
         server: listen at the path, rather than connect to who listens there.
 
     Raises:
-        UsageError: nobody listens there, or the path cannot be had.
+        UsageError: nobody listens there, the path cannot be had, or a socket is no connected
+            stream.
     """
 
     def __init__(self, peer: socket.socket | Path | str, *, server: bool = False) -> None:
         super().__init__("stream")
-        self._path = None if isinstance(peer, socket.socket) else str(peer)
+        self._path: str | None = None
         self._socket: socket.socket | None = None
-        self._listener: socket.socket | None = None
+        self._bound: Bound | None = None
         self._received = bytearray()
         if isinstance(peer, socket.socket):
+            _check_stream(peer)
             self._take(peer)
         elif server:
-            self._listener = bound(socket.SOCK_STREAM, str(peer))
-            self._listener.listen(1)
+            self._bound = Bound(socket.SOCK_STREAM, peer)
+            self._bound.socket.listen(1)
             self._look_for_peer()
         else:
-            self._take(_connected(str(peer)))
+            self._path = settled(peer)
+            self._take(_connected(self._path))
 
     # The peer.
 
@@ -60,18 +65,18 @@ class StreamSocket(Link):
         self._use(peer.fileno())
 
     def _look_for_peer(self) -> None:
-        if self._listener is not None:
-            self._worker.watch(self._listener.fileno(), self._accept)
+        if self._bound is not None:
+            self._worker.watch(self._bound.socket.fileno(), self._accept)
         elif self._path is not None:
             self._worker.post(self._connect, RECONNECT_S)
 
     def _accept(self) -> None:
-        assert self._listener is not None
+        assert self._bound is not None
         try:
-            peer, _ = self._listener.accept()
+            peer, _ = self._bound.socket.accept()
         except OSError:  # it has gone again
             return
-        self._worker.unwatch(self._listener.fileno())
+        self._worker.unwatch(self._bound.socket.fileno())
         self._take(peer)
 
     def _connect(self) -> None:
@@ -130,10 +135,9 @@ class StreamSocket(Link):
 
     def _close_file(self) -> None:
         self._hang_up()
-        if self._listener is not None and self._path is not None:
-            self._listener.close()
-            self._listener = None
-            Path(self._path).unlink(missing_ok=True)
+        if self._bound is not None:
+            self._bound.close()
+            self._bound = None
 
 
 class DatagramSocket(Link):
@@ -144,14 +148,15 @@ class DatagramSocket(Link):
         remote: where the peer is. Frames are lost while nobody is.
 
     Raises:
-        UsageError: `local` cannot be had.
+        UsageError: `local` cannot be had, or `remote` is no path.
     """
 
     def __init__(self, local: Path | str, remote: Path | str) -> None:
         super().__init__("datagram")
-        self._local, self._remote = Path(local), str(remote)
+        self._remote = settled(remote)
         self._waits = False
-        self._socket = bound(socket.SOCK_DGRAM, str(local))
+        self._bound = Bound(socket.SOCK_DGRAM, local)
+        self._socket = self._bound.socket
         self._use(self._socket.fileno())
 
     def _write(self, data: bytes) -> int:
@@ -173,25 +178,72 @@ class DatagramSocket(Link):
             self._await_room(bool(self._waiting))
 
     def _close_file(self) -> None:
-        if self._socket.fileno() >= 0:
-            self._socket.close()
-            self._local.unlink(missing_ok=True)
+        self._bound.close()
 
 
-def bound(kind: int, path: str) -> socket.socket:
-    """A socket at a path that it makes; it does not block.
+class Bound:
+    """A socket at a path that it makes, and takes away again; it does not block.
+
+    Attributes:
+        socket: as it is, for whoever uses it.
 
     Raises:
         UsageError: it cannot be had.
     """
-    found = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK)
+
+    def __init__(self, kind: int, path: Path | str) -> None:
+        name = settled(path)
+        self._path = Path(name).absolute()
+        self.socket = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK)
+        try:
+            self.socket.bind(name)
+            self._file = self._path.lstat()
+        except OSError as error:
+            self.socket.close()
+            remedy = "remove that file if no program has it any more"
+            raise _problem(f"cannot be at {path}", error, {errno.EADDRINUSE: remedy}) from None
+
+    def close(self) -> None:
+        """Close the socket, and remove its file; not another one that is there by now."""
+        if self.socket.fileno() < 0:
+            return
+        with suppress(FileNotFoundError):
+            if os.path.samestat(self._path.lstat(), self._file):
+                self._path.unlink()
+        self.socket.close()  # last, so that nobody else's file has had its number meanwhile
+
+
+def settled(path: Path | str, more_bytes: int = 0) -> str:
+    """A socket's path, the same wherever this process goes: absolute, where that is short enough.
+
+    Args:
+        more_bytes: how much will be put behind it.
+
+    Raises:
+        UsageError: no socket can be there.
+    """
     try:
-        found.bind(path)
+        name, whole = os.fspath(path), str(Path(path).absolute())
+        size_bytes, whole_bytes = len(os.fsencode(name)), len(os.fsencode(whole))
+    except (TypeError, UnicodeEncodeError):
+        raise UsageError(f"a socket is at a path, not at {path!r}") from None
     except OSError as error:
-        found.close()
-        remedy = "remove that file if no program has it any more"
-        raise _problem(f"cannot be at {path}", error, {errno.EADDRINUSE: remedy}) from None
-    return found
+        raise UsageError(f"a socket cannot be at {path}: {error.strerror}") from None
+    if not name or "\0" in name:
+        raise UsageError(f"a socket cannot be at {path!r}: it is no file's name")
+    if size_bytes > PATH_MAX:
+        problem = f"AF_UNIX path too long; it may have {PATH_MAX} bytes"
+        raise UsageError(f"a socket cannot be at {path}: {problem}")
+    return whole if whole_bytes + more_bytes <= PATH_MAX else name
+
+
+def _check_stream(peer: socket.socket) -> None:
+    try:
+        peer.getpeername()
+    except OSError as error:
+        raise UsageError(f"a link takes a connected socket: {error.strerror}") from None
+    if peer.type != socket.SOCK_STREAM:
+        raise UsageError(f"a link takes a stream socket, not {peer.type!r}")
 
 
 def _connected(path: str) -> socket.socket:
@@ -208,6 +260,4 @@ def _connected(path: str) -> socket.socket:
 
 def _problem(what: str, error: OSError, remedies: dict[int, str]) -> UsageError:
     remedy = remedies.get(error.errno or 0)
-    if error.errno is None:  # Python's own complaint
-        remedy = f"it may have {PATH_MAX} bytes"
-    return UsageError(f"{what}: {error.strerror or error}{f'; {remedy}' if remedy else ''}")
+    return UsageError(f"{what}: {error.strerror}{f'; {remedy}' if remedy else ''}")

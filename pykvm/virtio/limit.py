@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from math import inf
 
 from pykvm.errors import UsageError
+
+WAIT_MAX_S = 86400.0  # then whoever waits looks again
 
 
 class TokenBucket:
@@ -27,8 +30,8 @@ class TokenBucket:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._burst = max(1.0, per_second / 10) if burst is None else burst
-        if not per_second > 0 or not self._burst > 0:
-            raise UsageError(f"a rate is more than 0 a second, not {per_second}")
+        if not 0 < per_second < inf or not 0 < self._burst < inf:
+            raise UsageError(f"a rate is more than 0 a second and finite, not {per_second}")
         self._per_second = per_second
         self._clock = clock
         self._tokens = self._burst
@@ -36,11 +39,13 @@ class TokenBucket:
 
     @property
     def wait_s(self) -> float:
-        """How long until something can be taken; 0 where that is now."""
+        """How long until something can be taken, or is to be looked for; 0 where that is now."""
         now_s = self._clock()
         self._tokens = min(self._burst, self._tokens + (now_s - self._seen_s) * self._per_second)
         self._seen_s = now_s
-        return 0.0 if self._tokens > 0 else -self._tokens / self._per_second + 1e-6
+        if self._tokens > 0:
+            return 0.0
+        return min(-self._tokens / self._per_second + 1e-6, WAIT_MAX_S)
 
     def take(self, count: float) -> None:
         """Take that many, whether they are there or not."""
@@ -55,7 +60,7 @@ class Limit:
         clock: seconds, which only go up.
 
     Raises:
-        UsageError: a rate is not more than 0.
+        UsageError: a rate is not more than 0, or not finite.
     """
 
     def __init__(

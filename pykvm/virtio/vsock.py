@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pykvm.errors import UsageError
 from pykvm.memory import GuestMemory
-from pykvm.net.unix import bound
+from pykvm.net.unix import Bound, settled
 from pykvm.virtio import spec
 from pykvm.virtio.chain import Chain
 from pykvm.virtio.device import Device
@@ -35,6 +35,7 @@ REPLIES_MAX = 256  # that wait for the guest's buffers; then its own packets wai
 FIRST_HOST_PORT = 1 << 30
 DEFAULT_CID = 3
 ACCEPT_AGAIN_S = 1.0
+_SUFFIX_BYTES = len(f"_{COUNT_MASK}")
 
 
 class Vsock(Device):
@@ -60,8 +61,10 @@ class Vsock(Device):
 
     def __init__(self, path: Path | str | None = None, cid: int = DEFAULT_CID) -> None:
         super().__init__()
-        if not HOST_CID < cid < COUNT_MASK:
+        if not isinstance(cid, int) or not HOST_CID < cid < COUNT_MASK:
             raise UsageError(f"a guest's CID is more than {HOST_CID}, and no {COUNT_MASK:#x}")
+        self._bound = None if path is None else Bound(socket.SOCK_STREAM, path)
+        self._base = None if path is None else settled(path, _SUFFIX_BYTES)
         self.path = None if path is None else Path(path)
         self.cid = cid
         self._streams: dict[tuple[int, int], Stream] = {}
@@ -69,10 +72,8 @@ class Vsock(Device):
         self._replies: deque[Packet] = deque()
         self._spare: Chain | None = None  # a guest's buffer that was taken and not needed
         self._next_port = FIRST_HOST_PORT
-        self._listener: socket.socket | None = None
-        if self.path is not None:
-            self._listener = bound(socket.SOCK_STREAM, str(self.path))
-            self._listener.listen()
+        if self._bound is not None:
+            self._bound.socket.listen()
 
     def attach(self, memory: GuestMemory) -> None:
         """Wait for programs of the host."""
@@ -80,16 +81,16 @@ class Vsock(Device):
         self._wait_for_programs()
 
     def _wait_for_programs(self) -> None:
-        if self._listener is not None:
-            self.watch(self._listener.fileno(), partial(self._accept, self._listener))
+        if self._bound is not None:
+            listener = self._bound.socket
+            self.watch(listener.fileno(), partial(self._accept, listener))
 
     def close(self) -> None:
         """End all streams, and take the path away."""
         self._drop_all()
-        if self._listener is not None and self.path is not None:
-            self._listener.close()
-            self._listener = None
-            self.path.unlink(missing_ok=True)
+        if self._bound is not None:
+            self._bound.close()
+            self._bound = None
 
     def config(self) -> bytes:
         """§5.10.4."""
@@ -226,12 +227,12 @@ class Vsock(Device):
 
     def _connect(self, packet: Packet) -> None:
         """§5.10.6.5: a guest's program wants to reach the host's socket `PATH_PORT`."""
-        if self.path is None or len(self._streams) >= STREAMS_MAX:
+        if self._base is None or len(self._streams) >= STREAMS_MAX:
             self._refuse(packet)
             return
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            sock.connect(f"{self.path}_{packet.dst_port}")
+            sock.connect(f"{self._base}_{packet.dst_port}")
         except OSError:
             sock.close()
             self._refuse(packet)

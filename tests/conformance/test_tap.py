@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from pykvm.net.responder import Responder
 from pykvm.net.switch import Switch
 from pykvm.net.tap import Tap
 
+ROOT = Path(__file__).parents[2]
 NOT_HERE = (errno.EPERM, errno.EACCES, errno.ENOENT, errno.ENODEV)
 FRAME = b"\xff" * 6 + b"\2\0\0\0\0\1\x88\xb5" + bytes(46)
 
@@ -54,6 +56,21 @@ def test_a_guest_pings_the_hosts_kernel(name: str, backend: str) -> None:
 
 
 @in_namespace
+def test_the_pages_examples_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pcapng")
+    with opened("pykvm0"):
+        pass  # the page's can be, too
+    (tmp_path / "guests").symlink_to(ROOT / "guests")
+    monkeypatch.chdir(tmp_path)
+    for example in re.findall("```python\n(.*?)```", (ROOT / "docs/networks.md").read_text(), re.S):
+        exec(example, {})
+        assert "4 pings, 4 answers" in capsys.readouterr().out
+    assert (tmp_path / "ping.pcapng").stat().st_size > 1000
+
+
+@in_namespace
 def test_the_hosts_ping_is_answered() -> None:
     program = installed("ping", "iputils-ping")
     switch = Switch()
@@ -78,10 +95,10 @@ def test_an_interface_that_was_made_before_stays() -> None:
 
 @in_namespace
 def test_what_cannot_be_had_says_why() -> None:
-    with opened("taken"), pytest.raises(UsageError, match=r"'taken': .*busy; another program"):
+    with opened("taken"), pytest.raises(UsageError, match=r"taken: .*busy; another program"):
         Tap("taken")
     ip("tuntap add dev tunnel mode tun")
-    with pytest.raises(UsageError, match=r"'tunnel': .*; an interface of that name is no TAP"):
+    with pytest.raises(UsageError, match=r"tunnel: .*; an interface of that name is no TAP"):
         Tap("tunnel")
 
 

@@ -203,8 +203,67 @@ def test_a_path_that_is_taken_says_so(tmp_path: Path) -> None:
         ):
             with pytest.raises(UsageError, match="remove that file"):
                 make()
-    with pytest.raises(UsageError, match="cannot be at"):
-        StreamSocket(tmp_path / ("s" * 200), server=True)
+    for path in ("", "\0", f"{tmp_path}/s\0", tmp_path / ("s" * 200)):
+        for make in (
+            lambda path=path: StreamSocket(path),  # type: ignore[misc]
+            lambda path=path: StreamSocket(path, server=True),  # type: ignore[misc]
+            lambda path=path: DatagramSocket(path, tmp_path / "t"),  # type: ignore[misc]
+            lambda path=path: DatagramSocket(tmp_path / "t", path),  # type: ignore[misc]
+        ):
+            with pytest.raises(UsageError, match="cannot be at"):
+                make()
+    for what in (5, None, b"s"):
+        with pytest.raises(UsageError, match="path"):
+            StreamSocket(what)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="path"):
+            DatagramSocket(tmp_path / "t", what)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_socket_that_is_given_is_a_connected_stream() -> None:
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with one, other, socket.socket(socket.AF_UNIX) as unconnected:
+        for given in (one, unconnected):
+            with pytest.raises(UsageError, match="a link takes"):
+                StreamSocket(given)
+
+
+def links(here: str, there: str) -> list[Link]:
+    return [StreamSocket(here, server=True), DatagramSocket(there, here)]
+
+
+def test_another_ones_socket_at_a_links_path_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ours = links("a", "b") + links("c", "d")
+    for name in ("a", "b"):
+        Path(name).unlink()
+        listening(Path(name)).close()
+    monkeypatch.chdir("/")
+    for link in ours:
+        link.close()
+        link.close()
+    assert {each.name for each in tmp_path.iterdir()} == {"a", "b"}
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_link_finds_its_peer_from_wherever_the_process_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with (
+        listening(Path("s")) as listener,
+        StreamSocket("s"),
+        DatagramSocket("a", "b") as one,
+        DatagramSocket("b", "a") as other,
+    ):
+        monkeypatch.chdir("/")
+        listener.accept()[0].close()
+        listener.accept()[0].close()
+        sender, station = Station(one), Station(other)
+        sender.port.send(frame())
+        until(lambda: station.got == [frame()])
 
 
 def test_links_end_while_frames_come() -> None:
@@ -229,7 +288,32 @@ def test_links_end_while_frames_come() -> None:
     assert threading.active_count() == before
 
 
+def test_what_is_no_frame_is_lost_and_the_link_lives() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with theirs, StreamSocket(ours) as stream:
+        station, peer = Station(stream), Peer(theirs)
+        station.port.send(b"", frame(0), bytes(13), bytes(frames.MAX_SIZE + 1))
+        assert stream.lost == 3
+        for wrong in ("x" * 64, 60, None):
+            with pytest.raises(UsageError, match="a frame is bytes"):
+                station.port.send(frame(1), wrong)  # type: ignore[arg-type]
+        station.port.send(bytearray(frame(2)), memoryview(frame(3, frames.MAX_SIZE)))
+        assert [peer.receive() for _ in range(3)] == [frame(0), frame(2), frame(3, frames.MAX_SIZE)]
+        assert stream.lost == 3
+
+
 # Datagrams.
+
+
+def test_what_is_no_frame_does_not_stay_in_the_way(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    with DatagramSocket(here, there) as one, DatagramSocket(there, here) as other:
+        sender, station = Station(one), Station(other)
+        with pytest.raises(UsageError, match="a frame is bytes"):
+            sender.port.send("x" * 64)  # type: ignore[arg-type]
+        sender.port.send(bytes(13), frame(1))
+        until(lambda: station.got)
+        assert (station.got, one.lost) == ([frame(1)], 1)
 
 
 def test_a_datagram_is_a_frame_and_either_side_may_be_first(tmp_path: Path) -> None:

@@ -101,6 +101,37 @@ def test_frames_that_go_in_circles_end() -> None:
     assert len(station.got) <= 2**DEPTH_MAX
 
 
+@pytest.mark.parametrize("cables", [1, 2, 3, 6])
+def test_cables_from_a_switch_to_itself_carry_a_frame_a_few_times(cables: int) -> None:
+    switch = Switch()
+    (station,) = wired(switch, A)
+    ports = [switch.add_port() for _ in range(2 * cables)]
+    for one, other in zip(ports[::2], ports[1::2], strict=True):
+        connect(one, other)
+    station.send(frames.BROADCAST)
+    assert 0 < sum(switch.statistics(port).frames_in for port in ports) <= 2 * cables * 2 * cables
+    assert sum(switch.statistics(port).dropped_in for port in ports) > 0
+
+
+@pytest.mark.parametrize("trunk", [(), (1, 2)])
+def test_cables_between_two_switches_carry_a_frame_a_few_times(trunk: tuple[int, ...]) -> None:
+    switch, other = Switch(), Switch()
+    (station,) = wired(switch, A, vlan=2)
+    for _ in range(3):
+        vlan = 9 if trunk else 2
+        connect(switch.add_port(vlan=vlan, trunk=trunk), other.add_port(vlan=vlan, trunk=trunk))
+    station.send(frames.BROADCAST)
+    assert len(station.got) < 100
+
+
+def test_a_loopback_answers_through_a_switch() -> None:
+    switch = Switch()
+    (station,) = wired(switch, A)
+    connect(Loopback().port, switch.add_port())
+    frame = station.send(frames.BROADCAST)
+    assert station.got == [frame]
+
+
 def test_an_inbox_wakes_once_and_is_bounded() -> None:
     woken: list[int] = []
     inbox = Inbox(lambda: woken.append(1), limit=2)
@@ -198,6 +229,29 @@ def test_a_limit_drops_what_is_beyond_it() -> None:
     assert len(b.got) == 3
     counted = switch.statistics(port)
     assert (counted.frames_in, counted.bytes_in, counted.dropped_in) == (3, 2400, 2)
+
+
+@pytest.mark.parametrize("number", [0, -1, float("nan"), float("inf")])
+def test_a_limit_is_more_than_nothing_and_finite(number: float) -> None:
+    with pytest.raises(UsageError, match="limit"):
+        Limit(number)
+    with pytest.raises(UsageError, match="limit"):
+        Limit(8000, number)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("age_s", [None, "1", -1, float("nan")])
+def test_an_age_is_a_time(age_s: float) -> None:
+    with pytest.raises(UsageError, match="remembered"):
+        Switch(age_s=age_s)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"vlan": 1.5}, {"vlan": "1"}, {"vlan": 0}, {"vlan": []}, {"trunk": 5}, {"trunk": "56"}],
+)
+def test_a_vlan_is_a_number(options: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="VLAN"):
+        Switch().add_port(**options)  # type: ignore[arg-type]
 
 
 def test_what_bridges_keep_to_themselves_is_not_forwarded() -> None:

@@ -16,7 +16,8 @@ import pytest
 import pykvm
 from pykvm import asm
 from pykvm.errors import UsageError
-from pykvm.worker import CALLS_MAX, WRITE, Worker
+from pykvm.net.port import Inbox
+from pykvm.worker import WRITE, Worker
 
 SPIN = asm.assemble("spin: jmp spin", mode="long")
 
@@ -116,8 +117,103 @@ def test_a_watch_can_change(worker: Worker) -> None:
 
 
 def test_what_cannot_be_watched(worker: Worker) -> None:
-    with open(__file__, "rb") as file, pytest.raises(OSError):  # noqa: PTH123
+    with open(__file__, "rb") as file, pytest.raises(PermissionError):  # noqa: PTH123
         worker.watch(file.fileno(), lambda: None)
+    here, there = socket.socketpair()
+    closed = here.fileno()
+    with there:
+        here.close()
+        for fd in (closed, -1, 1 << 40, 1 << 70, there, "1", None):
+            with pytest.raises(UsageError):
+                worker.watch(fd, lambda: None)  # type: ignore[arg-type]
+
+
+def test_a_number_may_become_another_files(worker: Worker) -> None:
+    fd, *others = (os.eventfd(0) for _ in range(3))
+    ran = threading.Event()
+    worker.watch(fd, lambda: None)
+    os.close(fd)
+    worker.unwatch(fd)
+    for other in others:
+        os.dup2(other, fd)
+        os.close(other)
+        worker.watch(fd, lambda: (os.eventfd_read(fd), ran.set()))  # type: ignore[arg-type, return-value]
+        os.eventfd_write(fd, 1)
+        assert ran.wait(30)
+        ran.clear()
+    worker.unwatch(fd)
+    os.close(fd)
+
+
+def test_a_watcher_that_raises_is_called_no_more(worker: Worker, owner: Owner) -> None:
+    here, there = socket.socketpair()
+    ran = threading.Event()
+
+    def fail() -> None:
+        worker.watch(here.fileno(), fail)
+        raise ValueError("so")
+
+    with here, there:
+        there.send(b"a")
+        worker.watch(here.fileno(), fail)
+        until(lambda: owner.errors)
+        worker.post(ran.set, 0.05)
+        assert ran.wait(30)
+        assert [str(error) for error in owner.errors] == ["so"]
+        ran.clear()
+        worker.watch(here.fileno(), lambda: (here.recv(1), ran.set()))  # type: ignore[arg-type, return-value]
+        assert ran.wait(30)
+        worker.unwatch(here.fileno())
+
+
+def test_what_is_no_longer_watched_is_not_called(worker: Worker, owner: Owner) -> None:
+    here, there = socket.socketpair()
+    calls: list[int] = []
+    ran = threading.Event()
+    with here, there:
+        with owner.lock:
+            worker.watch(here.fileno(), lambda: calls.append(1))
+            there.send(b"a")
+            time.sleep(0.05)  # the thread waits for the lock
+            worker.unwatch(here.fileno())
+        worker.post(ran.set)
+        assert ran.wait(30)
+    assert not calls
+
+
+@pytest.mark.parametrize("delay_s", [float("nan"), float("inf"), float("-inf")])
+def test_a_delay_is_finite(worker: Worker, delay_s: float) -> None:
+    with pytest.raises(UsageError, match="finite"):
+        worker.post(lambda: None, delay_s)
+
+
+@pytest.mark.parametrize("delay_s", [3e6, 1e300])
+def test_a_long_delay_lets_others_pass(worker: Worker, delay_s: float) -> None:
+    ran = threading.Event()
+    worker.post(lambda: None, delay_s)
+    time.sleep(0.01)  # the thread waits for that one alone
+    worker.post(ran.set)
+    assert ran.wait(30)
+
+
+def test_a_thread_that_died_leaves_other_files_alone(
+    worker: Worker, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _: died.set())
+    monkeypatch.setattr(owner, "errors", None)  # nobody can be told
+    before = threads()
+    worker.post(lambda: 1 / 0)  # type: ignore[arg-type, return-value]
+    assert died.wait(30)
+    until(lambda: threads() == before)
+    others = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(4)]
+    worker.post(lambda: None)
+    worker.watch(others[0], lambda: None)
+    worker.unwatch(others[0])
+    for fd in others:
+        with pytest.raises(BlockingIOError):
+            os.eventfd_read(fd)
+        os.close(fd)
 
 
 def test_what_a_call_raises_is_told(worker: Worker, owner: Owner) -> None:
@@ -132,11 +228,13 @@ def test_what_a_call_raises_is_told(worker: Worker, owner: Owner) -> None:
     assert [str(error) for error in owner.errors] == ["so"]
 
 
-def test_few_may_wait(worker: Worker) -> None:
-    for _ in range(CALLS_MAX):
+def test_devices_have_room_however_many_calls_wait(worker: Worker) -> None:
+    ran = threading.Event()
+    for _ in range(5000):
         worker.post(lambda: None, 1000)
-    with pytest.raises(UsageError):
-        worker.post(lambda: None)
+    inbox = Inbox(lambda: worker.post(ran.set))
+    inbox.put(bytes(60))
+    assert ran.wait(30)
 
 
 def test_nothing_is_left_behind(owner: Owner) -> None:
@@ -180,6 +278,20 @@ def test_a_failing_call_ends_the_run() -> None:
         with pytest.raises(ValueError, match="so"):
             vm.run(timeout=60)
         assert vm.run(timeout=0.01).outcome.value == "timeout"
+
+
+def test_a_failing_watcher_ends_one_run() -> None:
+    def fail() -> None:
+        raise ValueError("so")
+
+    here, there = socket.socketpair()
+    with here, there, pykvm.VM(backend="emu") as vm:
+        vm.load(SPIN)
+        there.send(b"a")
+        vm.watch(here.fileno(), fail)
+        with pytest.raises(ValueError, match="so"):
+            vm.run(timeout=60)
+        assert vm.run(timeout=0.05).outcome.value == "timeout"
 
 
 def test_a_machine_that_is_given_up_ends_its_thread() -> None:

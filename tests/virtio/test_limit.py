@@ -10,7 +10,7 @@ from pykvm.errors import UsageError
 from pykvm.testing import Driver
 from pykvm.virtio.block import HEAD, Block, Kind
 from pykvm.virtio.disk import MemoryDisk
-from pykvm.virtio.limit import Limit, TokenBucket
+from pykvm.virtio.limit import WAIT_MAX_S, Limit, TokenBucket
 
 
 class Clock:
@@ -126,8 +126,18 @@ def test_what_waits_is_forgotten_with_its_queue(again: str) -> None:
     assert driver.queues[0].collect() == []
 
 
-@pytest.mark.parametrize("rate", [0, -1])
-def test_a_rate_is_more_than_nothing(rate: int) -> None:
+def test_a_wait_is_of_a_length_that_there_is() -> None:
+    clock = Clock()
+    for rate in (1e-9, 5e-324):
+        bucket = TokenBucket(rate, clock=clock)
+        bucket.take(1000)
+        assert bucket.wait_s == WAIT_MAX_S
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf")])
+def test_a_rate_is_more_than_nothing_and_finite(rate: float) -> None:
+    with pytest.raises(UsageError):
+        TokenBucket(1, burst=rate)
     with pytest.raises(UsageError):
         Limit(operations_per_s=rate)
     with pytest.raises(UsageError):

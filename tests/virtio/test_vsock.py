@@ -420,12 +420,26 @@ def test_replies_are_bounded_and_none_is_lost(guest: Guest) -> None:
 
 def test_paths_and_numbers_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
-    for path in (tmp_path / "taken", tmp_path / "none" / "v", tmp_path / ("x" * 200)):
+    for path in ("", "\0", tmp_path / "taken", tmp_path / "none" / "v", tmp_path / ("x" * 200)):
         with pytest.raises(UsageError, match="cannot be at"):
             Vsock(path)
-    for cid in (0, 1, 2, 0xFFFF_FFFF, 1 << 32):
+    for cid in (0, 1, 2, 0xFFFF_FFFF, 1 << 32, 3.5, "3", None):
         with pytest.raises(UsageError, match="CID"):
-            Vsock(tmp_path / "v", cid)
+            Vsock(tmp_path / "v", cid)  # type: ignore[arg-type]
+
+
+def test_another_ones_socket_at_the_path_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    device, moved = Vsock("v"), Vsock("w")
+    Path("v").unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind("v")
+        monkeypatch.chdir("/")
+        device.close()
+        moved.close()
+        assert [each.name for each in tmp_path.iterdir()] == ["v"]
 
 
 def test_nothing_is_left_behind_a_machine(tmp_path: Path) -> None:
