@@ -37,11 +37,18 @@ class Doorbells:
             fd = os.eventfd(0, _FLAGS)
             self._fds.append(fd)
             vm.add_ioeventfd(fd, self._gpa, 4, datamatch=index)
-            worker.watch(fd, partial(self._rung, fd, partial(notify, index)))
+            self._watch(fd, partial(notify, index))
+
+    def _watch(self, fd: int, notify: Callable[[], None]) -> None:
+        self._worker.watch(fd, partial(self._rung, fd, notify))
 
     def _rung(self, fd: int, notify: Callable[[], None]) -> None:
         os.eventfd_read(fd)  # before the queue is looked at, so that no later ring is lost
-        notify()
+        try:
+            notify()
+        except BaseException:  # which ends the watch, and the run, but not the next one
+            self._worker.post(partial(self._watch, fd, notify))
+            raise
 
     def close(self) -> None:
         """Give the eventfds back; the machine's thread has ended."""

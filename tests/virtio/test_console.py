@@ -439,7 +439,8 @@ def test_a_guest_talks_to_a_terminal() -> None:
         os.close(terminal)
 
 
-def test_a_guest_goes_on_in_the_run_after_its_end_raised(backend: str) -> None:
+@pytest.mark.parametrize("events", ["exit", "eventfd"])
+def test_a_guest_goes_on_in_the_run_after_its_end_raised(backend: str, events: str) -> None:
     class Full(Slow):
         def write(self, data: bytes) -> int:
             if not self.allowed:
@@ -448,7 +449,7 @@ def test_a_guest_goes_on_in_the_run_after_its_end_raised(backend: str) -> None:
             return super().write(data)
 
     end = Full()
-    with Machine(devices=("exit",), backend=backend) as vm:
+    with Machine(devices=("exit",), backend=backend, virtio_events=events) as vm:
         vm.add_virtio(Console([Port(end)]))
         vm.load(load_guest(GUEST).image())
         vm.feed(b"a line\n")
