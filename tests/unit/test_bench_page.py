@@ -10,6 +10,7 @@ import pytest
 from support.results import EXIT_ROWS, exit_row, exits_result, turns_result
 
 from pykvm.bench import page
+from pykvm.bench.files import PAGE
 from pykvm.bench.plots import DRIFT_POINTS, answered, drift
 
 VOID = {"meta", "link", "br"}
@@ -55,8 +56,8 @@ def test_a_report_is_a_page_and_its_plots(tmp_path: Path) -> None:
     groups = ("floors", "kernel", "user", "life")
     by_group = {f"{kind}-{group}" for kind in ("cost", "histogram") for group in groups}
     plots = {"python-native", "drift"} | by_group
-    assert names == {f"{plot}.{kind}" for plot in plots for kind in ("png", "svg")} | {page.PAGE}
-    text = (tmp_path / page.PAGE).read_text()
+    assert names == {f"{plot}.{kind}" for plot in plots for kind in ("png", "svg")} | {PAGE}
+    text = (tmp_path / PAGE).read_text()
     checker = checked(text)
     assert len(checker.ids) == len(set(checker.ids))
     assert all(address.startswith("#") for address in checker.addresses)  # no network
@@ -73,8 +74,8 @@ def test_sides_in_turns_have_a_report_of_their_own(tmp_path: Path) -> None:
     page.write_report(tmp_path, turns_result())
     plots = {"sides-ns", "sides-Ms", "rounds"}
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {f"{plot}.{kind}" for plot in plots for kind in ("png", "svg")} | {page.PAGE}
-    text = (tmp_path / page.PAGE).read_text()
+    assert names == {f"{plot}.{kind}" for plot in plots for kind in ("png", "svg")} | {PAGE}
+    text = (tmp_path / PAGE).read_text()
     checked(text)
     for told in (
         "pykvm bench floor on", "15 rounds on", "a &lt;note&gt; of some length", "at most 1.25",
@@ -95,7 +96,7 @@ def test_a_page_tells_every_row_and_escapes_what_it_tells() -> None:
 def test_nothing_measured_is_still_a_report(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     page.write_report(tmp_path, exits_result((exit_row("hypercall", "kernel", None),)))
-    assert {path.name for path in tmp_path.iterdir()} == {page.PAGE}
+    assert {path.name for path in tmp_path.iterdir()} == {PAGE}
 
 
 def test_without_what_draws_it_says_what_to_install(
