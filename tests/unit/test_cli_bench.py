@@ -13,7 +13,7 @@ from typing import NoReturn
 import pytest
 
 from pykvm import cli, host
-from pykvm.bench import cpu, exits, page, results
+from pykvm.bench import cpu, exits, page, results, stock
 from pykvm.bench.contest import MORE, Contest, Question
 from pykvm.bench.document import SCHEMA, read
 from pykvm.bench.exits import Result
@@ -246,6 +246,17 @@ def test_without_kvm_there_is_one_line(
     monkeypatch.setattr(exits, "Machine", missing)
     assert cli.main(["bench", *words]) == STATUS_DIED
     assert capsys.readouterr() == ("", f"pykvm: {NO_KVM}\n")
+
+
+def test_without_a_place_for_a_kernel_there_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(stock.shutil, "which", lambda program: program)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert cli.main(["bench", "linux"]) == STATUS_DIED
+    where = tmp_path / "file/pykvm/stock"
+    assert capsys.readouterr() == ("", f"pykvm: cannot make {where}: Not a directory\n")
 
 
 def test_without_kvm_the_rows_of_a_ring_say_so(
