@@ -10,6 +10,8 @@ from typing import Any, Protocol, TypeVar
 from pykvm.bench.progress import Progress
 from pykvm.errors import UsageError
 
+WIDTH = 100  # of a table
+
 
 class Grouped(Protocol):
     """Something to measure."""

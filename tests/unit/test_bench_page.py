@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from support.results import EXIT_ROWS, exit_row, exits_result, turns_result
 
-from pykvm.bench import page
+from pykvm.bench import page, plots_turns
 from pykvm.bench.files import PAGE
-from pykvm.bench.plots import DRIFT_POINTS, answered, drift
+from pykvm.bench.plots import DRIFT_POINTS, answered, drift, plots
 
 VOID = {"meta", "link", "br"}
 
@@ -82,6 +82,27 @@ def test_sides_in_turns_have_a_report_of_their_own(tmp_path: Path) -> None:
         "1.220 x unicorn", "not measured: no &lt;way&gt; back",
     ):  # fmt: skip
         assert told in text
+
+
+def test_axes_have_whole_rounds_and_units() -> None:
+    pytest.importorskip("matplotlib")
+    rows = turns_result()["rows"]
+    found = {each.name: each.figure for each in plots_turns.plots(rows)}
+    assert "million instructions per second" in found["sides-Ms"].axes[0].get_xlabel()
+    for count in (1, 2, 15):
+        for row in rows:
+            row["samples"] = row.get("samples", [])[:count]
+        (drawing,) = [each.figure for each in plots_turns.plots(rows) if each.name == "rounds"]
+        axes = drawing.axes[0]
+        low, high = axes.get_xlim()
+        ticks = [each for each in axes.get_xticks() if low <= each <= high]
+        assert ticks and all(each == int(each) for each in ticks)
+
+
+def test_a_bar_that_is_cut_is_said_to_be() -> None:
+    pytest.importorskip("matplotlib")
+    first = next(plots(exits_result()["rows"]))
+    assert "or a tenth of the median" in first.figure.axes[0].get_xlabel()
 
 
 def test_a_page_tells_every_row_and_escapes_what_it_tells() -> None:
