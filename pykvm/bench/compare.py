@@ -152,7 +152,13 @@ def different_in_kind(first: Mapping[str, Any], second: Mapping[str, Any]) -> It
     ):  # fmt: skip
         values = [each["environment"].get(section, {}).get(key) for each in (first, second)]
         if values[0] != values[1]:
-            yield f"{meaning}: {values[0]} there, {values[1]} here"
+            there, here = map(_printable, values)
+            yield f"{meaning}: {there} there, {here} here"
+
+
+def _printable(value: Any) -> str:
+    text = str(value)
+    return text if text.isprintable() else repr(text)
 
 
 def change(name: str, old: Series, new: Series, rows: int = 1) -> Change:

@@ -95,17 +95,20 @@ def check_directory(path: Path) -> Path:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Write a file beside another and put it in its place.
+    """Write a file beside the one that it then takes the place of; links stay.
 
     Raises:
         OSError: it cannot be written, and what was there before still is.
     """
-    with _naming(path), _scratch(path.parent) as (scratch, fd):
+    real = Path(os.path.realpath(path))
+    with _naming(path), _scratch(real.parent) as (scratch, fd):
         with open(fd, "wb", closefd=False) as stream:
             stream.write(data)
-        if (status := _status(path)) is not None:
+        if (status := _status(real)) is not None:
+            with suppress(PermissionError):
+                os.fchown(fd, status.st_uid, status.st_gid)
             os.fchmod(fd, stat.S_IMODE(status.st_mode))
-        scratch.replace(path)
+        scratch.replace(real)
 
 
 @contextmanager

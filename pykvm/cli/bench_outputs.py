@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -129,21 +130,9 @@ class Outputs:
         """Whatever can be written is, whatever else cannot."""
         if self._json is None and self._csv is None and self._directory is None:
             return 0
-        from pykvm.bench.document import as_csv, document, dumps
-
-        more = {"complete": run.complete, **more, "took_s": round(run.took_s, 3)}
-        found = document(bench, environment, run.rows, **more)
-        status = 0
         errors: list[OSError] = []
-        if self._directory is not None:  # first: the files may be in it
-            with _kept(errors):
-                self._directory.mkdir(parents=True, exist_ok=True)
-        if self._json is not None:
-            with _kept(errors):
-                self._json.write(dumps(found))
-        if self._csv is not None:
-            with _kept(errors):
-                self._csv.write(as_csv(run.rows))
+        found = self._write_files(bench, environment, run, more, errors)
+        status = 0
         if self._report is not None and self._report.is_dir():
             with _kept(errors):
                 status = _draw(self._report, found)
@@ -152,6 +141,34 @@ class Outputs:
         for error in errors:  # of stdout
             raise error
         return status
+
+    def _write_files(
+        self,
+        bench: str,
+        environment: Environment,
+        run: Run,
+        more: dict[str, Any],
+        errors: list[OSError],
+    ) -> dict[str, Any]:
+        """All but the report; returns what that is of."""
+        from pykvm.bench.document import as_csv, document, dumps
+
+        with _held_back():
+            more = {"complete": run.complete, **more, "took_s": round(run.took_s, 3)}
+            found = document(bench, environment, run.rows, **more)
+            outputs = ((self._json, dumps(found)), (self._csv, as_csv(run.rows)))
+            if self._directory is not None:  # first: the files may be in it
+                with _kept(errors):
+                    self._directory.mkdir(parents=True, exist_ok=True)
+            for target, text in outputs:
+                if target is not None and target.real is not None:
+                    with _kept(errors):
+                        target.write(text)
+        for target, text in outputs:
+            if target is not None and target.real is None:  # its reader may take any time
+                with _kept(errors):
+                    target.write(text)
+        return found
 
 
 class _Stdout:
@@ -189,7 +206,7 @@ def _check_apart(
     if json and csv and json.real and json.real == csv.real:
         raise UsageError(f"--json and --csv cannot both be written to {csv.path}")
     for each in (json, csv):
-        if each and directory and each.real == directory / PAGE:
+        if each and each.real and directory and each.real == (directory / PAGE).resolve():
             raise UsageError(f"{each.path} is the report's own page")
 
 
@@ -203,6 +220,18 @@ def _refused() -> Iterator[None]:
         yield
     except OSError as error:
         raise UsageError(_said(error)) from None
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Let signals wait that would end this."""
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    )
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

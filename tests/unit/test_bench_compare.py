@@ -214,7 +214,7 @@ def test_machines_of_different_kinds_are_compared_only_when_asked(
 ) -> None:
     here = result(A)
     there = copy.deepcopy(here)
-    there["environment"]["cpu"]["model"] = "Another"
+    there["environment"]["cpu"]["model"] = "Another\nmodel"
     paths = [written(tmp_path / "a.json", here), written(tmp_path / "b.json", there)]
     assert cli.main(["bench", "compare", *paths]) == 2
     said = capsys.readouterr().err

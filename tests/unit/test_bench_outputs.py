@@ -128,6 +128,32 @@ def test_ctrl_c_after_the_last_row_loses_no_result(
     assert len(read(path)["rows"]) == 1
 
 
+DISTURBED = """
+import os, signal, sys
+from pykvm import cli
+from pykvm.bench import document
+
+as_csv = document.as_csv
+
+def disturbed(rows):
+    os.kill(os.getpid(), signal.SIGINT)
+    return as_csv(rows)
+
+document.as_csv = disturbed
+sys.exit(cli.main())
+"""
+
+
+def test_ctrl_c_while_files_are_written_waits_for_them(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.json", tmp_path / "a.csv"]
+    words = [*QUICK, "--json", str(paths[0]), "--csv", str(paths[1])]
+    done = subprocess.run([sys.executable, "-c", DISTURBED, *words], capture_output=True)
+    assert done.returncode == STATUS_INTERRUPTED
+    assert done.stderr.endswith(b"pykvm: interrupted\n")
+    assert read(paths[0])["complete"] is True
+    assert paths[1].read_text().startswith("name,")
+
+
 # What is written.
 
 
@@ -225,6 +251,9 @@ def test_no_two_outputs_share_a_file(
     assert "cannot both be written to a" in refused(capsys, "--json", "link/a", "--csv", "a")
     line = refused(capsys, "--json", "link/index.html", "--report", ".")
     assert line == "link/index.html is the report's own page"
+    Path("index.html").symlink_to("b")
+    line = refused(capsys, "--csv", "b", "--report", ".")
+    assert line == "b is the report's own page"
 
 
 # Terminals.

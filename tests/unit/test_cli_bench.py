@@ -208,6 +208,7 @@ def test_bad_input_is_refused_in_one_line(
         assert line == "pykvm: --check takes no rows, and neither --list nor --quick"
     missing = str(tmp_path / "none.json")
     assert "No such file" in refused(capsys, "bench", "compare", missing, missing)
+    assert "a file's name is missing" in refused(capsys, "bench", "compare", missing, "")
     assert "invalid choice: 'nonsense'" in refused(capsys, "bench", "nonsense")
 
 
