@@ -120,7 +120,7 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> Comparison:
     """Compare two results of one bench, as `document.read` returns them.
 
     Raises:
-        UsageError: they are of different benches or backends.
+        UsageError: they are of different benches or backends, or rows of different units.
     """
     benches = [each["bench"] for each in (first, second)]
     if benches[0] != benches[1]:
@@ -133,6 +133,10 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> Comparison:
         for each in (first, second)
     )
     both = [name for name in new if name in old]
+    for name in both:
+        kinds = [f"{each.unit}, {each.better} is better" for each in (old[name], new[name])]
+        if kinds[0] != kinds[1]:
+            raise UsageError(f"{name}: {kinds[0]}, cannot be compared with {kinds[1]}")
     return Comparison(
         tuple(change(name, old[name], new[name], len(both)) for name in both),
         tuple(name for name in old if name not in new),
@@ -148,7 +152,13 @@ def different_in_kind(first: Mapping[str, Any], second: Mapping[str, Any]) -> It
     ):  # fmt: skip
         values = [each["environment"].get(section, {}).get(key) for each in (first, second)]
         if values[0] != values[1]:
-            yield f"{meaning}: {values[0]} there, {values[1]} here"
+            there, here = map(_printable, values)
+            yield f"{meaning}: {there} there, {here} here"
+
+
+def _printable(value: Any) -> str:
+    text = str(value)
+    return text if text.isprintable() else repr(text)
 
 
 def change(name: str, old: Series, new: Series, rows: int = 1) -> Change:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from pykvm.bench.figures import Figures, median
+from pykvm.bench.run import WIDTH
 from pykvm.bench.sampler import Side, Turns, turns, why_not
 from pykvm.errors import PykvmError
 
 LESS, MORE, SAME = "less", "more", "same"  # what is better
-NAME_WIDTH = 28
+NAME_WIDTH = 30
 _VERDICTS = {True: "met", False: "missed", None: ""}
 
 
@@ -141,7 +143,7 @@ class Contest:
 
     Attributes:
         open: makes the sides, of what the bench has prepared; the stack closes what it opens.
-            A side that is not there is left out.
+            A side that is not there says why when it is its turn.
         ours: the side that is compared with the others.
         times: rounds for each that is asked for, where they are short.
     """
@@ -224,20 +226,27 @@ class Table:
     def head(self) -> str:
         """What the columns are."""
         heads = " ".join(f"{each.heading:>{each.width}}" for each in self._columns)
-        return f"{'':{NAME_WIDTH}} {heads} {'figure':>15}   bar"
+        return f"{'':{NAME_WIDTH}} {heads}  figure            bar"
 
     def lines(self, row: Row) -> Iterator[str]:
-        """A row."""
+        """A row; below it, why a side is not there."""
         question, name = row.question, f"{row.question.name:{NAME_WIDTH}}"
         if row.why:
-            yield f"{name} not measured: {row.why}"
+            yield from _wrapped(f"not measured: {row.why}", f"{name} ")
             return
         cells = " ".join(each.cell(row) for each in self._columns)
-        figure = "" if row.figure is None else f"{row.figure:7.3f} {question.unit:7}"
+        figure = "" if row.figure is None else f"{row.figure:.3f} {question.unit}"
         bar = "" if question.bar is None else str(question.bar)
         bar = f"within {bar}" if question.better == SAME else bar
-        yield f"{name} {cells} {figure:>15}   {bar} {_VERDICTS[row.met]} {row.note}".rstrip()
+        yield f"{name} {cells}  {figure:16}  {bar} {_VERDICTS[row.met]}".rstrip()
+        yield from _wrapped(row.note, "  ")
 
     def foot(self, rows: Iterable[Any]) -> Iterator[str]:
         """Nothing."""
         yield from ()
+
+
+def _wrapped(text: str, before: str) -> list[str]:
+    """Lines that are no wider than a table."""
+    indent = " " * len(before)
+    return textwrap.wrap(text, WIDTH, initial_indent=before, subsequent_indent=indent)

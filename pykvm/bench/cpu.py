@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from operator import truediv
 from typing import Any
 
 from pykvm import layout
 from pykvm.bench import program
 from pykvm.bench.contest import MORE, Column, Contest, Question, Row
 from pykvm.bench.program import Program
-from pykvm.bench.sampler import Batch, Side
+from pykvm.bench.sampler import Batch, Impossible, Side
 from pykvm.errors import PykvmError
 from pykvm.loader.image import Image, Mode
 from pykvm.machine import Machine
@@ -72,6 +73,8 @@ COLUMNS = (
     Column("ours", "pykvm", "{value:.0f} {unit}"),
     Column("unicorn", "Unicorn", "{value:.0f} {unit}"),
 )
+NO_NATIVE = "the loops run natively on an x86-64 only"
+NO_UNICORN = "Unicorn is not installed; pip install 'pykvm-hv[bench]'"
 MEAN_BAR = 1.4
 UNICORN_BARS = {"mem": 2.0, "call": 2.0, "sse": 2.0}
 NATIVE_BARS = {"alu": 0.1}
@@ -170,24 +173,35 @@ def _loop_sides(loop: Loop, prepared: Prepared, stack: ExitStack) -> dict[str, S
         batch = Batch(operate, turns)
         return lambda: 1000 * loop.per_turn / batch()
 
-    sides: dict[str, Side] = {}
-    if native := prepared.native:
-        code = loop.code.hex()
-        sides["native"] = speed(
+    native, unicorn = prepared.native, prepared.unicorn
+    code = loop.code.hex()
+    return {
+        "native": _absent(NO_NATIVE) if native is None else speed(
             lambda turns: native.ask(f"{BUFFER_BYTES} {turns} {code}")[0] / turns, 10 * TURNS
-        )
-    sides["ours"] = speed(partial(_turn_ns, loop), TURNS)
-    if unicorn := prepared.unicorn:
-        sides["unicorn"] = speed(partial(unicorn.turn_ns, loop), TURNS)
-    return sides
+        ),
+        "ours": speed(partial(_turn_ns, loop), TURNS),
+        "unicorn": (
+            _absent(NO_UNICORN) if unicorn is None else speed(partial(unicorn.turn_ns, loop), TURNS)
+        ),
+    }  # fmt: skip
 
 
 def _create_sides(prepared: Prepared, stack: ExitStack) -> dict[str, Side]:
     """One creation in a turn: what one side gives back to the allocator, the other may take."""
-    sides: dict[str, Side] = {"ours": lambda: _create_ns() / 1000}
-    if unicorn := prepared.unicorn:
-        sides["unicorn"] = lambda: unicorn.create_ns() / 1000
-    return sides
+    unicorn = prepared.unicorn
+    return {
+        "ours": lambda: _create_ns() / 1000,
+        "unicorn": (
+            _absent(NO_UNICORN) if unicorn is None else lambda: unicorn.create_ns() / 1000
+        ),
+    }  # fmt: skip
+
+
+def _absent(why: str) -> Side:
+    def turn() -> Any:
+        raise Impossible(why)
+
+    return turn
 
 
 def _loop_contest(loop: Loop) -> Contest:
@@ -199,7 +213,7 @@ def _loop_contest(loop: Loop) -> Contest:
 
 @dataclass(frozen=True)
 class Mean:
-    """The geometric mean of what was found of the loops, all against Unicorn."""
+    """The geometric mean of four loops, all against Unicorn."""
 
     group: str = MEAN
     questions: tuple[Question, ...] = (
@@ -208,15 +222,15 @@ class Mean:
 
     def measure(self, prepared: Any, rounds: int, before: Sequence[Row]) -> Iterator[Row]:
         """One row, of those that were measured before."""
-        loops = [row for row in before if row.question.name in MEAN_OF]
-        against = [
-            [ours / theirs for ours, theirs in zip(row.sides["ours"], unicorn, strict=True)]
-            for row in loops
-            if (unicorn := row.sides.get("unicorn"))
-        ]
-        if not against:
-            yield Row(self.questions[0])
+        loops = {row.question.name: row for row in before if not row.why}
+        if missing := [name for name in MEAN_OF if name not in loops]:
+            yield Row(self.questions[0], why=f"its loops were not: {', '.join(missing)}")
             return
+        of = [loops[name] for name in MEAN_OF]
+        if alone := [row for row in of if not row.sides.get("unicorn")]:
+            yield Row(self.questions[0], note=alone[0].note)
+            return
+        against = [map(truediv, row.sides["ours"], row.sides["unicorn"]) for row in of]
         means = [math.prod(each) ** (1 / len(each)) for each in zip(*against, strict=False)]
         yield Row(self.questions[0], samples=means)
 

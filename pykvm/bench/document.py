@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pykvm.bench.contest import LESS, MORE, SAME
 from pykvm.bench.environment import Environment
 from pykvm.errors import UsageError
 
 FORMAT = "pykvm bench"
 SCHEMA = 3  # raised when a key changes its meaning or goes
+FILE_BYTES_MAX = 256 << 20
+NUMBER_MAX = 1e18  # beyond what anything measured is, and squares and sums of such are numbers, too
 FIGURES = (
     "minimum", "median", "p90", "p99", "p999", "maximum", "spread", "low", "high",
 )  # fmt: skip
@@ -96,7 +98,13 @@ def read(path: Path) -> dict[str, Any]:
 
 def _load(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+        if len(data) > FILE_BYTES_MAX:
+            raise DocumentError(path, "is too large to be a result")
+        return json.loads(data.decode())
+    except MemoryError:
+        raise DocumentError(path, "is too large for this machine's memory") from None
     except OSError as error:
         raise DocumentError(path, error.strerror or str(error)) from None
     except RecursionError:
@@ -107,14 +115,16 @@ def _load(path: Path) -> Any:
 
 def _wrong(found: Mapping[str, Any]) -> str | None:
     """What a result lacks; None where it is whole."""
-    if not isinstance(found.get("bench"), str):
+    if not _is_printable(found.get("bench")):
         return "it does not say of which bench it is"
     environment, rows = found.get("environment"), found.get("rows")
-    if not isinstance(environment, dict) or not isinstance(environment.get("backend"), str):
+    if not isinstance(environment, dict) or not _is_printable(environment.get("backend")):
         return "there is no environment record"
     for key, name in (("cpu", "model"), ("host", "kind")):
         if not isinstance(environment.get(key), dict) or name not in environment[key]:
             return f"the environment record has no {key}.{name}"
+    if not isinstance(environment.get("kvm", {}), dict):
+        return "the environment record's kvm is no object"
     if not isinstance(rows, list):
         return "there are no rows"
     names: set[str] = set()
@@ -130,8 +140,8 @@ def _wrong(found: Mapping[str, Any]) -> str | None:
 def _wrong_row(row: Any) -> str | None:
     if not isinstance(row, dict):
         return "is no object"
-    if not isinstance(row.get("name"), str):
-        return "has no name"
+    if not _is_printable(row.get("name")):
+        return "has no name that can be printed"
     if not isinstance(row.get("measured"), bool):
         return "does not say whether it was measured"
     if not row["measured"]:
@@ -143,6 +153,8 @@ def _wrong_row(row: Any) -> str | None:
     figures = row.get("ns")
     if not isinstance(figures, dict) or not all(_is_number(figures.get(key)) for key in FIGURES):
         return "lacks figures"
+    if not figures["low"] <= figures["median"] <= figures["high"]:
+        return "has a median outside of its interval"
     return None if _are_samples(row.get("samples_ns")) else "lacks samples"
 
 
@@ -152,9 +164,15 @@ def _wrong_figure(row: Mapping[str, Any]) -> str | None:
         return None
     if not all(_is_number(row.get(key)) for key in ("figure", "low", "high")):
         return "lacks figures"
-    if not all(isinstance(row.get(key), str) for key in ("unit", "better")):
+    if not row["low"] <= row["figure"] <= row["high"]:
+        return "has a figure outside of its interval"
+    if not _is_printable(row.get("unit")) or row.get("better") not in (LESS, MORE, SAME):
         return "does not say what its figure is"
     return None if _are_samples(row.get("samples")) else "lacks samples"
+
+
+def _is_printable(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable()
 
 
 def _are_samples(value: Any) -> bool:
@@ -162,4 +180,5 @@ def _are_samples(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    is_one = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_one and -NUMBER_MAX < value < NUMBER_MAX

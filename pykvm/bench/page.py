@@ -13,11 +13,11 @@ from typing import Any
 
 from pykvm.bench import plots_turns
 from pykvm.bench.exits.row import GROUPS
+from pykvm.bench.files import PAGE, replace
 from pykvm.bench.plots import Plot, plots
 from pykvm.bench.table import cycles, nanoseconds, ratio
 from pykvm.errors import PykvmError
 
-PAGE = "index.html"
 DPI = 130
 
 _STYLE = """
@@ -79,12 +79,13 @@ def write_report(directory: Path, found: Mapping[str, Any]) -> None:
     matplotlib: Any = import_module("matplotlib")
     with matplotlib.rc_context({"svg.hashsalt": "pykvm", "font.family": "DejaVu Sans"}):
         for plot in (plots if _is_of_exits(found) else plots_turns.plots)(found["rows"]):
-            plot.figure.savefig(directory / f"{plot.name}.png", dpi=DPI)
-            text = io.StringIO()
+            pixels, text = io.BytesIO(), io.StringIO()
+            plot.figure.savefig(pixels, format="png", dpi=DPI)
             plot.figure.savefig(text, format="svg", metadata=_NO_METADATA)
-            (directory / f"{plot.name}.svg").write_text(text.getvalue())
+            replace(directory / f"{plot.name}.png", pixels.getvalue())
+            replace(directory / f"{plot.name}.svg", text.getvalue().encode())
             figures.append(_inline(plot, text.getvalue()))
-    (directory / PAGE).write_text(page(found, figures))
+    replace(directory / PAGE, page(found, figures).encode())
 
 
 def page(found: Mapping[str, Any], figures: Sequence[str]) -> str:

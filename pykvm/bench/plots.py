@@ -13,7 +13,7 @@ from typing import Any
 
 from pykvm.bench.exits.row import GROUPS
 from pykvm.bench.figures import percentile
-from pykvm.bench.table import nanoseconds
+from pykvm.bench.table import with_unit
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
     "#000000", "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7",
@@ -143,8 +143,9 @@ def _costs(rows: Sequence[Row]) -> Any:
         axes.plot(values, range(len(rows)), marker, color=colour, label=label, markersize=5)
     rows_axis(axes, [row["name"] for row in rows])
     axes.set_xlabel(
-        "time of one operation; the bar reaches from the minimum to the 90th percentile",
-        fontsize=9,
+        "time of one operation; the bar reaches from the minimum, or a tenth of the median, "
+        "to the 90th percentile",
+        fontsize=8,
     )
     drawing.legend(
         handles=axes.get_legend_handles_labels()[0][::-1],
@@ -182,8 +183,7 @@ def _pairs(pairs: Sequence[tuple[str, Row, Row]]) -> Any:
 
 
 def _difference(ns: float) -> str:
-    shown = nanoseconds(abs(ns))
-    return f"{'-' if ns < 0 else '+'}{shown}{'' if shown.endswith('s') else ' ns'}"
+    return f"{'-' if ns < 0 else '+'}{with_unit(abs(ns))}"
 
 
 def _histograms(rows: Sequence[Row]) -> Any:

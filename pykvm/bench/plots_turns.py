@@ -67,7 +67,12 @@ def _sides(rows: Sequence[Row], sides: Sequence[str]) -> Any:
     axes.xaxis.set_major_formatter(
         formatter(time if rows[0]["sides_unit"] == "ns" else lambda value: f"{value:,g}")
     )
-    axes.set_xlabel("median of the rounds; the line reaches from the least to the most", fontsize=9)
+    unit = rows[0]["sides_unit"]
+    axes.set_xlabel(
+        f"{_MEANING.get(unit, unit)}: the median of the rounds; "
+        "the line reaches from the least to the most",
+        fontsize=9,
+    )
     drawing.legend(loc="outside upper right", ncols=len(sides), frameon=False, fontsize=8)
     return drawing
 
@@ -99,7 +104,9 @@ def _rounds_of(row: Row, axes: Any) -> None:
     axes.set_title(verdict, fontsize=7.5, loc="right", color=colour)
     axes.set_ylabel(row["unit"], fontsize=7)
     axes.tick_params(labelsize=6.5)
-    axes.xaxis.set_major_locator(import_module("matplotlib.ticker").MaxNLocator(5, integer=True))
+    axes.set_xlim(0.5, len(row["samples"]) + 0.5)
+    ticker = import_module("matplotlib.ticker")
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True, min_n_ticks=1))
     axes.margins(y=0.12)
     axes.grid(color="0.93", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from types import TracebackType
@@ -58,10 +59,9 @@ class Progress:
 class Bar(Progress):
     """The same as a bar at a terminal's last line, by rich."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, console: Any) -> None:
         super().__init__(total)
         rich: Any = import_module("rich.progress")
-        console: Any = import_module("rich.console").Console(stderr=True)
         self._rich = rich.Progress(
             rich.BarColumn(), rich.TextColumn("{task.description}"),
             console=console, auto_refresh=False, transient=True,
@@ -81,8 +81,9 @@ class Bar(Progress):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Take it away."""
-        self._rich.stop()
+        """Take it away; the terminal may be gone."""
+        with suppress(OSError):
+            self._rich.stop()
 
     def advance(self, group: str) -> None:
         """A row is done."""
@@ -91,7 +92,10 @@ class Bar(Progress):
 
 
 def progress(total: int) -> Progress:
-    """A bar where there is a terminal and rich, else plain lines."""
+    """A bar where there is a terminal of some width and rich, else plain lines."""
     if sys.stderr.isatty() and find_spec("rich") is not None:
-        return Bar(total)
+        # The table's lines pass through it, and it leaves them as wide as they are.
+        console = import_module("rich.console").Console(stderr=True, soft_wrap=True)
+        if console.width:
+            return Bar(total, console)
     return Progress(total)

@@ -37,11 +37,11 @@ _PACKAGE = Path(__file__).parents[1]
 _GUESTS = (_PACKAGE / "guests", _PACKAGE.parent / "guests")  # in a wheel, in a checkout
 QEMU = "qemu-system-x86_64"
 COLUMNS = (
-    Column("qemu", "QEMU", "{value:.0f}/s", 9),
-    Column("ours", "pykvm", "{value:.0f}/s", 9),
-    Column("p50_us", "p50", "{value:.0f} us", 8),
-    Column("p99_us", "p99", "{value:.0f} us", 8),
-    Column("exits", "exits", "{value:.3f}", 6),
+    Column("qemu", "QEMU", "{value:.0f}/s", 8),
+    Column("ours", "pykvm", "{value:.0f}/s", 8),
+    Column("p50_us", "p50 us", "{value:.0f}", 6),
+    Column("p99_us", "p99 us", "{value:.0f}", 6),
+    Column("exits", "exits", "{value:.3f}", 5),
 )
 EXITS_BAR = 0.1  # for a request, where DEEP are under way
 RATE_BARS = {"emu": 1.0, "kvm": 0.5}  # of QEMU's requests per second

@@ -1,13 +1,16 @@
-"""A run of any bench: rows one after the other, each shown as it comes, until the end or Ctrl-C."""
+"""A run of any bench: rows one after the other, each shown as it comes, until something ends it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from pykvm.bench.progress import Progress
 from pykvm.errors import UsageError
+
+WIDTH = 100  # of a table
 
 
 class Grouped(Protocol):
@@ -47,47 +50,55 @@ class Run:
 
     Attributes:
         rows: as JSON has them.
-        complete: whether it came to its end.
+        ended_by: Ctrl-C, or what went wrong with the table; None where it came to its end.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
-    complete: bool = False
+    ended_by: BaseException | None = None
     took_s: float = 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether it came to its end."""
+        return self.ended_by is None
 
 
 def measure(
+    run: Run,
     items: Sequence[Item],
     take: Callable[[Item], Iterable[Shown]],
     table: Lines,
     say: Callable[[str], None],
     progress: Progress,
-) -> Run:
-    """Measure one item after the other; Ctrl-C ends it early, and what was measured is kept.
+) -> None:
+    """Measure one item after the other.
 
     Args:
+        run: has what was measured so far, whatever ends it.
         take: measures one; its rows.
         say: prints a line of the table.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C.
+        OSError: the table cannot be printed.
     """
-    run = Run()
-    rows: list[tuple[Shown, float, float]] = []
+    shown: list[Shown] = []
     with progress as bar:
-        say(table.head())
         try:
+            say(table.head())
             for item in items:
                 for row in take(item):
                     now_s = bar.elapsed_s
-                    rows.append((row, run.took_s, now_s - run.took_s))
+                    run.rows.append(_timed(row, run.took_s, now_s - run.took_s))
                     run.took_s = now_s
+                    shown.append(row)
                     for line in table.lines(row):
                         say(line)
                 bar.advance(item.group)
-            run.complete = True
-        except KeyboardInterrupt:
-            pass
-        for line in table.foot([row for row, _, _ in rows]):
-            say(line)
-    run.rows = [_timed(*each) for each in rows]
-    return run
+        finally:
+            with suppress(OSError):
+                for line in table.foot(shown):
+                    say(line)
 
 
 def _timed(row: Shown, started_s: float, took_s: float) -> dict[str, Any]:
@@ -105,11 +116,13 @@ def chosen(
         groups: of the rows, in their order.
 
     Raises:
-        UsageError: one of the texts is in none.
+        UsageError: one of the texts is in none, or is empty.
     """
     names = tuple(names)
     found: set[str] = set() if patterns else set(names)
     for pattern in patterns:
+        if not pattern:
+            raise UsageError("a row's name is missing")
         of_group = {name for name, group in zip(names, groups, strict=False) if group == pattern}
         matching = {name for name in names if pattern in name} | of_group
         if not matching:

@@ -65,13 +65,16 @@ def fetch(where: Path | None = None) -> Stock:
         where: a directory for them; None for the usual one.
 
     Raises:
-        StockError: this is not Debian, or its archive cannot be reached.
+        StockError: this is not Debian, its archive cannot be reached, or there is no place.
     """
     where = where or cache_dir()
     for program in ("apt-get", "apt-cache", "dpkg-deb", "tar"):
         if shutil.which(program) is None:
             raise StockError(f"there is no {program} here: a stock kernel needs Debian's")
-    where.mkdir(parents=True, exist_ok=True)
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StockError(f"cannot make {where}: {error.strerror}") from None
     package = _kernel_package(where)
     kernel, *modules = _members(
         package, ("boot/vmlinuz-*", *(f"lib/modules/*/kernel/{each}" for each in MODULES)), where

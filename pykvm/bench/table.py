@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pykvm.bench.exits.row import GROUPS
-from pykvm.bench.run import Shown
+from pykvm.bench.run import WIDTH, Shown
 
-WIDTH = 100
 NAME_WIDTH = 32
 _COLUMNS = (
     *((name, 8) for name in ("median", "cycles", "90 %", "99 %", "99.9 %", "max", "MAD")),
@@ -24,6 +23,12 @@ def nanoseconds(value: float) -> str:
     return _scaled(value, _TIMES)
 
 
+def with_unit(value: float) -> str:
+    """The same, always with its unit."""
+    shown = nanoseconds(value)
+    return shown if shown.endswith("s") else f"{shown} ns"
+
+
 def cycles(value: float) -> str:
     """The same for cycles; M are millions."""
     return _scaled(value, _COUNTS)
@@ -31,13 +36,14 @@ def cycles(value: float) -> str:
 
 def _scaled(value: float, units: tuple[tuple[float, str], ...]) -> str:
     for size, unit in units:
-        if value >= size:
-            return f"{value / size:#.3g}".rstrip(".") + unit
+        if round(abs(value) / size, 3) >= 1:
+            return _short(value / size) + unit
     return _short(value)
 
 
 def _short(value: float) -> str:
-    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    """Three digits, and all of those before the point."""
+    digits = next((each for each in (2, 1) if round(abs(value), each) < 10 ** (3 - each)), 0)
     return f"{value:,.{digits}f}"
 
 
@@ -86,9 +92,9 @@ class Table:
             if row["measured"] and row["clock_ns"]:
                 clocks.setdefault(row["clock"], []).append(row["clock_ns"])
         for clock, costs in clocks.items():
-            low, high = nanoseconds(min(costs)), nanoseconds(max(costs))
+            low, high = (with_unit(limit(costs)) for limit in (min, max))
             cost = low if low == high else f"{low} to {high}"
-            yield f"subtracted for the {clock}'s clock itself: {cost} ns"
+            yield f"subtracted for the {clock}'s clock itself: {cost}"
 
 
 def _cells(row: Mapping[str, Any]) -> str:

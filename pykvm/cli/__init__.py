@@ -39,6 +39,13 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, formatter_class=partial(argparse.HelpFormatter, width=80))
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse here what is unknown: argparse would leave it to the parser of all commands."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
     def error(self, message: str) -> NoReturn:
         """Turn argparse's complaint into an error like the others."""
         raise UsageError(f"{message}; see {self.prog} --help")
@@ -47,21 +54,32 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the process's exit status."""
     _open_closed_streams()
+    with _ended_by_signals() as numbers:
+        status = _outcome(sys.argv[1:] if argv is None else argv, numbers)
+        _leave_stdout()
+    return status
+
+
+def _outcome(words: Sequence[str], numbers: Sequence[int]) -> int:
+    """The exit status; whatever went wrong is a line.
+
+    Args:
+        numbers: the signal that ended the command is the first of them.
+    """
     try:
-        with _ended_by_signals():
-            return _run(sys.argv[1:] if argv is None else argv)
+        return _run(words)
     except PykvmError as error:
         _say(str(error))
         return _status(error)
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no more flushing there
         if isinstance(error, BrokenPipeError):  # whoever read stdout has had enough
             return STATUS_BROKEN_PIPE
         _say(str(error.strerror or error))
         return STATUS_DIED
     except KeyboardInterrupt as error:
-        number = signal.Signals(error.args[0] if error.args else signal.SIGINT)
-        _say("interrupted" if number == signal.SIGINT else f"ended by {number.name}")
+        number = signal.Signals(next(iter(numbers), signal.SIGINT))
+        words = ["interrupted" if number == signal.SIGINT else f"ended by {number.name}"]
+        _say(": ".join([*words, *map(str, error.args)]))
         return STATUS_SIGNAL + number
 
 
@@ -87,28 +105,43 @@ def _open_closed_streams() -> None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
 
 
+def _leave_stdout() -> None:
+    """What stdout does not take is lost: the interpreter would try again at its end, and fail."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def _ended_by_signals() -> Iterator[Sequence[int]]:
     """SIGTERM and SIGHUP end a command as Ctrl-C does: files, sockets and the terminal are left
-    as they should be.
+    as they should be. Nothing disturbs the end once it is under way.
+
+    Yields:
+        The number of the signal that did so, once there is one.
     """
+    numbers: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # it gets no signals
-        yield
+        yield numbers
         return
-    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
+    before = {
+        each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
 
     def end(number: int, _frame: FrameType | None) -> None:
-        for each in before:
-            signal.signal(each, signal.SIG_IGN)  # the end is under way
-        raise KeyboardInterrupt(number)
+        if not numbers:
+            numbers.append(number)
+            raise KeyboardInterrupt
 
     try:
         for number, handler in before.items():
             if handler != signal.SIG_IGN:  # nohup's way
                 signal.signal(number, end)
-        yield
+        yield numbers
     finally:
-        for number, handler in before.items():
+        for number, handler in before.items() if not numbers else ():  # else the process ends, too
             signal.signal(number, handler)
 
 

@@ -22,7 +22,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(main=_list)
     benches = parser.add_subparsers(metavar="NAME", title="what there is")
     for name, meaning in BENCHES.items():
-        bench = benches.add_parser(name, help=meaning, description=meaning.capitalize() + ".")
+        sentence = f"{meaning[0].upper()}{meaning[1:]}."
+        bench = benches.add_parser(name, help=meaning, description=sentence)
         if name in IN_TURNS:
             import_module("pykvm.cli.bench_turns").add_arguments(bench, name, IN_TURNS[name])
         else:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pykvm.cli.options import parse_path, reads
 from pykvm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ _HEAD = f"{'':32} {'first':>10} {'second':>10} {'change':>10} {'told from':>10}"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("first", type=Path, metavar="A.json")
-    parser.add_argument("second", type=Path, metavar="B.json")
+    parser.add_argument("first", type=reads(parse_path), metavar="A.json")
+    parser.add_argument("second", type=reads(parse_path), metavar="B.json")
     parser.add_argument(
         "--fail-above", type=_percent, metavar="PERCENT",
         help="exit with status 1 where a row became worse by more than that",

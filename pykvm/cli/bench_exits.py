@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pykvm.cli import bench_outputs
@@ -30,25 +31,29 @@ def main(args: argparse.Namespace) -> int:
     """Measure; returns 0 where all rows were tried, whatever came of them."""
     from pykvm.bench import exits
 
+    if args.check and (args.rows or args.list or args.quick):
+        raise UsageError("--check takes no rows, and neither --list nor --quick")
     rows = exits.select(args.rows)
     if args.list:
         for row in rows:
             print(f"{row.group:8} {row.name:32} {row.text}".rstrip())
         return 0
-    if args.check and args.rows:
-        raise UsageError("--check takes no rows")
     with bench_outputs.opened(args, one_processor=args.check) as outputs:
         khz = exits.counter_khz(args.backend)  # first: without KVM, that is all there is to say
         if args.check:
             return _check(args, outputs)
         return outputs.measure(
-            "exits", args.backend, lambda: _run(args, rows, khz, outputs), quick=args.quick
+            "exits", args.backend, partial(_run, args, rows, khz, outputs), quick=args.quick
         )
 
 
 def _run(
-    args: argparse.Namespace, rows: tuple[Any, ...], khz: int, outputs: bench_outputs.Outputs
-) -> Run:
+    args: argparse.Namespace,
+    rows: tuple[Any, ...],
+    khz: int,
+    outputs: bench_outputs.Outputs,
+    run: Run,
+) -> None:
     from pykvm.bench.exits.guest import GuestSampler
     from pykvm.bench.progress import progress
     from pykvm.bench.results import taker
@@ -57,7 +62,7 @@ def _run(
     from pykvm.bench.table import Table
 
     take = taker(GuestSampler(args.backend, QUICK if args.quick else FULL), khz)
-    return measure(rows, take, Table(), outputs.say, progress(len(rows)))
+    measure(run, rows, take, Table(), outputs.say, progress(len(rows)))
 
 
 def _check(args: argparse.Namespace, outputs: bench_outputs.Outputs) -> int:
@@ -66,17 +71,17 @@ def _check(args: argparse.Namespace, outputs: bench_outputs.Outputs) -> int:
     from pykvm.bench.exits import check
     from pykvm.bench.exits.guest import GuestSampler
     from pykvm.bench.progress import progress
-    from pykvm.bench.run import Run, measure
+    from pykvm.bench.run import measure
     from pykvm.bench.sampler import QUICK
 
     contests = check.contests(args.backend)
     take = taker(GuestSampler(args.backend, QUICK), check.ROUNDS)
-    found = Run()
+    met: list[bool] = []
 
-    def run() -> Run:
-        nonlocal found
-        found = measure(contests, take, Table(check.COLUMNS), outputs.say, progress(len(contests)))
-        return found
+    def run(found: Run) -> None:
+        table = Table(check.COLUMNS)
+        measure(found, contests, take, table, outputs.say, progress(len(contests)))
+        met.extend(bool(row.get("met")) for row in found.rows)
 
     status = outputs.measure("exits --check", args.backend, run, rounds=check.ROUNDS)
-    return status or (0 if all(row.get("met") for row in found.rows) else STATUS_DISAGREES)
+    return status or (0 if all(met) else STATUS_DISAGREES)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # Their sides have one thread. Processors of a shared host differ, by a third where neighbours are
 # busy, so both sides have to be on the same one.
 _ONE_PROCESSOR = ("cpu", "floor")
+_ROUNDS_MAX = 1_000_000
 
 
 def add_arguments(parser: argparse.ArgumentParser, name: str, rounds: int) -> None:
@@ -27,9 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser, name: str, rounds: int) -> No
 
 
 def _rounds(text: str) -> int:
-    rounds = int(text) if text.isascii() and text.isdigit() else 0
-    if not rounds:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of rounds; write 1 or more")
+    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(_ROUNDS_MAX))
+    rounds = int(text) if is_number else 0
+    if not 1 <= rounds <= _ROUNDS_MAX:
+        shown = bench_outputs.shortened(text)
+        raise argparse.ArgumentTypeError(
+            f"{shown} is no number of rounds; write 1 to {_ROUNDS_MAX:,}"
+        )
     return rounds
 
 
@@ -52,15 +57,20 @@ def main(name: str, args: argparse.Namespace) -> int:
 
 
 def _run(
-    bench: Any, prepared: Any, rounds: int, rows: set[str], outputs: bench_outputs.Outputs
-) -> Run:
+    bench: Any,
+    prepared: Any,
+    rounds: int,
+    rows: set[str],
+    outputs: bench_outputs.Outputs,
+    run: Run,
+) -> None:
     """Measure the contests that these rows belong to."""
     from pykvm.bench.contest import Table, taker
     from pykvm.bench.progress import Progress
     from pykvm.bench.run import measure
 
     contests = [each for each in bench.CONTESTS if any(one.name in rows for one in each.questions)]
-    return measure(
-        contests, taker(prepared, rounds, rows), Table(bench.COLUMNS), outputs.say,
+    measure(
+        run, contests, taker(prepared, rounds, rows), Table(bench.COLUMNS), outputs.say,
         Progress(len(contests)),
     )  # fmt: skip

@@ -14,6 +14,7 @@ import pytest
 from support.results import every_exit, turns_result
 
 from pykvm.bench import page
+from pykvm.bench.files import PAGE
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TIMEOUT_S = 120
@@ -90,7 +91,7 @@ def written(directory: Path, found: dict[str, Any]) -> Path:
     """A report that says of itself how it is shown."""
     pytest.importorskip("matplotlib")
     page.write_report(directory, found)
-    path = directory / page.PAGE
+    path = directory / PAGE
     text = path.read_text()
     assert page.POLICY in text
     text = text.replace(page.POLICY, f"{page.POLICY}; script-src 'unsafe-inline'")

@@ -182,6 +182,18 @@ def test_figures_of_sides_in_turns_are_compared(
     assert "1 rows have fewer than 10 samples" in said.err
 
 
+def test_rows_of_different_units_are_not_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = []
+    for better in ("less", "more"):
+        found = document("floor", Environment(), [turned("a", [1.0] * 15, better)])
+        files.append(written(tmp_path / f"{better}.json", found))
+    assert cli.main(["bench", "compare", *files]) == 2
+    line = "a: x, less is better, cannot be compared with x, more is better"
+    assert capsys.readouterr() == ("", f"pykvm: {line}\n")
+
+
 def test_benches_are_not_compared_with_each_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,7 +214,7 @@ def test_machines_of_different_kinds_are_compared_only_when_asked(
 ) -> None:
     here = result(A)
     there = copy.deepcopy(here)
-    there["environment"]["cpu"]["model"] = "Another"
+    there["environment"]["cpu"]["model"] = "Another\nmodel"
     paths = [written(tmp_path / "a.json", here), written(tmp_path / "b.json", there)]
     assert cli.main(["bench", "compare", *paths]) == 2
     said = capsys.readouterr().err

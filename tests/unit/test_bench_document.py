@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pykvm.bench import document as document_module
 from pykvm.bench import exits
 from pykvm.bench.document import SCHEMA, DocumentError, as_csv, document, dumps, read
 from pykvm.bench.environment import Environment
@@ -20,6 +21,7 @@ from pykvm.bench.sampler import Samples
 
 ROW = Row("an exit", "user", lambda sampler: Samples([], "guest", 0, 0), "KVM_RUN", "VMX 30")
 
+INTERVAL = {"low": 1, "high": 1, "samples": [1], "unit": "x"}
 FIGURE_ALONE = {"name": "x", "measured": True, "figure": 1, "low": 1, "high": 1}
 
 
@@ -105,7 +107,11 @@ def test_bytes_that_are_no_text_and_a_missing_file_are_named(tmp_path: Path) -> 
         ({"rows": [{"name": "x", "measured": True, "figure": 1.0}]}, "row 0: lacks figures"),
         ({"rows": [{"name": "x"}]}, "whether it was measured"),
         ({"rows": [FIGURE_ALONE]}, "what its figure is"),
-        ({"rows": [{"name": 1}]}, "row 0: has no name"),
+        ({"rows": [{**FIGURE_ALONE, **INTERVAL, "better": "most"}]}, "what its figure is"),
+        ({"rows": [{**FIGURE_ALONE, **INTERVAL, "low": 2}]}, "outside of its interval"),
+        ({"rows": [{"name": "a\ud800"}]}, "no name that can be printed"),
+        ({"rows": [{"name": "a\nb"}]}, "no name that can be printed"),
+        ({"rows": [{"name": 1}]}, "row 0: has no name that"),
         ({"rows": [3]}, "row 0: is no object"),
     ],
 )
@@ -116,10 +122,41 @@ def test_another_version_and_damage_are_named(
         read(written(tmp_path / "a.json", **changes))
 
 
-def test_no_number_is_no_figure(tmp_path: Path) -> None:
+def test_a_record_of_kvm_is_an_object(tmp_path: Path) -> None:
+    record = {**Environment("kvm").as_dict(), "kvm": "kvm_intel"}
+    with pytest.raises(DocumentError, match="kvm is no object"):
+        read(written(tmp_path / "a.json", environment=record))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 10**400, 1e308, 1e18, True, "1"])
+@pytest.mark.parametrize("key", ["low", "median"])
+def test_no_number_is_no_figure(key: str, number: object, tmp_path: Path) -> None:
     path = written(tmp_path / "a.json")
     found = json.loads(path.read_text())
-    found["rows"][0]["ns"]["low"] = float("nan")
+    found["rows"][0]["ns"][key] = number
     path.write_text(json.dumps(found))
     with pytest.raises(DocumentError, match="lacks figures"):
+        read(path)
+    found["rows"][0]["ns"][key] = 200
+    found["rows"][0]["samples_ns"][1] = number
+    path.write_text(json.dumps(found))
+    with pytest.raises(DocumentError, match="lacks samples"):
+        read(path)
+
+
+def test_a_median_is_within_its_interval(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.json")
+    found = json.loads(path.read_text())
+    found["rows"][0]["ns"]["median"] = 1e6
+    path.write_text(json.dumps(found))
+    with pytest.raises(DocumentError, match="median outside of its interval"):
+        read(path)
+
+
+def test_no_file_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "a.json")
+    monkeypatch.setattr(document_module, "FILE_BYTES_MAX", path.stat().st_size)
+    read(path)
+    monkeypatch.setattr(document_module, "FILE_BYTES_MAX", path.stat().st_size - 1)
+    with pytest.raises(DocumentError, match="is too large to be a result"):
         read(path)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from support.results import EXIT_ROWS, exit_row, exits_result, turns_result
 
-from pykvm.bench import page
-from pykvm.bench.plots import DRIFT_POINTS, answered, drift
+from pykvm.bench import page, plots_turns
+from pykvm.bench.files import PAGE
+from pykvm.bench.plots import DRIFT_POINTS, answered, drift, plots
 
 VOID = {"meta", "link", "br"}
 
@@ -55,8 +56,8 @@ def test_a_report_is_a_page_and_its_plots(tmp_path: Path) -> None:
     groups = ("floors", "kernel", "user", "life")
     by_group = {f"{kind}-{group}" for kind in ("cost", "histogram") for group in groups}
     plots = {"python-native", "drift"} | by_group
-    assert names == {f"{plot}.{kind}" for plot in plots for kind in ("png", "svg")} | {page.PAGE}
-    text = (tmp_path / page.PAGE).read_text()
+    assert names == {f"{plot}.{kind}" for plot in plots for kind in ("png", "svg")} | {PAGE}
+    text = (tmp_path / PAGE).read_text()
     checker = checked(text)
     assert len(checker.ids) == len(set(checker.ids))
     assert all(address.startswith("#") for address in checker.addresses)  # no network
@@ -73,14 +74,35 @@ def test_sides_in_turns_have_a_report_of_their_own(tmp_path: Path) -> None:
     page.write_report(tmp_path, turns_result())
     plots = {"sides-ns", "sides-Ms", "rounds"}
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {f"{plot}.{kind}" for plot in plots for kind in ("png", "svg")} | {page.PAGE}
-    text = (tmp_path / page.PAGE).read_text()
+    assert names == {f"{plot}.{kind}" for plot in plots for kind in ("png", "svg")} | {PAGE}
+    text = (tmp_path / PAGE).read_text()
     checked(text)
     for told in (
         "pykvm bench floor on", "15 rounds on", "a &lt;note&gt; of some length", "at most 1.25",
         "1.220 x unicorn", "not measured: no &lt;way&gt; back",
     ):  # fmt: skip
         assert told in text
+
+
+def test_axes_have_whole_rounds_and_units() -> None:
+    pytest.importorskip("matplotlib")
+    rows = turns_result()["rows"]
+    found = {each.name: each.figure for each in plots_turns.plots(rows)}
+    assert "million instructions per second" in found["sides-Ms"].axes[0].get_xlabel()
+    for count in (1, 2, 15):
+        for row in rows:
+            row["samples"] = row.get("samples", [])[:count]
+        (drawing,) = [each.figure for each in plots_turns.plots(rows) if each.name == "rounds"]
+        axes = drawing.axes[0]
+        low, high = axes.get_xlim()
+        ticks = [each for each in axes.get_xticks() if low <= each <= high]
+        assert ticks and all(each == int(each) for each in ticks)
+
+
+def test_a_bar_that_is_cut_is_said_to_be() -> None:
+    pytest.importorskip("matplotlib")
+    first = next(plots(exits_result()["rows"]))
+    assert "or a tenth of the median" in first.figure.axes[0].get_xlabel()
 
 
 def test_a_page_tells_every_row_and_escapes_what_it_tells() -> None:
@@ -95,7 +117,7 @@ def test_a_page_tells_every_row_and_escapes_what_it_tells() -> None:
 def test_nothing_measured_is_still_a_report(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     page.write_report(tmp_path, exits_result((exit_row("hypercall", "kernel", None),)))
-    assert {path.name for path in tmp_path.iterdir()} == {page.PAGE}
+    assert {path.name for path in tmp_path.iterdir()} == {PAGE}
 
 
 def test_without_what_draws_it_says_what_to_install(

@@ -13,7 +13,7 @@ from typing import NoReturn
 import pytest
 
 from pykvm import cli, host
-from pykvm.bench import cpu, exits, page, results
+from pykvm.bench import cpu, exits, page, results, stock
 from pykvm.bench.contest import MORE, Contest, Question
 from pykvm.bench.document import SCHEMA, read
 from pykvm.bench.exits import Result
@@ -51,6 +51,13 @@ def replace_contests(
 def test_without_a_name_it_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(BENCHES)
+
+
+def test_names_stay_as_they_are_written(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, word in (("linux", "QEMU"), ("cpu", "Unicorn"), ("floor", "from C.")):
+        with pytest.raises(SystemExit):
+            cli.main(["bench", name, "--help"])
+        assert word in capsys.readouterr().out
 
 
 def test_every_bench_writes_the_same_kind_of_json(
@@ -196,9 +203,12 @@ def test_without_what_draws_the_table_and_the_json_come_all_the_same(
 def test_bad_input_is_refused_in_one_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert "--check takes no rows" in refused(capsys, *QUICK, "--check")
+    for words in (["CPUID"], ["--quick"], ["--list"]):
+        line = refused(capsys, "bench", "exits", "--check", *words)
+        assert line == "pykvm: --check takes no rows, and neither --list nor --quick"
     missing = str(tmp_path / "none.json")
     assert "No such file" in refused(capsys, "bench", "compare", missing, missing)
+    assert "a file's name is missing" in refused(capsys, "bench", "compare", missing, "")
     assert "invalid choice: 'nonsense'" in refused(capsys, "bench", "nonsense")
 
 
@@ -209,14 +219,21 @@ def test_bad_input_is_refused_by_every_bench(
     bench = ("bench", name)
     assert "no row is called 'nonsense'; `pykvm bench" in refused(capsys, *bench, "nonsense")
     assert "cannot pin to processor 99999" in refused(capsys, *bench, "--pin", "99999")
-    assert "invalid int value" in refused(capsys, *bench, "--pin", "x")
+    for text in ("x", "9" * 5000):
+        line = refused(capsys, *bench, "--pin", text)
+        assert "is no processor's number" in line and len(line) < 140
+    assert refused(capsys, *bench, "") == "pykvm: a row's name is missing"
+    assert f"see pykvm bench {name} --help" in refused(capsys, *bench, "--nonsense")
     assert "cannot both" in refused(capsys, *bench, "--json", "-", "--csv", "-")
     if name in IN_TURNS:
-        assert "'0' is no number of rounds" in refused(capsys, *bench, "--rounds", "0")
+        for text in ("0", "9" * 5000):
+            line = refused(capsys, *bench, "--rounds", text)
+            assert "is no number of rounds; write 1 to 1,000,000" in line and len(line) < 140
     (tmp_path / "file").touch()
     for option in ("--json", "--csv", "--report"):
         path = str(tmp_path / "file" / "below")
         assert refused(capsys, *bench, option, path).startswith(f"pykvm: cannot write {path}: ")
+        assert "a file's name is missing" in refused(capsys, *bench, option, "")
 
 
 @pytest.mark.parametrize("words", [["floor"], ["exits"], ["exits", "--check"]])
@@ -230,6 +247,17 @@ def test_without_kvm_there_is_one_line(
     monkeypatch.setattr(exits, "Machine", missing)
     assert cli.main(["bench", *words]) == STATUS_DIED
     assert capsys.readouterr() == ("", f"pykvm: {NO_KVM}\n")
+
+
+def test_without_a_place_for_a_kernel_there_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(stock.shutil, "which", lambda program: program)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert cli.main(["bench", "linux"]) == STATUS_DIED
+    where = tmp_path / "file/pykvm/stock"
+    assert capsys.readouterr() == ("", f"pykvm: cannot make {where}: Not a directory\n")
 
 
 def test_without_kvm_the_rows_of_a_ring_say_so(

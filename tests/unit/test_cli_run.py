@@ -119,9 +119,23 @@ def test_other_signals_end_it_in_order(name: str, status: int, write: Write) -> 
 
 
 def test_a_command_leaves_signals_as_they_were(write: Write) -> None:
-    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(each) for each in numbers]
     assert run_main([write(EXIT_7)]) == 7
-    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)) == before
+    assert [signal.getsignal(each) for each in numbers] == before
+
+
+def test_a_signal_that_is_ignored_stays_ignored(write: Write) -> None:
+    done = pykvm_run(
+        write(SPIN),
+        "--timeout",
+        "100ms",
+        preexec_fn=lambda: (
+            [signal.signal(each, signal.SIG_IGN) for each in (signal.SIGINT, signal.SIGHUP)]
+            and None
+        ),
+    )
+    assert done.returncode == 124
 
 
 def test_ctrl_c_while_it_starts_is_one_line(
