@@ -15,8 +15,13 @@ _problem = host.problem()
 
 
 def pytest_configure() -> None:
-    """Hear Ctrl-C: whoever starts the tests in the background has it ignored."""
+    """Hear Ctrl-C: whoever starts the tests in the background has it ignored.
+
+    Whoever starts them by nohup has hang-ups ignored; programs that they start do not inherit that.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda number, frame: None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
