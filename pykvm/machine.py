@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import BinaryIO
 from weakref import WeakMethod
@@ -185,8 +186,10 @@ class Machine(Parts):
             yield from self._exits(self.vcpu)
         finally:
             with HeldInterrupt(self._stop_all):
-                self._settle(self.vcpu)  # where the user has had enough
-                self._finish()
+                try:
+                    self._leave(self.vcpu)
+                finally:
+                    self._finish()
         self._raise_failure()
 
     def answer(self, value: int | bytes, *, fault: bool = False) -> None:
@@ -379,20 +382,26 @@ class Machine(Parts):
     def _step(self, vcpu: Vcpu) -> Exit | None:
         """Go on to the next exit; None where there is none yet, or no more."""
         if (before := self._pending) is not None:
-            self._result = self._settle(vcpu)
+            if (exit := self._unanswered()) is not None:
+                self._result = self._offer(vcpu, exit)
             self._observe(vcpu, before, self._result)
             if self._result is not None:
                 return None
         self._pending = self._take(vcpu, vcpu.enter())
         return self._pending
 
-    def _settle(self, vcpu: Vcpu) -> Result | None:
-        """Let the devices have the exit that was given, unless it was answered."""
+    def _unanswered(self) -> Exit | None:
+        """The exit that was given, if the user left it to the devices."""
         exit, self._pending = self._pending, None
         was_answered, self._answered = self._answered, False
-        if exit is None or was_answered or self._closed:
-            return None
-        return self._offer(vcpu, exit)
+        return None if was_answered else exit
+
+    def _leave(self, vcpu: Vcpu) -> None:
+        """The user has had enough: a device still has the exit that was given."""
+        exit = self._unanswered()
+        if exit is not None and not self._closed:
+            with suppress(UnclaimedAccess), self._lock:
+                self._dispatch.handle(vcpu, exit)
 
     def _take(self, vcpu: Vcpu, key: int) -> Exit | None:
         """The exit as a value, or None where only a signal came; collects output on the way."""

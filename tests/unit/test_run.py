@@ -141,6 +141,13 @@ def test_the_exit_at_which_the_user_leaves_goes_to_its_device(backend: str) -> N
         assert sink.got == [1, 2, 3]
 
 
+def test_an_exit_that_no_device_claims_is_over_when_the_user_leaves(backend: str) -> None:
+    with pykvm.VM(backend=backend, memory="1M") as vm:
+        vm.load(pykvm.assemble("mov al, 1\nout 0x99, al\nout 0xf8, al"))
+        assert next(vm.exits(TIMEOUT_S)).kind == "PortOut"
+        assert vm.run(TIMEOUT_S).status == 1
+
+
 def test_another_ctrl_c_interrupts_a_device_that_does_not_come_back(backend: str) -> None:
     def send_two() -> None:
         interrupt_myself()
