@@ -8,6 +8,7 @@ from pykvm.backend import RawExit, Vcpu
 from pykvm.bus import Bus
 from pykvm.exits import (
     Exit,
+    Hypercall,
     IoapicEoi,
     IrqWindow,
     MmioRead,
@@ -22,9 +23,15 @@ from pykvm.exits import (
 # device's own `write` with offset and size, since each call between costs on every exit.
 Route = tuple[Callable[[int, int, int], None], int, int]
 
+# What serves a hypercall: the answer in RAX, or None where it does not know that one either.
+HypercallHandler = Callable[[Hypercall], int | None]
+KVM_ENOSYS = 1000  # linux/kvm_para.h
+
 
 class Dispatch:
-    """The two buses of a machine, as exits see them."""
+    """The two buses of a machine, as exits see them, and who serves its hypercalls."""
+
+    hypercall: HypercallHandler | None = None
 
     def __init__(self, ports: Bus, mmio: Bus) -> None:
         self.ports = ports
@@ -51,6 +58,9 @@ class Dispatch:
                 vcpu.answer(exit, self.mmio.read(gpa, size))
             case MsrRead() | MsrWrite():
                 vcpu.answer(exit, 0, fault=True)
+            case Hypercall():
+                answer = self.hypercall(exit) if self.hypercall else None
+                vcpu.answer(exit, -KVM_ENOSYS if answer is None else answer)
             case IrqWindow() | IoapicEoi():
                 pass
             case _:

@@ -15,7 +15,7 @@ from pykvm import layout
 from pykvm.backend import Backend, Vcpu, kinds, open_backend
 from pykvm.bus import Bus
 from pykvm.culprit import culprit
-from pykvm.dispatch import Dispatch, Route
+from pykvm.dispatch import Dispatch, HypercallHandler, Route
 from pykvm.errors import LayoutError, PykvmError, UnclaimedAccess, UsageError
 from pykvm.exits import (
     Exit,
@@ -205,6 +205,20 @@ class Machine(Parts):
             raise UsageError("there is no read exit to answer")
         self.vcpu.answer(self._pending, value, fault=fault)
         self._answered = True
+
+    @property
+    def hypercall(self) -> HypercallHandler | None:
+        """Who serves hypercalls: `vm.hypercall = lambda call: call.args[0] + 1`.
+
+        It gets each `Hypercall` under the machine's lock, whichever processor it comes from, and
+        returns what the guest finds in RAX. None, and the absence of a handler, are -1000
+        (KVM_ENOSYS), as KVM answers what it does not know.
+        """
+        return self._dispatch.hypercall
+
+    @hypercall.setter
+    def hypercall(self, handler: HypercallHandler | None) -> None:
+        self._dispatch.hypercall = handler
 
     def feed(self, data: bytes) -> int:
         """Send input to the serial port; any thread may do so, also during a run.

@@ -3,6 +3,8 @@
 #include "decode.h"
 #include "segment.h"
 
+#define KVM_EPERM UINT64_C(1) /* linux/kvm_para.h */
+
 EMU_OP(emu_op_undefined)
 {
     emu_raise(cpu, insn, EXC_UD);
@@ -221,21 +223,26 @@ static EMU_OP(op_hlt)
     EMU_LEAVE(emu_next_rip(cpu, insn));
 }
 
-/* VMCALL and VMMCALL: number in rax, arguments in rbx, rcx, rdx, rsi as Linux passes them;
- * the answer goes to rax. */
+/* VMCALL and VMMCALL as KVM has them: number in rax, arguments in rbx, rcx, rdx, rsi, the answer
+ * in rax; 32 bits of each outside 64-bit mode, and for CPL 0 alone. */
 static EMU_OP(op_hypercall)
 {
+    uint64_t mask = emu_code64(cpu) ? UINT64_MAX : UINT32_MAX;
+    if (cpu->cpl) {
+        cpu->gpr[RAX] = -KVM_EPERM & mask;
+        EMU_LEAVE(emu_next_rip(cpu, insn));
+    }
     if (!cpu->replay.answers) {
         struct pykvm_exit *exit = &cpu->exit;
-        exit->address = cpu->gpr[RAX];
-        exit->args[0] = cpu->gpr[RBX];
-        exit->args[1] = cpu->gpr[RCX];
-        exit->args[2] = cpu->gpr[RDX];
-        exit->args[3] = cpu->gpr[RSI];
+        exit->address = cpu->gpr[RAX] & mask;
+        exit->args[0] = cpu->gpr[RBX] & mask;
+        exit->args[1] = cpu->gpr[RCX] & mask;
+        exit->args[2] = cpu->gpr[RDX] & mask;
+        exit->args[3] = cpu->gpr[RSI] & mask;
         exit->nargs = 4;
         exit->size = 8;
     }
-    cpu->gpr[RAX] = emu_await_answer(cpu, insn, PYKVM_HYPERCALL);
+    cpu->gpr[RAX] = emu_await_answer(cpu, insn, PYKVM_HYPERCALL) & mask;
     EMU_LEAVE(emu_next_rip(cpu, insn));
 }
 
