@@ -72,7 +72,7 @@ class Guest:
         load: guest-physical address of its first byte; None for the mode's own.
         memory: RAM in bytes.
         timeout_s: how long it may run, in seconds; None for ever.
-        cpus, cpu, devices, irqchip, pit, append, float_unclaimed: see `Machine`.
+        cpus, cpu, devices, irqchip, pit, append, float_unclaimed, exit_port: see `Machine`.
         requires: features of the host that it needs, by the names that `pykvm doctor` uses.
         expect: what its run should come to.
         source: the whole text.
@@ -94,6 +94,7 @@ class Guest:
     requires: tuple[str, ...] = ()
     expect: Expect = field(default_factory=Expect)
     source: str = field(default="", repr=False, compare=False)
+    exit_port: int | None = None
 
     def image(self) -> Program:
         """Assemble it.
@@ -113,6 +114,7 @@ class Guest:
         """The arguments of `Machine` that the block gives."""
         names = (
             "memory", "cpus", "cpu", "devices", "irqchip", "pit", "append", "float_unclaimed",
+            "exit_port",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
@@ -264,6 +266,15 @@ def _exits(value: object) -> Mapping[str, int]:
     return value
 
 
+def parse_device(name: object) -> str:
+    """The name of one of a machine's devices.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    return str(_one_of(ALL_DEVICES)(name))
+
+
 _TEXT, _FLAG = _is(str, 'a text in "quotes"'), _is(bool, "true or false")
 _EXPECT_KEYS: Mapping[str, tuple[str, Converter]] = {
     "input": ("input", _TEXT),
@@ -279,11 +290,12 @@ _KEYS: Mapping[str, tuple[str, Converter]] = {
     "timeout": ("timeout_s", parse_seconds),
     "cpus": ("cpus", _number(1)),
     "cpu": ("cpu", _TEXT),
-    "devices": ("devices", _names(_one_of(ALL_DEVICES))),
+    "devices": ("devices", _names(parse_device)),
     "irqchip": ("irqchip", _one_of(IRQCHIPS)),
     "pit": ("pit", _FLAG),
     "append": ("append", _TEXT),
     "float": ("float_unclaimed", _FLAG),
+    "exit_port": ("exit_port", _number(0)),
     "requires": ("requires", _names(_TEXT)),
     "expect": ("expect", _is(dict, "a table; write [expect]")),
 }

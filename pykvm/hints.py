@@ -55,6 +55,8 @@ def _unclaimed(machine: Machine, error: UnclaimedAccess) -> list[str]:
     wired = {claim.name for claim in (*machine.ports.claims, *machine.mmio.claims)}
     if missing := [name for name in DEVICES if name not in wired]:
         lines.append(f"not in this machine: {', '.join(missing)}")
+    if error.space == "port" and error.address in layout.CHIP_PORTS:
+        lines.append(f"{layout.CHIP_PORTS[error.address]} brings what a PC has at this port")
     if error.space == "mmio" and error.address < layout.RAM_HOLE_BASE:
         lines.append(f"RAM ends at {machine.memory.regions[0].end:#x}; --memory gives more")
     lines.append("--float (float_unclaimed=True) lets such reads give all ones, as on a PC")

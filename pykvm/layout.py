@@ -130,6 +130,12 @@ PORT_MAP = (
     Range("RESET", RESET_PORT, 1, "reset control"),
 )
 
+# Ports of what the backend has, by the option that brings it.
+CHIP_PORTS = {
+    **dict.fromkeys((0x20, 0x21, 0xA0, 0xA1), '--irqchip full (irqchip="full")'),
+    **dict.fromkeys((0x40, 0x41, 0x42, 0x43, 0x61), "--pit (pit=True)"),
+}
+
 COM1_IRQ = 4
 CMOS_IRQ = 8
 ACPI_IRQ = 9

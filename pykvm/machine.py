@@ -61,6 +61,9 @@ class Machine(Parts):
         clock: "wall", or "instructions": the guest's time is what it executes, so that two
             runs are the same. Only the emulator can do that.
         assist: let the emulator execute what KVM refuses; None: where backend is "auto".
+        exit_port: a port that ends the run, besides those of the device "exit": with status
+            2 * value + 1, as QEMU's isa-debug-exit does (its own is 0x501); layout.EXIT_PORT
+            gives the value itself.
         float_unclaimed: accesses that nobody claims read all ones, as on a PC, instead
             of ending the run.
         virtio_events: how virtio devices are notified and interrupt: by "exit", or by "eventfd"
@@ -97,6 +100,7 @@ class Machine(Parts):
         float_unclaimed: bool = False,
         native: bool = True,
         virtio_events: str = "exit",
+        exit_port: int | None = None,
     ) -> None:
         size_bytes = _check(memory, cpus, devices)
         self._native = native
@@ -136,6 +140,8 @@ class Machine(Parts):
             for index in range(len(self.vm.vcpus), cpus):
                 self.vm.create_vcpu(index, cpu, cpus)
             self.vcpus = tuple(self.vm.vcpus)
+            if exit_port is not None or "exit" in devices:
+                self._wire_exits(exit_port, is_usual="exit" in devices)
             for name in devices:
                 self._wire(name)
         except BaseException:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 DEVICES = ("debugcon", "exit", "scratch", "serial", "cmos")
 KERNEL_DEVICES = ("serial", "cmos", "power")  # what a stock kernel gets
+EXIT_PORT_SIZE = 4
 ALL_DEVICES = (*DEVICES, "power", "nic", *wiring.VIRTIO_DEVICES)
 
 
@@ -84,17 +85,9 @@ class Parts:
                     self._take_console = self.vm.add_console(layout.DEBUGCON_PORT, IDENT)
                 self.ports.claim(layout.DEBUGCON_PORT, 1, DebugConsole(self.output.write), name)
             case "exit":
-                self.ports.claim(layout.EXIT_PORT, 4, ExitPort(self._end), name)
-                self.ports.claim(layout.ISA_DEBUG_EXIT_PORT, 4, IsaDebugExit(self._end), name)
+                pass  # _wire_exits
             case "scratch":
-                self.mmio.claim(
-                    layout.SCRATCH_BASE, layout.SCRATCH_SIZE, Scratch(layout.SCRATCH_SIZE), name
-                )
-                self.ports.claim(
-                    layout.SCRATCH_PORT,
-                    layout.SCRATCH_PORT_COUNT,
-                    Scratch(layout.SCRATCH_PORT_COUNT),
-                )
+                self._wire_scratch()
             case "serial":
                 irq = partial(self.vm.set_irq_line, layout.COM1_IRQ)
                 self.serial = serial.Serial(self.output.write, irq)
@@ -107,6 +100,27 @@ class Parts:
                 wiring.answer(self.add_nic().port)
             case _:
                 self.add_virtio(wiring.VIRTIO_DEVICES[name]())
+
+    def _wire_exits(self, chosen: int | None, *, is_usual: bool) -> None:
+        """The ports that end the run: the usual ones, the chosen one, or both."""
+        ports = [layout.EXIT_PORT, layout.ISA_DEBUG_EXIT_PORT] if is_usual else []
+        if chosen is not None and chosen not in ports:
+            ports.append(chosen)
+        for port in ports:
+            kind = ExitPort if port == layout.EXIT_PORT else IsaDebugExit
+            self.ports.claim(port, EXIT_PORT_SIZE, kind(self._end), "exit")
+
+    def _wire_scratch(self) -> None:
+        """Its ports give way to an exit port that was chosen among them, as QEMU's usual one is."""
+        self.mmio.claim(
+            layout.SCRATCH_BASE, layout.SCRATCH_SIZE, Scratch(layout.SCRATCH_SIZE), "scratch"
+        )
+        base, size_bytes = layout.SCRATCH_PORT, layout.SCRATCH_PORT_COUNT
+        if not any(
+            claim.name == "exit" and base < claim.end and claim.base < base + size_bytes
+            for claim in self.ports.claims
+        ):
+            self.ports.claim(base, size_bytes, Scratch(size_bytes))
 
     def _wire_power(self) -> None:
         def end() -> None:

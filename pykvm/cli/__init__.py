@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from pykvm.errors import LayoutError, LoadError, PykvmError, UsageError
+from pykvm.errors import BusError, LayoutError, LoadError, PykvmError, UsageError
 from pykvm.result import STATUS_DIED
 
 STATUS_USAGE = 2
@@ -155,6 +155,6 @@ def _status(error: PykvmError) -> int:
     match error:
         case LoadError():
             return STATUS_CANNOT_LOAD
-        case UsageError() | LayoutError():
+        case UsageError() | LayoutError() | BusError():
             return STATUS_USAGE
     return STATUS_DIED

@@ -62,6 +62,7 @@ def as_dict(guest: Guest) -> dict[str, object]:
         "pit": guest.pit,
         "append": guest.append,
         "float": guest.float_unclaimed,
+        "exit_port": guest.exit_port,
         "requires": guest.requires,
         "expect": {
             "input": expect.input,
@@ -90,6 +91,7 @@ def _machine(guest: Guest) -> str:
     parts += [f"irqchip={guest.irqchip}"] if guest.irqchip != "none" else []
     parts += ["pit"] if guest.pit else []
     parts += [f"cpus={guest.cpus}"] if guest.cpus > 1 else []
+    parts += [] if guest.exit_port is None else [f"exit_port={guest.exit_port:#x}"]
     parts += ["float"] if guest.float_unclaimed else []
     return " ".join(parts)
 

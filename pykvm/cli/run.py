@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from pykvm import host
@@ -18,13 +18,13 @@ from pykvm.cli.input import raw_terminal, start_feeding
 from pykvm.cli.options import parse_address, parse_path, reads
 from pykvm.culprit import culprit
 from pykvm.errors import UsageError
-from pykvm.guest import Guest, load_guest, parse_seconds
+from pykvm.guest import IRQCHIPS, Guest, load_guest, parse_device, parse_seconds
 from pykvm.hints import hints
 from pykvm.loader import SOURCE_SUFFIXES, read_image
 from pykvm.loader.image import Image, Mode
 from pykvm.machine import Machine
 from pykvm.memory import parse_size
-from pykvm.parts import DEVICES, KERNEL_DEVICES
+from pykvm.parts import ALL_DEVICES, DEVICES, KERNEL_DEVICES
 from pykvm.probe import probe
 from pykvm.registers import RegisterFile
 from pykvm.report import place, render
@@ -69,6 +69,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="how long it may run, such as 10s or 500ms",
     )  # fmt: skip
     option("--append", metavar="TEXT", help="the guest's command line")
+    option("--irqchip", choices=IRQCHIPS, help="interrupt controllers")
+    option("--pit", action="store_true", default=None, help="the 8254 timer; brings --irqchip full")
+    option(
+        "--devices", type=reads(_devices), metavar="NAME,NAME",
+        help=f"which devices there are, of {', '.join(ALL_DEVICES)}; \"\" for none",
+    )  # fmt: skip
+    option(
+        "--exit-port", type=reads(parse_address), metavar="PORT",
+        help="a port that ends the run: with status 2 * value + 1, as QEMU's isa-debug-exit does",
+    )  # fmt: skip
     option(
         "--float", dest="float_unclaimed", action="store_true", default=None,
         help="let reads that no device claims give all ones, as on a PC",
@@ -161,13 +171,13 @@ def _load(args: argparse.Namespace) -> tuple[Guest, Image]:
 
 
 def _settings(args: argparse.Namespace, settings: Guest) -> Guest:
-    names = (
-        "memory", "mode", "load", "cpus", "cpu", "timeout_s", "append", "float_unclaimed",
-    )  # fmt: skip
-    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    """An option whose name is that of a field takes the field's place where it is given."""
+    names = {each.name for each in fields(Guest)}
+    given = {name: value for name, value in vars(args).items() if name in names}
+    settings = replace(settings, **{k: value for k, value in given.items() if value is not None})
     replaced = devices.replaced(args) | network.replaced(args)
     own = tuple(each for each in settings.devices if each not in replaced)
-    return replace(settings, **given, devices=own)
+    return replace(settings, devices=own)
 
 
 # What the options' texts mean.
@@ -177,6 +187,10 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text)):
         raise UsageError(f"{text!r} is not a number of processors")
     return int(text)
+
+
+def _devices(text: str) -> tuple[str, ...]:
+    return tuple(parse_device(name) for name in text.split(",")) if text else ()
 
 
 # What is said about a run.

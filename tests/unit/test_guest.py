@@ -23,14 +23,15 @@ def test_every_key_reaches_its_attribute() -> None:
     guest = head(
         'mode = "real"\nload = 0x8000\nmemory = "2M"\ntimeout = "500ms"\ncpus = 2\n'
         'cpu = "x86-64-v2"\ndevices = ["exit"]\nirqchip = "full"\npit = true\n'
-        'append = "a=b"\nfloat = true\nrequires = ["user-int"]\n\n[expect]\noutput = "hi\\n"\n'
+        'append = "a=b"\nexit_port = 0x501\n'
+        'float = true\nrequires = ["user-int"]\n\n[expect]\noutput = "hi\\n"\n'
         'outcome = "exit"\nexit_code = 3\nexits = { PortOut = 4 }\ninput = "in"',
         "\n# What it shows,\n# in two lines.\n\n# More.\nhlt\n",
     )
     assert guest == Guest(
         Path("x.S"), "What it shows, in two lines.", Mode.REAL, 0x8000, 2 << 20, 0.5, 2,
         "x86-64-v2", ("exit",), "full", True, "a=b", True, ("user-int",),
-        Expect("hi\n", Outcome.EXIT, 3, {"PortOut": 4}, "in"),
+        Expect("hi\n", Outcome.EXIT, 3, {"PortOut": 4}, "in"), exit_port=0x501,
     )  # fmt: skip
 
 
