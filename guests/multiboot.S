@@ -17,7 +17,7 @@
 # ///
 
 # A multiboot kernel: by the header among its first bytes it asks its loader for the command line
-# and a map of the memory, and prints both. The header says where the file goes and is entered, so
+# and a map of the memory, and prints both, but for the kernel's name that the line begins with. The header says where the file goes and is entered, so
 # that the flat binary which `pykvm asm` makes of it boots under any multiboot loader.
 #
 # Source: Multiboot Specification 0.6.96 §3.1.1 (header), §3.2 (machine state), §3.3 (information).
@@ -59,6 +59,10 @@ _start:
     mov esi, says
     call put_text
     mov esi, [ebp + INFO_CMDLINE]
+skip_name:
+    lodsb
+    cmp al, ' '
+    jne skip_name
     call put_text
     call put_newline
 

@@ -30,6 +30,7 @@ class Range(NamedTuple):
 
 
 # Guest-physical addresses.
+BIOS_DATA_BASE = 0x400
 PML4_BASE = 0x1000
 PDPT_BASE = 0x2000
 PD_BASE = 0x3000
@@ -44,6 +45,8 @@ BOOT_INFO_BASE = 0x8_1000
 BOOT_INFO_SIZE = 0x1000
 VIRTIO_TABLE_BASE = 0x8_2000
 VIRTIO_TABLE_SIZE = 0x1000
+BOOT_LIST_BASE = 0x8_3000
+BOOT_LIST_SIZE = 0xD000
 AP_TRAMPOLINE_BASE = 0x9_0000
 GDT_BASE = 0x9_1000
 TSS_BASE = GDT_BASE + 0x80  # on the same page: each page of a new machine costs a fault
@@ -51,6 +54,7 @@ EBDA_BASE = 0x9_FC00
 EBDA_SIZE = 0x400
 ACPI_BASE = 0xE_0000
 ACPI_SIZE = 0x2_0000
+MP_TABLE_BASE = 0xF_0000  # among those of ACPI, where MP 1.4 §4 has it looked for
 HIGH_BASE = 0x10_0000
 RAM_HOLE_BASE = 0xC000_0000
 SCRATCH_BASE = 0xD000_0000
@@ -78,6 +82,9 @@ GPA_MAP = (
     Range("COMMAND_LINE", COMMAND_LINE_BASE, COMMAND_LINE_SIZE, "NUL-terminated command line"),
     Range("BOOT_INFO", BOOT_INFO_BASE, BOOT_INFO_SIZE, "multiboot information, memory map"),
     Range("VIRTIO_TABLE", VIRTIO_TABLE_BASE, VIRTIO_TABLE_SIZE, "which virtio devices there are"),
+    Range(
+        "BOOT_LIST", BOOT_LIST_BASE, BOOT_LIST_SIZE, "multiboot modules; multiboot 2 information"
+    ),
     Range("AP_TRAMPOLINE", AP_TRAMPOLINE_BASE, 0x1000, "where guests start further CPUs"),
     Range("GDT", GDT_BASE, 0x80, "descriptor table that pykvm builds"),
     Range(
@@ -98,6 +105,12 @@ GPA_MAP = (
     Range("KVM_TSS", KVM_TSS_BASE, 3 * PAGE_SIZE, "KVM's own task state segment"),
     Range("RAM_HIGH", RAM_HIGH_BASE, MAX_RAM_SIZE, "RAM that does not fit below the hole"),
 )
+
+
+def name_of(gpa: int) -> str:
+    """The range of GPA_MAP that holds an address."""
+    return next(each.name for each in GPA_MAP if each.base <= gpa < each.base + each.size_bytes)
+
 
 # Ports.
 KEYBOARD_PORT = 0x64

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pykvm import layout, wiring
-from pykvm.acpi import tables
+from pykvm.acpi import mp, tables
 from pykvm.backend import Vcpu, Vm
 from pykvm.bus import Bus
 from pykvm.devices import power, serial
@@ -17,7 +16,8 @@ from pykvm.devices.debugcon import IDENT, DebugConsole
 from pykvm.devices.exit import ExitPort, IsaDebugExit
 from pykvm.devices.scratch import Scratch
 from pykvm.errors import ClosedError, UsageError
-from pykvm.loader import entry, linux, multiboot, read_file, read_image
+from pykvm.loader import entry, linux, multiboot, parse_image, read_file, read_image, read_module
+from pykvm.loader.boot import Boot, Module, bios_data, encode
 from pykvm.loader.image import Image
 from pykvm.loader.memory_map import memory_map
 from pykvm.loader.place import place
@@ -207,59 +207,114 @@ class Parts:
         """The first processor's registers by name, readable and writable between exits."""
         return RegisterFile(self.vcpu)
 
-    def load(self, image: Image | Path | str) -> None:
+    def load(self, image: Image | Path | str, modules: Sequence[Module | Path | str] = ()) -> None:
         """Put a guest into memory and the first processor at its entry.
 
         Args:
             image: an assembled program, what `read_image` gives, or the path of a binary.
+            modules: files that a multiboot kernel finds in memory: paths, or texts such as
+                "FILE arguments".
 
         Raises:
-            LoadError: the file cannot be read, or the guest does not fit into this machine.
-            UsageError: the command line is too long.
+            LoadError: a file cannot be read, or the guest does not fit into this machine.
+            UsageError: the command line is too long, or the guest takes no modules.
         """
         self._check_open()
         if not isinstance(image, Image):
             image = read_image(image)
-        command_line = _command_line(self.append)
-        is_new = self.memory.is_new  # zeros need not be written then: a page that is costs a fault
-        place(image, self.memory)
-        if self.append or not is_new:
-            self.memory.write(layout.COMMAND_LINE_BASE, command_line)
         if image.multiboot:
-            entries = memory_map(self.memory.regions)
-            self.memory.write(layout.BOOT_INFO_BASE, multiboot.information(entries))
+            self._load_multiboot(image, [read_module(each) for each in modules])
+        else:
+            _refuse(modules, image.name)
+            self._load(image, self.append)
+
+    def _load_multiboot(self, image: Image, modules: Sequence[Module]) -> None:
+        """A kernel with its information, its modules, and the tables that describe the machine."""
+        text = multiboot.command_line(image, self.append)
+        boot = self._boot(modules=modules, has_tables=self.vm.irqchip == "full")
+        self._load(image, text, [*boot.tables, *multiboot.pieces(boot, boot.place_modules(image))])
+
+    def _load(
+        self, image: Image, command_line: str, owed: Sequence[tuple[int, bytes]] = ()
+    ) -> None:
+        """Write an image and what it is owed.
+
+        Args:
+            owed: (gpa, bytes) that none of the image may overlap.
+        """
+        text = _command_line(command_line)
+        is_new = self.memory.is_new  # zeros need not be written then: a page that is costs a fault
+        bios = (layout.BIOS_DATA_BASE, self._bios_data)
+        place(image, self.memory, beneath=[bios], owed=owed)
+        if command_line or not is_new:
+            self.memory.write(layout.COMMAND_LINE_BASE, text)
         if self.virtio or not is_new:
             self.memory.write(layout.VIRTIO_TABLE_BASE, self._board.table())
-        entry.enter(self.memory, self.vcpu, image.mode, image.entry, is_new=is_new)
+        entry.enter(
+            self.memory, self.vcpu, image.mode, image.entry, state=image.state, is_new=is_new
+        )
         if image.registers:
             registers = self.registers
             for name, value in image.registers.items():
                 registers[name] = value
         self.image = image
 
-    def load_kernel(self, kernel: Path | str, initrd: Path | str | None = None) -> None:
-        """Load a Linux kernel: a bzImage, or an ELF kernel with a PVH entry.
+    @property
+    def _bios_data(self) -> bytes:
+        return bios_data([] if self.serial is None else [layout.COM1_PORT])
 
-        The command line is `append`; ACPI tables describe the machine, which needs the devices
-        of KERNEL_DEVICES, the full irqchip and the PIT.
+    def _boot(
+        self, initrd: bytes = b"", modules: Sequence[Module] = (), *, has_tables: bool = True
+    ) -> Boot:
+        """What this machine gives a kernel.
 
-        Raises:
-            LoadError: a file cannot be read, is no kernel, or does not fit into this machine.
+        Args:
+            has_tables: whether ACPI and MP tables are part of it.
         """
-        self._check_open()
+        return Boot(
+            memory_map(self.memory.regions, acpi=has_tables),
+            _command_line(self.append)[:-1],
+            initrd,
+            modules,
+            self._tables() if has_tables else (),
+        )
+
+    def _tables(self) -> tuple[tuple[int, bytes], ...]:
+        """What describes the machine: ACPI's tables, the root first, and the MP table."""
+        cpus = len(self.vcpus)
         virtio = [
             tables.virtio_mmio(number, gpa, spec.MMIO_SIZE, gsi)
             for number, (gpa, gsi) in enumerate(self._board.places)
         ]
-        acpi = tables.build(len(self.vcpus), virtio)
-        boot = linux.Boot(
-            memory_map(self.memory.regions, acpi=True),
-            _command_line(self.append)[:-1],
-            b"" if initrd is None else read_file(Path(initrd)),
-            acpi.rsdp,
-        )
-        image = linux.kernel_image(read_file(Path(kernel)), str(kernel), boot)
-        self.load(replace(image, pieces=(*image.pieces, (acpi.rsdp, acpi.data))))
+        has_power = self.ports.find(layout.PM1_CONTROL_PORT, power.CONTROL_SIZE) is not None
+        acpi = tables.build(cpus, virtio, has_power=has_power)
+        return (acpi.rsdp, acpi.data), (layout.MP_TABLE_BASE, mp.table(cpus))
+
+    def load_kernel(
+        self, kernel: Path | str, initrd: Path | str | None = None,
+        modules: Sequence[Module | Path | str] = (),
+    ) -> None:  # fmt: skip
+        """Load a kernel: a bzImage, an ELF kernel with a PVH entry, or a multiboot kernel.
+
+        The command line is `append`; ACPI tables describe the machine, which needs the devices
+        of KERNEL_DEVICES, the full irqchip and the PIT.
+
+        Args:
+            initrd: the initial RAM disk; a multiboot kernel finds it as its first module.
+            modules: for a multiboot kernel, see `load`.
+
+        Raises:
+            LoadError: a file cannot be read, is no kernel, or does not fit into this machine.
+            UsageError: a Linux kernel takes no modules.
+        """
+        self._check_open()
+        name, data = str(kernel), read_file(Path(kernel))
+        if not linux.is_kernel(data, name) and (image := parse_image(data, name=name)).multiboot:
+            self.load(image, [*([] if initrd is None else [initrd]), *modules])
+            return
+        _refuse(modules, name)
+        boot = self._boot(b"" if initrd is None else read_file(Path(initrd)))
+        self._load(linux.kernel_image(data, name, boot), self.append, boot.tables)
 
     def _stop_all(self) -> None:
         for vcpu in self.vcpus:
@@ -270,11 +325,13 @@ class Parts:
             raise ClosedError("machine")
 
 
+def _refuse(modules: Sequence[object], name: str) -> None:
+    if modules:
+        raise UsageError(f"{name} is no multiboot kernel: it takes no modules")
+
+
 def _command_line(text: str) -> bytes:
-    try:
-        data = text.encode(errors="surrogateescape") + b"\0"  # what argv cannot decode
-    except UnicodeEncodeError:
-        raise UsageError(f"a command line is text, not {text!r}") from None
+    data = encode(text)
     if len(data) > layout.COMMAND_LINE_SIZE:
         raise UsageError(f"the command line is {layout.COMMAND_LINE_SIZE - 1} bytes at most")
     return data

@@ -1,4 +1,4 @@
-"""The tables of a machine: RSDP, XSDT, FADT, FACS, MADT and DSDT, in one piece of memory.
+"""The tables of a machine: RSDP, RSDT, XSDT, FADT, FACS, MADT and DSDT, in one piece of memory.
 
 The machine has ACPI's fixed hardware (PM1 event and control block, PM timer) and a reset
 register, is always in ACPI mode, and has no PCI bus, no display and no keyboard controller.
@@ -24,7 +24,7 @@ _RSDP = struct.Struct("<8sB6sBIIQB3x")  # §5.2.5.3
 _FACS_SIZE = 64  # §5.2.10
 _FADT_SIZE = 276  # §5.2.9
 _FADT_REVISION, _FADT_MINOR = 6, 5
-_MADT_REVISION, _DSDT_REVISION, _XSDT_REVISION = 5, 2, 1
+_MADT_REVISION, _DSDT_REVISION, _ROOT_REVISION = 5, 2, 1
 
 # §5.2.9, "Fixed Feature Flags" and "IA-PC Boot Architecture Flags".
 _WBINVD, _PROC_C1, _POWER_BUTTON, _SLEEP_BUTTON = 1 << 0, 1 << 2, 1 << 4, 1 << 5
@@ -49,20 +49,27 @@ class Tables:
     rsdp: int = layout.ACPI_BASE
 
 
-def build(cpus: int, devices: Sequence[bytes] = ()) -> Tables:
+def build(cpus: int, devices: Sequence[bytes] = (), *, has_power: bool = True) -> Tables:
     """The tables of a machine.
 
     Args:
         cpus: how many processors; their APIC ids are their numbers.
         devices: AML of further devices, for \\_SB.
+        has_power: whether the fixed hardware is there. Without it there is no FADT, and so none of
+            what that leads to: the tables tell of processors and interrupts only.
     """
     block = _Block(layout.ACPI_BASE + _RSDP.size)
-    facs = block.add(facs_table(), align=64)
-    dsdt = block.add(table(b"DSDT", _DSDT_REVISION, dsdt_code(devices)))
-    fadt = block.add(table(b"FACP", _FADT_REVISION, fadt_fields(facs, dsdt)))
-    madt = block.add(table(b"APIC", _MADT_REVISION, madt_entries(cpus)))
-    xsdt = block.add(table(b"XSDT", _XSDT_REVISION, struct.pack("<2Q", fadt, madt)))
-    return Tables(rsdp(xsdt) + bytes(block.data))
+    found = []
+    if has_power:
+        facs = block.add(facs_table(), align=64)
+        dsdt = block.add(table(b"DSDT", _DSDT_REVISION, dsdt_code(devices)))
+        found.append(block.add(table(b"FACP", _FADT_REVISION, fadt_fields(facs, dsdt))))
+    found.append(block.add(table(b"APIC", _MADT_REVISION, madt_entries(cpus))))
+    rsdt, xsdt = (
+        block.add(table(name, _ROOT_REVISION, struct.pack(f"<{len(found)}{size}", *found)))
+        for name, size in ((b"RSDT", "I"), (b"XSDT", "Q"))
+    )
+    return Tables(rsdp(rsdt, xsdt) + bytes(block.data))
 
 
 class _Block:
@@ -85,19 +92,21 @@ def table(signature: bytes, revision: int, body: bytes) -> bytes:
     header = _HEADER.pack(
         signature, _HEADER.size + len(body), revision, 0, OEM_ID, OEM_TABLE_ID, 1, CREATOR, 1
     )
-    return _with_checksum(header + body, 9)
+    return with_checksum(header + body, 9)
 
 
-def _with_checksum(data: bytes, offset: int) -> bytes:
+def with_checksum(data: bytes, offset: int) -> bytes:
     """All bytes together are 0 modulo 256."""
     checksum = -sum(data) & 0xFF
     return data[:offset] + bytes((checksum,)) + data[offset + 1 :]
 
 
-def rsdp(xsdt: int) -> bytes:
-    """The root: revision 2, without an RSDT; one checksum for ACPI 1.0's part, one for all."""
-    raw = _RSDP.pack(b"RSD PTR ", 0, OEM_ID, 2, 0, _RSDP.size, xsdt, 0)
-    return _with_checksum(_with_checksum(raw[:20], 8) + raw[20:], 32)
+def rsdp(rsdt: int, xsdt: int) -> bytes:
+    """The root: revision 2, with an RSDT for kernels that know ACPI 1.0 only; one checksum for
+    that one's part, one for all.
+    """
+    raw = _RSDP.pack(b"RSD PTR ", 0, OEM_ID, 2, rsdt, _RSDP.size, xsdt, 0)
+    return with_checksum(with_checksum(raw[:20], 8) + raw[20:], 32)
 
 
 def facs_table() -> bytes:

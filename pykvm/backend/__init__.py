@@ -153,6 +153,11 @@ class Vm(VmMemory, VmEvents, VmState, Protocol):
         """Add a processor of the named model to a machine that has `count` of them."""
         ...
 
+    @property
+    def irqchip(self) -> str:
+        """Which interrupt controllers there are: "none", "full" or "split"."""
+        ...
+
     def create_irqchip(self, kind: str) -> None:
         """Add interrupt controllers: "full" or "split"."""
         ...

@@ -53,6 +53,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     option("file", type=path, metavar="FILE", nargs="?")
     option("--kernel", type=path, metavar="FILE", help="a Linux kernel in place of FILE")
     option("--initrd", type=path, metavar="FILE", help="the kernel's initial RAM disk")
+    option(
+        "--module", dest="modules", action="append", default=[], metavar='"FILE TEXT"',
+        help="a file for a multiboot kernel, and what it is told of it; once for each",
+    )  # fmt: skip
     option("--backend", choices=("auto", *BACKENDS), default="auto", help="where it runs")
     option("--clock", choices=CLOCKS, default="wall", help="what the guest's time counts")
     option(
@@ -94,10 +98,11 @@ def main(args: argparse.Namespace) -> int:
     """Run it; returns the guest's exit status."""
     if args.kernel is not None:
         return _run_kernel(args)
-    if args.file is None or args.initrd is not None:
-        raise UsageError("run takes a guest's FILE, or --kernel with or without --initrd")
+    if args.file is None:
+        raise UsageError("run takes a guest's FILE, or --kernel")
     settings, image = _load(args)
-    with _machine(args, settings, lambda machine: machine.load(image)) as machine:
+    modules = [*([] if args.initrd is None else [args.initrd]), *args.modules]
+    with _machine(args, settings, lambda machine: machine.load(image, modules)) as machine:
         if args.console == "stdio" or _asks_for_input(settings):
             start_feeding(devices.feed(args, machine))
         return _run(args, machine, settings)
@@ -125,7 +130,7 @@ def _run_kernel(args: argparse.Namespace) -> int:
         args.backend = open_backend("emu", args.clock, why=_KERNEL_WHY)
 
     def load(machine: Machine) -> None:
-        machine.load_kernel(args.kernel, args.initrd)
+        machine.load_kernel(args.kernel, args.initrd, args.modules)
 
     with _machine(args, settings, load) as machine, raw_terminal() as is_raw:
         start_feeding(devices.feed(args, machine), machine.stop if is_raw else None)

@@ -12,6 +12,7 @@ from pathlib import Path
 from pykvm import layout
 from pykvm.errors import LoadError, UsageError
 from pykvm.loader import elf, flat, multiboot
+from pykvm.loader.boot import Module
 from pykvm.loader.image import Image, Mode
 
 MAX_FILE_SIZE = layout.GIB
@@ -98,3 +99,19 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise LoadError(str(path), getattr(error, "strerror", None) or str(error)) from None
+
+
+def read_module(given: Module | Path | str) -> Module:
+    """A module from a text "FILE arguments", as QEMU takes them, or from a path alone.
+
+    A file whose whole name is the text goes before: there may be blanks in names.
+
+    Raises:
+        LoadError: the file cannot be read.
+    """
+    if isinstance(given, Module):
+        return given
+    path = Path(given)
+    if isinstance(given, str) and " " in given and not path.exists():
+        path = Path(given.split(" ", 1)[0])
+    return Module(str(given), read_file(path))

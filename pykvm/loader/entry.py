@@ -77,10 +77,14 @@ def descriptor(segment: Segment) -> int:
     )
 
 
-def gdt() -> bytes:
-    """The descriptor table at layout.GDT_BASE."""
+def gdt(*others: Segment) -> bytes:
+    """The descriptor table at layout.GDT_BASE.
+
+    Args:
+        others: segments that take the places of the usual ones with these selectors.
+    """
     entries = [0] * (GDT_SIZE // 8)
-    for segment in GDT_SEGMENTS:
+    for segment in (*GDT_SEGMENTS, *others):
         entries[segment.selector >> 3] = descriptor(segment)
     slot = layout.TSS_SELECTOR >> 3
     entries[slot : slot + 2] = [descriptor(TSS), TSS.base >> 32]
@@ -108,7 +112,22 @@ def page_tables() -> bytes:
     return pml4 + pdpt + struct.pack(f"<{len(pages)}Q", *pages)
 
 
-_DESCRIPTORS = gdt().ljust(layout.TSS_BASE - layout.GDT_BASE, b"\0") + tss()
+def _descriptors(state: SpecialRegisters | None = None) -> bytes:
+    """Both tables, as they lie on one page."""
+    others = (state.cs, state.ds) if state else ()
+    return gdt(*others).ljust(layout.TSS_BASE - layout.GDT_BASE, b"\0") + tss()
+
+
+def flat32(code_selector: int, data_selector: int) -> SpecialRegisters:
+    """The state of protected mode with selectors that a boot protocol asks for."""
+    data = replace(DATA, selector=data_selector)
+    return replace(
+        _PROTECTED, cs=replace(CODE32, selector=code_selector),
+        ds=data, es=data, fs=data, gs=data, ss=data,
+    )  # fmt: skip
+
+
+_DESCRIPTORS = _descriptors()
 _BITMAP_BASE = layout.TSS_BASE + TSS_FIXED_SIZE
 _PAGE_TABLES = page_tables()
 
@@ -139,6 +158,7 @@ _LONG = replace(
 _USER = replace(
     _LONG, cs=USER_CODE64, ds=USER_DATA, es=USER_DATA, fs=USER_DATA, gs=USER_DATA, ss=USER_DATA
 )
+MULTIBOOT = flat32(0x08, 0x10)  # as GRUB and QEMU do it: kernels load DS with 0x10
 _MODES = {
     Mode.REAL: (_REAL, layout.REAL_LOAD_BASE),
     Mode.PROTECTED: (_PROTECTED, layout.KERNEL_STACK_TOP),
@@ -157,29 +177,32 @@ _TABLES = {
 
 
 @cache
-def built_ranges(mode: Mode, multiboot: bool) -> tuple[layout.Range, ...]:
-    """What pykvm writes into memory besides the image itself."""
-    information = ("BOOT_INFO",) if multiboot else ()
-    return tuple(
-        _RANGES[name] for name in (*_TABLES[mode], "COMMAND_LINE", "VIRTIO_TABLE", *information)
-    )
+def built_ranges(mode: Mode) -> tuple[layout.Range, ...]:
+    """What pykvm writes into memory for every image of a mode."""
+    return tuple(_RANGES[name] for name in (*_TABLES[mode], "COMMAND_LINE", "VIRTIO_TABLE"))
 
 
-def enter(memory: GuestMemory, vcpu: Vcpu, mode: Mode, entry: int, *, is_new: bool = False) -> None:
+def enter(
+    memory: GuestMemory, vcpu: Vcpu, mode: Mode, entry: int, *,
+    state: SpecialRegisters | None = None, is_new: bool = False,
+) -> None:  # fmt: skip
     """Put tables into memory and registers into the first vCPU, so that it starts at `entry`.
 
     Real mode gets no tables; protected mode the GDT and TSS; long mode page tables too.
     Flags are clear but for IOPL 3 at CPL 3, so that IN and OUT work there.
 
     Args:
+        state: segment and control registers other than the mode's own, a constant; the descriptor
+            table then has its segments.
         is_new: nothing was ever written to the tables' place.
     """
     if mode is not Mode.REAL:
-        memory.write(layout.GDT_BASE, _DESCRIPTORS)
+        memory.write(layout.GDT_BASE, _DESCRIPTORS if state is None else _descriptors(state))
         if not is_new:
             memory.clear(_BITMAP_BASE, TSS_SIZE - TSS_FIXED_SIZE)
     if mode in (Mode.LONG, Mode.USER):
         memory.write(layout.PML4_BASE, _PAGE_TABLES)
     special, stack_top = _MODES[mode]
+    special = state or special
     flags = RFLAGS_FIXED | (RFLAGS_IOPL3 if mode is Mode.USER else 0)
-    vcpu.reset(special, entry, stack_top, flags)
+    vcpu.reset(special, entry - special.cs.base, stack_top, flags)

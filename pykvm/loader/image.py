@@ -7,6 +7,7 @@ from enum import Enum
 
 from pykvm import layout
 from pykvm.errors import UsageError
+from pykvm.registers import SpecialRegisters
 
 
 class Mode(Enum):
@@ -63,7 +64,9 @@ class Image:
         zeros: (gpa, size_bytes) to clear; a length, so that a large .bss costs nothing.
         symbols: addresses by name.
         registers: values other than the mode's own, e.g. {"rax": 0x2BADB002}.
-        multiboot: whether it is owed a multiboot information structure.
+        multiboot: the version of the protocol whose information it is owed; 0 for none.
+        state: segment and control registers other than the mode's own: a constant. The descriptor
+            table has its segments too.
     """
 
     name: str
@@ -72,5 +75,16 @@ class Image:
     pieces: tuple[tuple[int, bytes], ...]
     symbols: dict[str, int] = field(default_factory=dict)
     registers: dict[str, int] = field(default_factory=dict)
-    multiboot: bool = False
+    multiboot: int = 0
     zeros: tuple[tuple[int, int], ...] = ()
+    state: SpecialRegisters | None = None
+
+    @property
+    def extents(self) -> list[tuple[int, int]]:
+        """(gpa, size_bytes) of all that it writes and clears."""
+        return [*((gpa, len(data)) for gpa, data in self.pieces), *self.zeros]
+
+    @property
+    def end(self) -> int:
+        """First address behind all of it."""
+        return max(gpa + size_bytes for gpa, size_bytes in self.extents)

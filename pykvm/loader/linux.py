@@ -9,14 +9,14 @@ Source: Documentation/arch/x86/boot.rst and zero-page.rst of Linux, cited as boo
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pykvm import layout
 from pykvm.errors import LoadError
 from pykvm.loader import elf
+from pykvm.loader.boot import Boot as Boot
 from pykvm.loader.image import Image, Mode
-from pykvm.loader.memory_map import E820_RAM, E820_RESERVED, MapEntry
+from pykvm.loader.memory_map import E820_RAM, E820_RESERVED
 
 SECTOR_SIZE = 512
 DEFAULT_SETUP_SECTORS = 4  # boot.rst: what 0 means
@@ -39,47 +39,6 @@ E820_MAX = 128
 MAGIC = b"HdrS"
 
 _E820_ENTRY = struct.Struct("<QQI")
-
-
-@dataclass(frozen=True)
-class Boot:
-    """What a machine gives its kernel.
-
-    Attributes:
-        memory_map: the RAM there is.
-        command_line: without the closing NUL; it lies at layout.COMMAND_LINE_BASE.
-        initrd: the initial RAM disk; empty for none.
-        rsdp: guest-physical address of the ACPI tables' root.
-    """
-
-    memory_map: Sequence[MapEntry]
-    command_line: bytes = b""
-    initrd: bytes = b""
-    rsdp: int = 0
-
-    def initrd_base(self, kernel_end: int, last: int, name: str) -> int:
-        """The highest page at which the RAM disk fits, in RAM behind the kernel.
-
-        Args:
-            kernel_end: first address behind what the kernel needs for itself.
-            last: the highest address that a byte of it may have.
-
-        Raises:
-            LoadError: there is no room.
-        """
-        if not self.initrd:
-            return 0
-        for entry in reversed(self.memory_map):
-            end = min(entry.base + entry.size_bytes, last + 1, layout.RAM_HOLE_BASE)
-            base = (end - len(self.initrd)) // layout.PAGE_SIZE * layout.PAGE_SIZE
-            if entry.usable and base >= max(entry.base, kernel_end):
-                return base
-        needed_mib = -(-(kernel_end + len(self.initrd) + layout.PAGE_SIZE) // layout.MIB)
-        raise LoadError(
-            name,
-            f"the initrd of {len(self.initrd)} bytes does not fit behind the kernel, below "
-            f"{last + 1:#x}; --memory {needed_mib}M is the least that could hold it",
-        )
 
 
 @dataclass(frozen=True)
@@ -106,6 +65,19 @@ class Header:
 def is_bzimage(data: bytes) -> bool:
     """Whether a file has the setup header's magic number."""
     return data[HEADER_MAGIC_OFFSET : HEADER_MAGIC_OFFSET + 4] == MAGIC
+
+
+def is_kernel(data: bytes, name: str) -> bool:
+    """Whether a file is a bzImage, or an ELF kernel with a PVH entry.
+
+    Raises:
+        LoadError: malformed.
+    """
+    if data.startswith(elf.MAGIC):
+        from pykvm.loader import pvh
+
+        return pvh.entry_of(data, name) is not None
+    return is_bzimage(data)
 
 
 def kernel_image(data: bytes, name: str, boot: Boot) -> Image:

@@ -12,6 +12,8 @@ from typing import NamedTuple, TypeVar
 
 from pykvm import layout
 from pykvm.errors import LayoutError, LoadError
+from pykvm.loader import entry
+from pykvm.loader.boot import Boot, Placed
 from pykvm.loader.image import Image, Mode
 from pykvm.loader.memory_map import MapEntry
 
@@ -25,7 +27,8 @@ PAGE_ALIGN, MEMORY_INFO, VIDEO_MODE, ADDRESSES = 1 << 0, 1 << 1, 1 << 2, 1 << 16
 REQUIREMENTS = 0xFFFF
 
 # §3.3: which fields of the information structure are valid.
-INFO_MEMORY, INFO_COMMAND_LINE, INFO_MMAP, INFO_LOADER_NAME = 1 << 0, 1 << 2, 1 << 6, 1 << 9
+INFO_MEMORY, INFO_COMMAND_LINE, INFO_MODULES = 1 << 0, 1 << 2, 1 << 3
+INFO_MMAP, INFO_LOADER_NAME = 1 << 6, 1 << 9
 MMAP_AVAILABLE, MMAP_RESERVED = 1, 2
 
 AnyImage = TypeVar("AnyImage", bound=Image)
@@ -33,6 +36,7 @@ AnyImage = TypeVar("AnyImage", bound=Image)
 _HEADER = struct.Struct("<3I")
 _ADDRESSES = struct.Struct("<5I")
 _INFORMATION = struct.Struct("<7I16x2I12xI48x")  # flags to color_info
+_MODULE = struct.Struct("<4I")
 _MMAP_ENTRY = struct.Struct("<IQQI")
 
 
@@ -145,14 +149,48 @@ def owed(image: AnyImage) -> AnyImage:
     paging off, interrupts disabled; A20 is never masked.
     """
     registers = {"rax": BOOTLOADER_MAGIC, "rbx": layout.BOOT_INFO_BASE}
-    return replace(image, mode=Mode.PROTECTED, registers=registers, multiboot=True)
+    return replace(
+        image, mode=Mode.PROTECTED, registers=registers, multiboot=1, state=entry.MULTIBOOT
+    )
 
 
-def information(entries: Sequence[MapEntry]) -> bytes:
+def command_line(image: Image, text: str) -> str:
+    """The kernel's name, as GRUB 0.9x and QEMU put it there, and what it is told behind it."""
+    return f"{image.name} {text}" if text else image.name
+
+
+def pieces(boot: Boot, modules: Sequence[Placed]) -> list[tuple[int, bytes]]:
+    """What a kernel finds in memory: the information, and the modules with their list."""
+    listed = module_list(modules)
+    return [
+        (layout.BOOT_INFO_BASE, information(boot.memory_map, len(modules))),
+        *([(layout.BOOT_LIST_BASE, listed)] if listed else []),
+        *((each.gpa, each.data) for each in modules if each.data),
+    ]
+
+
+def module_list(modules: Sequence[Placed]) -> bytes:
+    """The list at layout.BOOT_LIST_BASE, and the texts that it points at behind it. §3.3, mods.
+
+    Raises:
+        LoadError: it is too long for its place.
+    """
+    text_gpa = layout.BOOT_LIST_BASE + len(modules) * _MODULE.size
+    rows, texts = b"", b""
+    for each in modules:
+        rows += _MODULE.pack(each.gpa, each.gpa + len(each.data), text_gpa + len(texts), 0)
+        texts += each.text
+    if len(rows + texts) > layout.BOOT_LIST_SIZE:
+        raise LoadError("module list", f"{len(modules)} modules with such texts are too many")
+    return rows + texts
+
+
+def information(entries: Sequence[MapEntry], modules: int = 0) -> bytes:
     """The information structure as it lies at layout.BOOT_INFO_BASE, its tables behind it.
 
     Args:
         entries: the machine's memory map.
+        modules: how many `module_list` has.
 
     Raises:
         LayoutError: the memory map is too long for its place.
@@ -162,12 +200,16 @@ def information(entries: Sequence[MapEntry]) -> bytes:
     mmap_gpa = layout.BOOT_INFO_BASE + _INFORMATION.size
     mmap = b"".join(_mmap_entry(each) for each in entries)
     fields = _INFORMATION.pack(
-        INFO_MEMORY | INFO_COMMAND_LINE | INFO_MMAP | INFO_LOADER_NAME,
+        INFO_MEMORY
+        | INFO_COMMAND_LINE
+        | INFO_MMAP
+        | INFO_LOADER_NAME
+        | (INFO_MODULES if modules else 0),
         _available_kib(entries, 0),
         _available_kib(entries, layout.HIGH_BASE),
         0,  # boot_device
         layout.COMMAND_LINE_BASE,
-        *(0, 0),  # mods_count, mods_addr
+        *(modules, layout.BOOT_LIST_BASE if modules else 0),
         len(mmap),
         mmap_gpa,
         mmap_gpa + len(mmap),

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pykvm import layout
 from pykvm.errors import LoadError
 from pykvm.loader import entry
 from pykvm.loader.image import Image
 from pykvm.memory import GuestMemory
 
+Pieces = Sequence[tuple[int, bytes]]
 
-def place(image: Image, memory: GuestMemory) -> None:
-    """Write an image's pieces and clear its zeros.
+
+def place(image: Image, memory: GuestMemory, *, beneath: Pieces = (), owed: Pieces = ()) -> None:
+    """Write an image's pieces, clear its zeros, and write what it finds besides.
+
+    Args:
+        beneath: (gpa, bytes) that the image may cover.
+        owed: (gpa, bytes) that it must not overlap.
 
     Raises:
         LoadError: a part is outside RAM or on a table that pykvm builds, or the entry
             cannot be reached in the image's mode; nothing is written then.
     """
-    built = entry.built_ranges(image.mode, image.multiboot)
-    for gpa, size_bytes in _extents(image):
+    taken = [each[:3] for each in entry.built_ranges(image.mode)]
+    taken += [(layout.name_of(gpa), gpa, len(data)) for gpa, data in owed]
+    for gpa, size_bytes in image.extents:
         end = gpa + size_bytes
         if not memory.contains(gpa, size_bytes):
             raise LoadError(
                 image.name, f"{gpa:#x}..{end:#x} is not all RAM; {_remedy(image, memory, end)}"
             )
-        for name, base, built_bytes, _ in built:
+        for name, base, built_bytes in taken:
             if gpa < base + built_bytes and base < end:
                 raise LoadError(
                     image.name,
@@ -31,21 +40,19 @@ def place(image: Image, memory: GuestMemory) -> None:
                     f"builds; load or link it to {layout.LOAD_BASE:#x} or {layout.HIGH_BASE:#x}",
                 )
     _check_entry(image, memory)
-    for gpa, data in image.pieces:
+    for gpa, data in (*beneath, *image.pieces):
         memory.write(gpa, data)
     for gpa, size_bytes in image.zeros:
         memory.clear(gpa, size_bytes)
-
-
-def _extents(image: Image) -> list[tuple[int, int]]:
-    return [*((gpa, len(data)) for gpa, data in image.pieces), *image.zeros]
+    for gpa, data in owed:
+        memory.write(gpa, data)
 
 
 def _remedy(image: Image, memory: GuestMemory, end: int) -> str:
     """How much memory would hold all of it; a hole stays one however much there is."""
     if layout.RAM_HOLE_BASE < end <= layout.RAM_HIGH_BASE:
         return f"{layout.RAM_HOLE_BASE:#x}..{layout.RAM_HIGH_BASE:#x} belongs to devices"
-    end = max(gpa + size_bytes for gpa, size_bytes in _extents(image))
+    end = image.end
     if end > layout.RAM_HIGH_BASE:
         end -= layout.RAM_HIGH_BASE - layout.RAM_HOLE_BASE
     needed_bytes = -(-end // layout.MIB) * layout.MIB

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pykvm import layout
 from pykvm.errors import LoadError
 from pykvm.loader import elf
+from pykvm.loader.boot import Boot
 from pykvm.loader.image import Image, Mode
-from pykvm.loader.linux import Boot
 from pykvm.loader.memory_map import E820_RAM, E820_RESERVED
 from pykvm.registers import CR0_ET, CR0_PE
 
@@ -33,9 +33,14 @@ def load(data: bytes, name: str, boot: Boot) -> Image:
     Raises:
         LoadError: malformed, without a PVH entry, or too large for this machine.
     """
-    entry = _entry(data, name)
+    entry = entry_of(data, name)
+    if entry is None:
+        raise LoadError(
+            name,
+            "has no PVH entry point (ELF note Xen, type 18) and no multiboot header",
+        )
     image = elf.load_elf(data, name, Mode.PROTECTED)
-    initrd = boot.initrd_base(_end(image), (1 << 32) - 1, name)
+    initrd = boot.initrd_base(image.end, (1 << 32) - 1, name)
     pieces = (*image.pieces, (layout.BOOT_INFO_BASE, start_info(boot, initrd)))
     if boot.initrd:
         pieces = (*pieces, (initrd, boot.initrd))
@@ -47,16 +52,16 @@ def load(data: bytes, name: str, boot: Boot) -> Image:
     )
 
 
-def _entry(data: bytes, name: str) -> int:
+def entry_of(data: bytes, name: str) -> int | None:
+    """Where the note says that an ELF kernel is entered; None without one.
+
+    Raises:
+        LoadError: malformed.
+    """
     for owner, kind, value in elf.notes(data, name):
         if (owner, kind) == (NOTE_OWNER, XEN_ELFNOTE_PHYS32_ENTRY) and len(value) >= 4:
             return int.from_bytes(value[:8], "little")
-    raise LoadError(name, "has no PVH entry point (ELF note Xen, type 18); use its bzImage")
-
-
-def _end(image: Image) -> int:
-    pieces = [gpa + len(data) for gpa, data in image.pieces]
-    return max(pieces + [gpa + size_bytes for gpa, size_bytes in image.zeros])
+    return None
 
 
 def start_info(boot: Boot, initrd: int) -> bytes:

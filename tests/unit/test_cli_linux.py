@@ -165,7 +165,8 @@ def test_the_initrd_is_where_the_zero_page_says(
     [
         (["--kernel", "KERNEL", "GUEST"], 2, "takes the place of FILE"),
         (["--kernel", "KERNEL", "--mode", "real"], 2, "takes the place of FILE"),
-        (["GUEST", "--initrd", "KERNEL"], 2, "--kernel with or without --initrd"),
+        (["GUEST", "--initrd", "KERNEL"], 2, "no multiboot kernel: it takes no modules"),
+        (["--kernel", "KERNEL", "--module", "KERNEL"], 2, "it takes no modules"),
         (["--kernel", "/nowhere"], 126, "No such file"),
         (["--kernel", "KERNEL", "--initrd", "/nowhere"], 126, "No such file"),
         (["--kernel", "KERNEL", "--memory", "8M"], 126, "--memory 17M has it"),

@@ -23,7 +23,7 @@ MAP = [
     MapEntry(0xE_0000, 0x2_0000, False),
     MapEntry(MIB, 31 * MIB, True),
 ]
-BOOT = linux.Boot(MAP, b"quiet", b"ramdisk", 0xE_0000)
+BOOT = linux.Boot(MAP, b"quiet", b"ramdisk", tables=((0xE_0000, b""),))
 SEND_AND_OFF = """
     mov dx, 0x3f8
     mov ecx, {count}

@@ -71,7 +71,7 @@ def test_a_multiboot_kernel_finds_what_it_is_owed(
         result = vm.run(timeout=10)
     assert result.output.decode().splitlines() == [
         f"magic 2badb002 flags 245 lower 27f upper {upper:x}",
-        "[console=0xe9 quiet] from pykvm",
+        f"[{path} console=0xe9 quiet] from pykvm",
         "0 + 9fc00 type 1",
         "9fc00 + 400 type 2",
         *ranges,
@@ -88,6 +88,7 @@ def test_a_multiboot_kernel_starts_in_the_state_of_the_specification(tmp_path: P
         assert (registers.cr0 & 1, registers.cr0 >> 31) == (1, 0)
         assert registers.rflags & (1 << 17 | 1 << 9) == 0
         special = vm.vcpu.get_special()
+    assert (special.cs.selector, special.ds.selector, special.ss.selector) == (0x08, 0x10, 0x10)
     for segment in (special.cs, special.ds, special.es, special.fs, special.gs, special.ss):
         assert (segment.base, segment.limit, segment.db) == (0, 0xFFFF_FFFF, 1)
 
