@@ -3,7 +3,7 @@
 #include "fp_exact.h"
 #include "mmx.h"
 
-/* Exceptions pending in the x87 unit: before the operand's own faults, but for CVTPI2PS. */
+/* Exceptions pending in the x87 unit: before the operand's own faults. */
 static inline void report_pending(struct emu_cpu *cpu, const struct emu_insn *insn)
 {
     if (cpu->fpu.status & FSW_ES)
@@ -24,8 +24,9 @@ static void from_mmx(struct emu_cpu *cpu, const struct emu_insn *insn, unsigned 
     memcpy(&cpu->vec[insn->reg], &to, bits / 4);
 }
 
-/* A memory operand of CVTPI2PD leaves the x87 unit alone; one of CVTPI2PS does not. */
-#define FROM_MMX(name, bits, memory_is_mmx)                                                        \
+/* With a memory operand no MMX register is used and the x87 unit is left alone; of CVTPI2PS the
+ * manual says otherwise, but processors of both makers do it too. */
+#define FROM_MMX(name, bits)                                                                       \
     static EMU_OP(op_##name##_r)                                                                   \
     {                                                                                              \
         uint64_t source = emu_mmx_get(cpu, insn->rm)[0];                                           \
@@ -37,17 +38,12 @@ static void from_mmx(struct emu_cpu *cpu, const struct emu_insn *insn, unsigned 
     static EMU_OP(op_##name##_m)                                                                   \
     {                                                                                              \
         uint64_t linear = emu_ea(cpu, insn, 8, false);                                             \
-        uint64_t source = emu_load_q(cpu, insn, linear);                                           \
-        if (memory_is_mmx)                                                                         \
-            report_pending(cpu, insn);                                                             \
-        from_mmx(cpu, insn, bits, source);                                                         \
-        if (memory_is_mmx)                                                                         \
-            emu_mmx_begin(cpu, insn);                                                              \
+        from_mmx(cpu, insn, bits, emu_load_q(cpu, insn, linear));                                  \
         EMU_NEXT;                                                                                  \
     }                                                                                              \
     static const struct emu_forms name = EMU_FORMS_RM(op_##name##_r, op_##name##_m);
-FROM_MMX(cvtpi2ps, 32, true)
-FROM_MMX(cvtpi2pd, 64, false)
+FROM_MMX(cvtpi2ps, 32)
+FROM_MMX(cvtpi2pd, 64)
 
 static void to_mmx(struct emu_cpu *cpu, const struct emu_insn *insn, const struct emu_fp_kind *kind,
                    const union emu_vec *source)

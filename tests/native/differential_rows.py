@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import struct
+from collections.abc import Callable
 from functools import cache
 
 import differential
@@ -228,6 +229,14 @@ class RowOracle(differential.Oracle):
         return cases[low]
 
     def _run(self, cases: list[Case]) -> None:
+        self._prepare(cases)
+        exit = next(iter(self.kvm.exits(timeout=20)))
+        if not isinstance(exit, PortOut) or exit.port != DONE_PORT:
+            raise Refused(self.kvm.vcpu.get_registers().rip, str(exit))
+        self._emulate(cases)
+        self._collect(cases, "kvm", self.kvm.memory.read)
+
+    def _prepare(self, cases: list[Case]) -> None:
         memory, vcpu = self.kvm.memory, self.kvm.vcpu
         entry.enter(memory, vcpu, Mode.USER, CODE)
         for gpa, data in image(cases):
@@ -241,22 +250,33 @@ class RowOracle(differential.Oracle):
         vcpu.set_special(special)
         self.emu.write(0, memory.read(0, RAM_BYTES))
         self.emu.set_state(self._state())
-        exit = next(iter(self.kvm.exits(timeout=20)))
-        if not isinstance(exit, PortOut) or exit.port != DONE_PORT:
-            raise Refused(vcpu.get_registers().rip, str(exit))
+
+    def _emulate(self, cases: list[Case]) -> None:
         kind = self.emu.run()
         assert kind == "PORT_OUT", f"the emulator stopped for {kind} at {self.emu.reg('rip'):#x}"
-        for name, read in (("kvm", memory.read), ("emu", self.emu.read)):
-            records = read(RECORDS, BATCH * RECORD_BYTES)
-            areas = read(AREAS, AREAS_END - AREAS)
-            states = read(STATES_OUT, BATCH * STATE_BYTES)
-            for case in cases:
-                n, at = case.number, case.area - AREAS
-                case.results[name] = (
-                    records[n * RECORD_BYTES : (n + 1) * RECORD_BYTES],
-                    areas[at : at + len(case.memory)],
-                    states[n * STATE_BYTES : n * STATE_BYTES + XSAVE_BYTES] if case.xsave else b"",
-                )
+        self._collect(cases, "emu", self.emu.read)
+
+    def _collect(self, cases: list[Case], name: str, read: Callable[[int, int], bytes]) -> None:
+        records = read(RECORDS, BATCH * RECORD_BYTES)
+        areas = read(AREAS, AREAS_END - AREAS)
+        states = read(STATES_OUT, BATCH * STATE_BYTES)
+        for case in cases:
+            n, at = case.number, case.area - AREAS
+            case.results[name] = (
+                records[n * RECORD_BYTES : (n + 1) * RECORD_BYTES],
+                areas[at : at + len(case.memory)],
+                states[n * STATE_BYTES : n * STATE_BYTES + XSAVE_BYTES] if case.xsave else b"",
+            )
+
+
+class Emulator(RowOracle):
+    """The emulator alone, for cases whose right results are known: needs no KVM."""
+
+    BACKEND = "emu"
+
+    def _run(self, cases: list[Case]) -> None:
+        self._prepare(cases)
+        self._emulate(cases)
 
 
 def _word(record: bytes, offset: int) -> int:

@@ -27,46 +27,60 @@ def clean_state() -> bytes:
     return (legacy.ljust(512, b"\0") + b"\x07").ljust(XSAVE_BYTES, b"\0")
 
 
-def _pieces(data: bytes, default: bytes) -> dict[str, str]:
-    """Where data is not the default, in runs of eight bytes."""
-    found = {}
+def pieces(data: bytes, default: bytes) -> dict[str, str]:
+    """Where data is not the default, in runs of whole eight bytes."""
+    found: dict[str, str] = {}
+    last = ""
     for at in range(0, len(data), 8):
-        if data[at : at + 8] != default[at : at + 8]:
-            found[f"{at:x}"] = data[at : at + 8].hex()
+        if data[at : at + 8] == default[at : at + 8]:
+            last = ""
+            continue
+        last = last or f"{at:x}"
+        found[last] = found.get(last, "") + data[at : at + 8].hex()
     return found
 
 
-def _with_pieces(pieces: dict[str, str], default: bytes) -> bytes:
+def with_pieces(found: dict[str, str], default: bytes) -> bytes:
+    """The default with these pieces in it."""
     data = bytearray(default)
-    for at, text in pieces.items():
+    for at, text in found.items():
         data[int(at, 16) : int(at, 16) + len(text) // 2] = bytes.fromhex(text)
     return bytes(data)
 
 
 def to_line(what: str, case: Case) -> str:
     """A case as JSON: only what is not zero."""
+    return json.dumps(to_fields(what, case))
+
+
+def to_fields(what: str, case: Case) -> dict[str, Any]:
+    """A case as plain data."""
     fields: dict[str, Any] = {"what": what, "code": case.code.hex(), "number": case.number}
     fields["registers"] = {n: f"{v:x}" for n, v in zip(GPRS, case.registers, strict=True) if v}
     fields["flags"] = f"{case.flags:x}"
-    fields["memory"] = _pieces(case.memory, bytes(AREA_BYTES))
+    fields["memory"] = pieces(case.memory, bytes(AREA_BYTES))
     if case.xsave:
-        fields["xsave"] = _pieces(case.xsave, clean_state())
+        fields["xsave"] = pieces(case.xsave, clean_state())
     for name in ("relative", "target", "operand", "cross", "pads"):
         if getattr(case, name):
             fields[name] = getattr(case, name)
-    return json.dumps(fields)
+    return fields
 
 
 def from_line(line: str) -> tuple[str, Case]:
     """What was wrong, and the case."""
-    fields = json.loads(line)
+    return from_fields(json.loads(line))
+
+
+def from_fields(fields: dict[str, Any]) -> tuple[str, Case]:
+    """What was wrong, and the case."""
     what = fields.pop("what")
     fields["code"] = bytes.fromhex(fields["code"])
     fields["registers"] = [int(fields["registers"].get(name, "0"), 16) for name in GPRS]
     fields["flags"] = int(fields["flags"], 16)
-    fields["memory"] = _with_pieces(fields["memory"], bytes(AREA_BYTES))
+    fields["memory"] = with_pieces(fields["memory"], bytes(AREA_BYTES))
     if "xsave" in fields:
-        fields["xsave"] = _with_pieces(fields["xsave"], clean_state())
+        fields["xsave"] = with_pieces(fields["xsave"], clean_state())
     case = Case(**fields)
     find_row(case)
     return what, case

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import functools
 import struct
+from collections.abc import Sequence
+from typing import Any
 
-from cases import AREA_BYTES, MMX, NOT_CANONICAL, Case
+import makers
+from cases import AREA_BYTES, Case
 from encodings_x86 import ROWS, SHIFTS, undefined_flags
 from encodings_x86 import Row as Encoding
-from rows import MAPS, VEX, C, Row, decoder
+from makers import GP, PF, UD
+from rows import MAPS, VEX, Row
+
+from pykvm import host
 
 # Rows that are not drawn: map, opcode, ModRM.reg (None: any), ModRM.rm (None: any), why.
 OWNER = "a port: the answer is the owner's, and hosts without VT-x and AMD-V keep no IOPL"
@@ -132,11 +138,12 @@ def mask_memory(row: Row, case: Case, osize: int, data: bytes) -> bytes:
 def mask_state(image: bytes) -> bytes:
     """An XSAVE image without pointers to the last x87 instruction and operand, which AMD's
     processors keep only while an exception is pending, and without the header's bits of use."""
-    return image[:6] + bytes(18) + image[24:28] + bytes(4) + image[32:416] + image[576:832]
+    return (
+        image[:6] + bytes(18) + image[24:28] + bytes(4) + image[32:416] + bytes(160) + image[576:]
+    )
 
 
 Result = tuple[tuple[int, ...], int, tuple[int, ...], bytes, bytes]
-UD, SS, GP, PF, MF = 6, 12, 13, 14, 16
 # What the kernel does not know, beside vectors, x87 and the maps 0F38 and 0F3A: VERR, LAR, LSL, the
 # XSAVE family, MOV from a segment register and far returns with some prefixes.
 UNKNOWN = ((1, 0x00), (1, 0x02), (1, 0x03), (1, 0xAE), (1, 0xC7), (0, 0x8C), (0, 0xCA), (0, 0xCB))
@@ -145,45 +152,40 @@ UNKNOWN += ((0, 0xFF), (1, 0xB8))
 REPEATED = ((0, 0x8E), (0, 0xCA), (0, 0xCB), (0, 0xCF))
 
 
-def excused(case: Case, kvm: Result, emu: Result) -> str | None:
-    """Why results that are not the same are right: empty where they are the same after all.
+def excused(case: Any, cpu: Sequence[Any], emu: Sequence[Any]) -> str | None:
+    """Why results that are not the same are right; empty where they are the same after all.
 
-    The x87 unit is not compared after CVTPI2PS from memory (AMD's processors leave it alone, by
-    Intel's manual it changes to MMX), nor where an MMX instruction ends in #GP or #SS, before which
-    they have marked its registers as used.
+    Makers' differences stand in `makers`; the rest is what the host's kernel adds where it executes
+    anew whatever raised #GP. Results are what `makers.PARTS` says.
     """
-    row = decoder().table[case.row]
-    if has_several_accesses(row) and kvm[0][:1] == emu[0][:1] == (PF,):
-        kvm, emu = (((PF, 0, each[0][2]), *each[1:3], b"", each[4]) for each in (kvm, emu))
-    if (row.map, row.opcode) == (1, 0x2A) or (unit(row) == MMX and kvm[0][:1] in ((GP,), (SS,))):
-        kvm, emu = ((*each[:4], each[4][24:32] + each[4][160:]) for each in (kvm, emu))
-    if kvm == emu:
+    row = makers.row_of(case.code)
+    if row and has_several_accesses(row) and cpu[0][:1] == emu[0][:1] == (PF,):
+        cpu, emu = (((PF, 0, each[0][2]), *each[1:3], b"", each[4]) for each in (cpu, emu))
+    if row and cpu[0][:2] != emu[0][:2] and host.emulates_cpl0():
+        why = repeated_by_kernel(row, cpu[0], emu[0])
+        cpu = (emu[0], *cpu[1:]) if why else cpu
+    else:
+        why = ""
+    if tuple(cpu) == tuple(emu):
+        return why
+    return makers.named(case, cpu, emu, makers.maker()) or None
+
+
+def repeated_by_kernel(row: Row, cpu: tuple[int, ...], emu: tuple[int, ...]) -> str:
+    """Why a fault may be another where KVM's kernel has executed the instruction once more."""
+    if not cpu or not emu or cpu[2] != emu[2] or emu[0] != GP:
         return ""
-    if (row.map, row.opcode) == (1, 0x2A) and row.has("NP") and emu[0][:1] == (MF,):
-        return "#MF at CVTPI2PS from memory, where AMD's processors leave the x87 unit alone"
-    if (row.map, row.opcode) == (0, 0x8E) and kvm[0] and emu[0][:1] == (UD,):
-        return "MOV to a segment register that does not exist: its operand is read first"
-    if kvm[0] and emu[0] and kvm[1:] == emu[1:] and kvm[0][2] == emu[0][2]:
-        vectors = {kvm[0][0], emu[0][0]}
-        if vectors <= {UD, SS, GP} and case.operand == NOT_CANONICAL and overridden(case):
-            return "#SS or #GP with a segment override that has no effect"
-        if kvm[0][:2] == (UD, 0) and emu[0][:2] == (GP, 0) and unknown_to_kernel(row):
-            return "#GP at an instruction that the kernel does not know"
-        if (
-            emu[0][0] == GP
-            and (row.map, row.opcode) in REPEATED
-            and (kvm[0][:2] in ((UD, 0), (GP, 0)) or kvm[0][0] == PF)
-        ):
-            return "#GP that the kernel raises anew"
-        if emu[0][:2] == (GP, 0) and kvm[0][0] == PF and is_fxsave(row):
-            return "FXSAVE or FXRSTOR that the kernel executes"
-        if kvm[0][:2] == (GP, 0) and emu[0][:1] == (UD,) and row.map == 1 and row.opcode == 1:
-            return "MONITOR, MWAIT"
-    return None
+    if cpu[:2] == (UD, 0) and emu[1] == 0 and unknown_to_kernel(row):
+        return "#GP at an instruction that the kernel does not know"
+    if makers.opcode(row) in REPEATED and (cpu[:2] in ((UD, 0), (GP, 0)) or cpu[0] == PF):
+        return "#GP that the kernel raises anew"
+    if emu[1] == 0 and cpu[0] == PF and is_fxsave(row):
+        return "FXSAVE or FXRSTOR that the kernel executes"
+    return ""
 
 
 def has_several_accesses(row: Row) -> bool:
-    """Where the order of accesses is the processor's choice: not compared after #PF are CR2, error
+    """Where the manuals leave the order of accesses open: not compared after #PF are CR2, error
     code and memory. CMPS, far branches, IRET, x87 environments, what saves and restores state."""
     if row.map == 0 and row.opcode in (0xA6, 0xA7):
         return True
@@ -200,27 +202,10 @@ def is_fxsave(row: Row) -> bool:
     return (row.map, row.opcode) == (1, 0xAE) and row.digit in (0, 1)
 
 
-def unit(row: Row) -> int:
-    """X87, MMX and so on, or 0."""
-    return row.shape >> C["UNIT_SHIFT"] & C["UNIT"]
-
-
 def unknown_to_kernel(row: Row) -> bool:
     """Where the host has no VT-x or AMD-V its kernel executes what raised #GP by itself, and makes
     it #UD where it does not know the instruction."""
-    return bool(unit(row)) or row.map >= 2 or (row.map, row.opcode) in UNKNOWN
-
-
-def overridden(case: Case) -> bool:
-    """Is there a prefix for ES, CS, SS or DS? The manuals have it ignored in 64-bit mode; AMD's
-    processors still choose between #SS and #GP by it."""
-    prefixes = (0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF0, 0xF2, 0xF3)
-    for byte in case.code:
-        if byte in (0x26, 0x2E, 0x36, 0x3E):
-            return True
-        if byte not in prefixes and byte & 0xF0 != 0x40:
-            break
-    return False
+    return bool(makers.unit(row)) or row.map >= 2 or makers.opcode(row) in UNKNOWN
 
 
 # Rows that do nothing but fault at CPL 3.

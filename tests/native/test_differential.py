@@ -13,9 +13,13 @@ import differential_simd
 import differential_x87
 import encodings_float
 import encodings_simd
+import makers
 import pytest
 
 from pykvm import host
+
+PROBLEM = str(host.problem() or makers.lacking() or "")
+pytestmark = pytest.mark.skipif(bool(PROBLEM), reason=PROBLEM)
 
 MAKERS = {
     "integer": differential.make_case,
@@ -45,7 +49,6 @@ def test_x87_instructions_do_what_the_processor_does(full: bool) -> None:
         oracle.close()
 
 
-@pytest.mark.skipif(host.problem() is not None, reason=str(host.problem()))
 @pytest.mark.skipif("PYKVM_SANITIZED" in os.environ, reason="it has a build of its own")
 @pytest.mark.timeout(600)  # it builds the emulator
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import differential_rows
+import makers
 import past
 import pytest
 from campaign import Tally, run_batch
@@ -12,7 +13,8 @@ from cases import AREA_BYTES, Case
 
 from pykvm import host
 
-pytestmark = pytest.mark.skipif(host.problem() is not None, reason=str(host.problem()))
+PROBLEM = str(host.problem() or makers.lacking() or "")
+pytestmark = pytest.mark.skipif(bool(PROBLEM), reason=PROBLEM)
 BATCHES = 96  # each form comes up eighteen times
 
 

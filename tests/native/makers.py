@@ -1,0 +1,158 @@
+"""Where AMD's and Intel's processors differ, by name: what each does, and in which cases.
+
+The emulator does as Intel's manual says, and where that is open as Intel's processors do. So on a
+host of Intel's nothing here is excused; on one of AMD's exactly what a row says: its instruction,
+and the parts of a result that come out otherwise. recorded/differences.jsonl has a case for each.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rows import LONGEST, C, Row, decoder
+
+INTEL, AMD = "intel", "amd"
+FOLLOWED = INTEL
+VENDORS = {"GenuineIntel": INTEL, "AuthenticAMD": AMD, "HygonGenuine": AMD}
+# What a result consists of. A fault is vector, error code, rip and, for #PF, CR2.
+PARTS = ("fault", "flags", "registers", "memory", "state")
+UD, SS, GP, PF = 6, 12, 13, 14
+
+# Features of the emulator's that programs see, as /proc/cpuinfo calls them.
+FEATURES = {
+    *(
+        "pni",
+        "ssse3",
+        "sse4_1",
+        "sse4_2",
+        "avx",
+        "avx2",
+        "fma",
+        "f16c",
+        "aes",
+        "pclmulqdq",
+        "sha_ni",
+    ),
+    *("bmi1", "bmi2", "adx", "abm", "movbe", "popcnt", "cx16", "lahf_lm", "fsgsbase", "rdpid"),
+    *("xsave", "xsaveopt", "xsavec", "xsaves", "clflushopt", "clwb", "3dnowprefetch"),
+}
+
+
+@functools.cache
+def processor() -> dict[str, str]:
+    """The first of /proc/cpuinfo."""
+    text = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    lines = (line.partition(":") for line in text.splitlines())
+    return {name.strip(): value.strip() for name, _, value in lines}
+
+
+def maker() -> str:
+    """Who made the host's processor: INTEL, AMD, or another's name."""
+    vendor = processor().get("vendor_id", "")
+    return VENDORS.get(vendor, vendor)
+
+
+def lacking() -> str:
+    """Why the host's processor cannot judge the emulator: instructions that it does not have."""
+    lacks = sorted(FEATURES - set(processor().get("flags", "").split()))
+    return f"this processor lacks {', '.join(lacks)}" if lacks else ""
+
+
+class Seen(NamedTuple):
+    """A case, and what came of it on the processor and in the emulator."""
+
+    row: Row
+    case: Any  # has code, and mostly registers
+    cpu: Sequence[Any]  # PARTS
+    emu: Sequence[Any]
+
+    def vectors(self) -> tuple[int | None, int | None]:
+        """Of their faults; None where there was none."""
+        return (self.cpu[0] or (None,))[0], (self.emu[0] or (None,))[0]
+
+    def same_place(self) -> bool:
+        """Whether both faulted at the same rip."""
+        return bool(self.cpu[0] and self.emu[0] and self.cpu[0][2] == self.emu[0][2])
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One row: what each maker does, where, and the parts of a result that show it."""
+
+    name: str
+    intel: str
+    amd: str
+    applies: Callable[[Seen], bool] = field(repr=False)
+    parts: tuple[str, ...]
+
+
+def opcode(row: Row) -> tuple[int, int]:
+    """Its map and opcode."""
+    return row.map, row.opcode
+
+
+def unit(row: Row) -> int:
+    """X87, MMX and so on, or 0."""
+    return row.shape >> C["UNIT_SHIFT"] & C["UNIT"]
+
+
+def _overridden(seen: Seen) -> bool:
+    """Is there a prefix for ES, CS, SS or DS?"""
+    prefixes = (0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF0, 0xF2, 0xF3)
+    for byte in seen.case.code:
+        if byte in (0x26, 0x2E, 0x36, 0x3E):
+            # Where the kernel executes it once more #GP may have become #UD.
+            return {*seen.cpu[0][:1], *seen.emu[0][:1]} <= {UD, SS, GP} and seen.same_place()
+        if byte not in prefixes and byte & 0xF0 != 0x40:
+            break
+    return False
+
+
+TABLE = [
+    Difference(
+        "segment override that is ignored",
+        intel="an address that is not canonical: #SS or #GP by the base register",
+        amd="#SS or #GP by the prefix for ES, CS, SS or DS",
+        applies=_overridden,
+        parts=("fault",),
+    ),
+    Difference(
+        "MONITOR and MWAIT at CPL 3",
+        intel="#UD",
+        amd="#GP",
+        applies=lambda s: opcode(s.row) == (1, 0x01) and s.vectors() == (GP, UD),
+        parts=("fault",),
+    ),
+    Difference(
+        "MOV to a segment register that does not exist",
+        intel="#UD before its operand is read",
+        amd="the operand's fault first",
+        applies=lambda s: opcode(s.row) == (0, 0x8E) and bool(s.cpu[0]) and s.emu[0][:1] == (UD,),
+        parts=("fault",),
+    ),
+]
+
+
+def row_of(code: bytes) -> Row | None:
+    """The row that some bytes are, in 64-bit code."""
+    found = decoder()
+    found.length(64, code.ljust(LONGEST, b"\x90"))
+    index = found.row()
+    return None if index is None else found.table[index]
+
+
+def named(case: Any, cpu: Sequence[Any], emu: Sequence[Any], by: str) -> str:
+    """The name of the difference that two results show, if processors of this maker have it."""
+    row = row_of(case.code)
+    if by == FOLLOWED or row is None:
+        return ""
+    seen = Seen(row, case, cpu, emu)
+    differ = {name for name, a, b in zip(PARTS, cpu, emu, strict=True) if a != b}
+    for each in TABLE:
+        if differ <= set(each.parts) and each.applies(seen):
+            return each.name
+    return ""
