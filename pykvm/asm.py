@@ -7,12 +7,13 @@ in a process of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from pykvm import layout
+from pykvm.assembly.includes import Includes
 from pykvm.assembly.parser import SourceParser
 from pykvm.assembly.place import Placement
 from pykvm.assembly.source import MAX_SOURCE_SIZE
@@ -61,7 +62,7 @@ def assemble(
     mode: Mode | str = "long",
     origin: int | None = None,
     name: str = "<source>",
-    include_dir: Path | None = None,
+    include_dir: Path | str | Sequence[Path | str] | None = None,
 ) -> Program:
     """Assemble a guest: Intel syntax, with the constants of `pykvm.layout` defined.
 
@@ -72,7 +73,8 @@ def assemble(
         mode: "real", "protected", "long" or "user".
         origin: guest address of the first byte; the mode's own where None.
         name: what errors call the source.
-        include_dir: where `.include` looks; None forbids it.
+        include_dir: the folder, or several, below which the files lie that it includes, and where
+            `.include` looks for them; None forbids it.
 
     Raises:
         AssemblyError: with the file, line and text of what is wrong.
@@ -88,7 +90,8 @@ def assemble(
     if not 0 <= origin < MAX_ORIGIN:
         raise UsageError(f"an origin is an address below {MAX_ORIGIN:#x}, not {origin:#x}")
     constants = layout.constants()
-    statements = SourceParser(mode.bits, constants, include_dir).parse(source, name)
+    includes = Includes(_folders(include_dir))
+    statements = SourceParser(mode.bits, constants, includes).parse(source, name)
     placement = Placement(statements, origin, constants)
     code = placement.settle()
     symbols = placement.symbols()
@@ -103,6 +106,12 @@ def assemble(
         listing=tuple(_listing(placement.order)),
     )
     return multiboot.kernel_of(program)
+
+
+def _folders(given: Path | str | Sequence[Path | str] | None) -> list[Path]:
+    if given is None:
+        return []
+    return [Path(each) for each in ([given] if isinstance(given, Path | str) else given)]
 
 
 def _listing(statements: list[Statement]) -> Iterator[ListingLine]:

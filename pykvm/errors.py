@@ -5,9 +5,15 @@ from __future__ import annotations
 import errno as _errno
 import os
 
+from pykvm.text import printable, shorten
+
 
 class PykvmError(Exception):
     """Base of every error that pykvm raises on purpose."""
+
+    def __str__(self) -> str:
+        """What is wrong, with what a file or a guest put into it escaped."""
+        return printable(super().__str__())
 
 
 class UsageError(PykvmError):
@@ -182,7 +188,8 @@ class AssemblyError(LoadError):
 
     def __init__(self, path: str, line: int, text: str, why: str) -> None:
         where = f"{path}:{line}" if line else path
-        super().__init__(where, f"{why}: {text.strip()}" if text.strip() else why)
+        shown = shorten(text.strip())
+        super().__init__(where, f"{why}: {shown}" if shown else why)
         self.path = path
         self.line = line
         self.text = text

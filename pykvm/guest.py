@@ -17,8 +17,8 @@ from __future__ import annotations
 import itertools
 import re
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from pykvm.machine import MAX_TIMEOUT_S, Machine
 from pykvm.memory import parse_size
 from pykvm.parts import ALL_DEVICES, DEVICES
 from pykvm.result import Outcome
+from pykvm.text import excerpt
 
 IRQCHIPS = ("none", "full", "split")
 EXITS = tuple(
@@ -38,6 +39,8 @@ EXITS = tuple(
            and issubclass(value, exits.Exit) and value is not exits.Exit)
 )  # fmt: skip
 
+MAX_BLOCK_SIZE = 8 << 10  # characters; reading TOML takes the square of some
+_INT64 = range(-1 << 63, 1 << 63)  # TOML's own whole numbers
 _OPEN, _CLOSE = "# /// pykvm", "# ///"
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "m": 60.0}
 
@@ -76,6 +79,7 @@ class Guest:
         requires: features of the host that it needs, by the names that `pykvm doctor` uses.
         expect: what its run should come to.
         source: the whole text.
+        include_dirs: folders beside its own below which the files may lie that it includes.
     """
 
     path: Path
@@ -95,6 +99,7 @@ class Guest:
     expect: Expect = field(default_factory=Expect)
     source: str = field(default="", repr=False, compare=False)
     exit_port: int | None = None
+    include_dirs: tuple[Path, ...] = ()
 
     def image(self) -> Program:
         """Assemble it.
@@ -107,7 +112,7 @@ class Guest:
             mode=self.mode,
             origin=self.load,
             name=str(self.path),
-            include_dir=self.path.parent,
+            include_dir=(self.path.parent, *self.include_dirs),
         )
 
     def options(self) -> dict[str, Any]:
@@ -139,15 +144,19 @@ class Guest:
         return machine
 
 
-def load_guest(path: Path | str) -> Guest:
+def load_guest(path: Path | str, include_dirs: Sequence[Path | str] = ()) -> Guest:
     """Read a `.S` file's head.
+
+    Args:
+        include_dirs: folders beside its own below which the files may lie that it includes.
 
     Raises:
         LoadError: the file cannot be read.
         HeaderError: the block has an unknown key, or a value that cannot be.
     """
     path = Path(path)
-    return parse_guest(read_source(path), path)
+    guest = parse_guest(read_source(path), path)
+    return replace(guest, include_dirs=tuple(map(Path, include_dirs)))
 
 
 def parse_guest(source: str, path: Path = Path("<source>")) -> Guest:
@@ -168,7 +177,7 @@ def parse_seconds(value: object) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|ms|us|m)?", str(value).strip(), re.ASCII)
     seconds = float(match[1]) * _SECONDS[match[2] or "s"] if match else 0.0
     if not 0 < seconds < MAX_TIMEOUT_S:
-        raise UsageError(f'{value!r} is not a time; write "10s" or "500ms"')
+        raise UsageError(f'{excerpt(value)} is not a time; write "10s" or "500ms"')
     return seconds
 
 
@@ -194,10 +203,32 @@ def _find_block(lines: list[str], path: Path) -> tuple[int, int]:
 
 def _parse_toml(lines: list[str], start: int, path: Path) -> dict[str, object]:
     """The block's values; blank lines in front make errors show the file's line numbers."""
+    text = "".join(f"{line[2:]}\n" for line in lines)
+    if len(text) > MAX_BLOCK_SIZE:
+        raise HeaderError(
+            str(path), "", f"the pykvm block is {MAX_BLOCK_SIZE >> 10} KiB long at most"
+        )
     try:
-        return tomllib.loads("\n" * start + "".join(f"{line[2:]}\n" for line in lines))
+        values = tomllib.loads("\n" * start + text)
+        _check_numbers(values)
+    except RecursionError:
+        raise HeaderError(str(path), "", "not TOML that a guest needs: too deep") from None
     except tomllib.TOMLDecodeError as error:
         raise HeaderError(str(path), "", f"not TOML: {error}") from None
+    except ValueError:  # Python reads no number of so many digits
+        raise HeaderError(str(path), "", "not TOML: a whole number has 64 bits at most") from None
+    return values
+
+
+def _check_numbers(value: object) -> None:
+    """Raise ValueError for a number that has no place in TOML."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            _check_numbers(each)
+    elif isinstance(value, int) and value not in _INT64:
+        raise ValueError
 
 
 def _summary(lines: list[str]) -> str:
@@ -219,7 +250,7 @@ Converter = Callable[[Any], object]
 def _is(kind: type, what: str) -> Converter:
     def convert(value: object) -> object:
         if type(value) is not kind:
-            raise UsageError(f"{value!r} is not {what}")
+            raise UsageError(f"{excerpt(value)} is not {what}")
         return value
 
     return convert
@@ -228,7 +259,7 @@ def _is(kind: type, what: str) -> Converter:
 def _number(least: int) -> Converter:
     def convert(value: object) -> object:
         if type(value) is not int or value < least:
-            raise UsageError(f"{value!r} is not a whole number of at least {least}")
+            raise UsageError(f"{excerpt(value)} is not a whole number of at least {least}")
         return value
 
     return convert
@@ -237,7 +268,7 @@ def _number(least: int) -> Converter:
 def _one_of(choices: tuple[str, ...]) -> Converter:
     def convert(value: object) -> object:
         if value not in choices:
-            raise UsageError(f"there is no {value!r}; choose from {', '.join(choices)}")
+            raise UsageError(f"there is no {excerpt(value)}; choose from {', '.join(choices)}")
         return value
 
     return convert
@@ -246,7 +277,7 @@ def _one_of(choices: tuple[str, ...]) -> Converter:
 def _names(check: Converter) -> Converter:
     def convert(value: object) -> object:
         if not isinstance(value, list):
-            raise UsageError(f'{value!r} is not a list such as ["name", "name"]')
+            raise UsageError(f'{excerpt(value)} is not a list such as ["name", "name"]')
         return tuple(check(each) for each in value)
 
     return convert
@@ -259,7 +290,7 @@ def _outcome(value: object) -> Outcome:
 
 def _exits(value: object) -> Mapping[str, int]:
     if not isinstance(value, dict):
-        raise UsageError(f"{value!r} is not a table such as {{ PortOut = 3, Halt = 1 }}")
+        raise UsageError(f"{excerpt(value)} is not a table such as {{ PortOut = 3, Halt = 1 }}")
     for name, count in value.items():
         _one_of(EXITS)(name)
         _number(0)(count)

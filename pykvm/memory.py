@@ -14,7 +14,9 @@ from typing import Any
 from pykvm import layout
 from pykvm._native import ffi
 from pykvm.errors import ClosedError, LayoutError, MemoryAccessError, UsageError
+from pykvm.text import excerpt
 
+MAX_SIZE = 1 << 64
 _UNITS = {"": 1, "K": layout.KIB, "M": layout.MIB, "G": layout.GIB}
 
 
@@ -34,11 +36,12 @@ def _parse_text(size: str) -> int:
     text = size.strip().upper().removesuffix("IB").removesuffix("B")
     unit = text[-1:] if text[-1:] in _UNITS and not text.startswith("0X") else ""
     try:
-        return int(text.removesuffix(unit), 0) * _UNITS[unit]
+        size_bytes = int(text.removesuffix(unit), 0) * _UNITS[unit]
     except ValueError:
-        raise UsageError(
-            f"{size!r} is not a size; write a number of bytes, or 64K, 16M, 2G"
-        ) from None
+        size_bytes = MAX_SIZE
+    if size_bytes >= MAX_SIZE:
+        raise UsageError(f"{excerpt(size)} is not a size; write a number of bytes, or 64K, 16M, 2G")
+    return size_bytes
 
 
 class Backing(Enum):

@@ -21,6 +21,7 @@ from pykvm.registers import (
     SpecialRegisters,
 )
 from pykvm.result import Result
+from pykvm.text import printable, shorten
 from pykvm.trace import Trace
 
 CODE_BEFORE, CODE_AFTER = 16, 16  # bytes
@@ -56,7 +57,7 @@ def render(machine: Machine, result: Result) -> str:
     for title, body in sections.items():
         if body:
             lines += [f"{title}:", *(f"  {line}" for line in body)]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def place(machine: Machine, result: Result) -> str:
@@ -67,7 +68,7 @@ def place(machine: Machine, result: Result) -> str:
         rip = linear_rip(vcpu.get_registers(), vcpu.get_special())
         return f"vCPU {result.vcpu} at {rip:#x}, where nothing is mapped"
     symbol = _symbol(machine, found.address)
-    return f"vCPU {result.vcpu} at {found.address:#x}{symbol}: {found}"
+    return printable(f"vCPU {result.vcpu} at {found.address:#x}{symbol}: {found}")
 
 
 def _headlines(machine: Machine, result: Result, special: SpecialRegisters) -> Iterator[str]:
@@ -139,6 +140,7 @@ def _symbol(machine: Machine, address: int) -> str:
     if not below:
         return ""
     value, name = max(below)
+    name = shorten(name)
     return f" <{name}+{address - value:#x}>" if address > value else f" <{name}>"
 
 
@@ -147,7 +149,7 @@ def _source(machine: Machine, address: int) -> str:
     if isinstance(machine.image, Program):
         for line in machine.image.listing:
             if line.code and line.address <= address < line.address + len(line.code):
-                return f"{line.path}:{line.line}: {line.text.strip()}"
+                return f"{line.path}:{line.line}: {shorten(line.text.strip())}"
     return ""
 
 

@@ -7,8 +7,6 @@ operands, with every number checked to fit; no label, directive or address of co
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from pykvm.assembly import keystone_process, tables
 from pykvm.assembly.direct import branch, far, plain, push16
 from pykvm.assembly.expression import Lookup, Problem
@@ -17,15 +15,19 @@ from pykvm.assembly.keystone_process import Reply
 from pykvm.assembly.operands import SEGMENTS, Immediate, Memory, Register
 from pykvm.assembly.spelling import check_operands, spell_memory
 from pykvm.assembly.values import fit, immediate
-from pykvm.errors import PykvmError
 
 BATCH = 1000
-TIMEOUT_S = 5.0
+TIMEOUT_S = 2.0  # of processor time, for one instruction; they take 0.1 ms
+MAX_DIFFERENT = 5_000
 _MARK = 0x7E57_C0DE  # stands for a distance until the instruction's size is known
 _SYMBOL_MISSING = 144  # KS_ERR_ASM_*, as the others
 _INVALID_OPERAND, _MISSING_FEATURE, _INVALID_MNEMONIC = 512, 513, 514
 _PREFIXES = bytes([*tables.PREFIXES.values(), tables.OPERAND_SIZE, tables.ADDRESS_SIZE])
 _EVEX = b"\x62"  # outside 64-bit code also BOUND; Intel SDM vol. 2A §2.7.3
+
+
+class GivenUpError(Problem):
+    """Nothing else will be encoded: there are too many instructions, or keystone died of one."""
 
 
 class _NotLearnedError(Exception):
@@ -40,6 +42,7 @@ class Encoder:
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, str], bytes | str] = {}  # the bytes, or what is wrong
+        self._deadly: tuple[int, str] | None = None
         self._wanted: dict[tuple[int, str], None] = {}
 
     def encode(
@@ -73,14 +76,15 @@ class Encoder:
         """Ask keystone for what was missing; False where nothing was.
 
         Raises:
-            PykvmError: keystone is not installed.
+            PykvmError: keystone does not start.
         """
         if not self._wanted:
             return False
         for bits in (16, 32, 64):
             texts = [text for each, text in self._wanted if each == bits]
             for start in range(0, len(texts), BATCH):
-                self._ask(bits, texts[start : start + BATCH])
+                if self._deadly is None:
+                    self._ask(bits, texts[start : start + BATCH])
         self._wanted.clear()
         return True
 
@@ -88,16 +92,10 @@ class Encoder:
         try:
             replies = keystone_process.ask(bits, texts, TIMEOUT_S)
         except keystone_process.KeystoneDiedError as error:
-            if find_spec("keystone") is None:
-                raise PykvmError("assembling needs keystone-engine; install it") from None
-            if len(texts) == 1:
-                self._known[bits, texts[0]] = str(error)
-                return
-            middle = len(texts) // 2
-            self._ask(bits, texts[:middle])
-            self._ask(bits, texts[middle:])
-            return
-        for text, reply in zip(texts, replies, strict=True):
+            replies = error.replies
+            self._deadly = bits, texts[len(replies)]
+            self._known[self._deadly] = str(error)
+        for text, reply in zip(texts, replies, strict=False):
             code = bytes.fromhex(reply.code)
             if _is_evex(text, code):
                 self._known[bits, text] = "AVX-512 is not supported; keystone gets its bytes wrong"
@@ -133,9 +131,11 @@ class Encoder:
         found = self._known.get((bits, text))
         if found is None:
             self._wanted[bits, text] = None
+            if len(self._known) + len(self._wanted) > MAX_DIFFERENT:
+                raise GivenUpError(f"a program has {MAX_DIFFERENT} different instructions at most")
             raise _NotLearnedError
         if isinstance(found, str):
-            raise Problem(found)
+            raise GivenUpError(found) if (bits, text) == self._deadly else Problem(found)
         return _correct(bits, mnemonic, operands, found)
 
 

@@ -1,7 +1,7 @@
 """Includes, macros, repetitions and conditions: from a file's lines to plain statements.
 
 All that a source can make grow is bounded: the depth of includes and macros, the length of a
-line, and the number of lines that come out.
+line, the number of lines that come out, and the text that is read for them.
 """
 
 from __future__ import annotations
@@ -9,21 +9,25 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from pykvm.assembly.expression import Problem, tokenize, unescape
-from pykvm.assembly.source import Line, read_source, split_lines
-from pykvm.errors import LoadError
+from pykvm.assembly.includes import Included, Includes
+from pykvm.assembly.source import MAX_SOURCE_SIZE, Line, split_lines
 
-MAX_INCLUDE_DEPTH = 16
 MAX_MACRO_DEPTH = 32
-MAX_LINES = 100_000
+MAX_PARAMETERS = 64
+MAX_TEXT = 2 * MAX_SOURCE_SIZE  # of the source, its includes, and what is repeated
+MAX_LINES = 20_000
+MAX_ROUNDS = 100_000
 MAX_LINE_LENGTH = 4096
+_LINE_COST = 16  # what a line counts beside its characters
 
 _CLOSERS = {".macro": ".endm", ".rept": ".endr", ".irp": ".endr"}
 _CONDITIONS = (".if", ".ifdef", ".ifndef")
 _SPLIT = re.compile(r"([.\w$]+)\s*(.*)", re.DOTALL)
 _LABEL = re.compile(r"([.\w$]+)\s*:(?!:)\s*(.*)", re.DOTALL)
+_ARGUMENT = re.compile(r""""(?:\\.|[^"\\])*+"?|'(?:\\.|[^'\\])'|.""", re.DOTALL)
+_NAME = re.compile(r"\\([A-Za-z_]\w*|[@+]|\(\))")
 
 Number = Callable[[str], int]
 IsDefined = Callable[[str], bool]
@@ -55,16 +59,17 @@ class Expander:
     Args:
         number: gives the value of an expression whose names are known by now.
         is_defined: whether a name is known by now.
-        include_dir: what the main source's includes are relative to; None forbids them.
+        includes: finds the files that the source includes.
     """
 
-    def __init__(self, number: Number, is_defined: IsDefined, include_dir: Path | None) -> None:
+    def __init__(self, number: Number, is_defined: IsDefined, includes: Includes) -> None:
         self._number = number
         self._is_defined = is_defined
-        self._include_dir = include_dir
+        self._includes = includes
         self._macros: dict[str, Macro] = {}
         self._uses = 0
         self._lines = 0
+        self._text = 0
 
     def expand(self, text: str, name: str) -> Iterator[Line]:
         """The statements of the main source.
@@ -72,9 +77,12 @@ class Expander:
         Raises:
             AssemblyError: something of this module is used wrongly.
         """
+        self._text += len(text)
         yield from self._run(split_lines(text, name), (), 0)
 
-    def _run(self, lines: Iterator[Line], files: tuple[Path, ...], depth: int) -> Iterator[Line]:
+    def _run(
+        self, lines: Iterator[Line], files: tuple[Included, ...], depth: int
+    ) -> Iterator[Line]:
         """Statements of lines from one file or macro; `lines` is used up as blocks are taken."""
         conditions: list[_Condition] = []
         for line in lines:
@@ -86,28 +94,35 @@ class Expander:
             raise conditions[-1].line.error("this .if has no .endif")
 
     def _statement(
-        self, line: Line, lines: Iterator[Line], files: tuple[Path, ...], depth: int,
+        self, line: Line, lines: Iterator[Line], files: tuple[Included, ...], depth: int,
         conditions: list[_Condition],
     ) -> Iterator[Line]:  # fmt: skip
         self._count(line)
-        label, code = split_label(line.code)
-        if label and code:
-            line = replace(line, code=code)
+        labels = []
+        while all(label := split_label(line.code)):
+            labels.append(replace(line, code=f"{label[0]}:"))
+            line = replace(line, code=label[1])
+            self._count(line)
         word, rest = split_word(line.code)
         if word in _CONDITIONS or word in (".else", ".elseif", ".endif"):
             self._condition(word, rest, line, conditions)
         elif not all(condition.active for condition in conditions):
             if word in _CLOSERS:
                 _take_block(word, line, lines)
-        elif label and code:
-            yield replace(line, code=f"{label}:")
-            yield from self._statement(line, lines, files, depth, conditions)
-        elif word in _CLOSERS:
+        else:
+            yield from labels
+            yield from self._resolved(word, rest, line, lines, files, depth)
+
+    def _resolved(
+        self, word: str, rest: str, line: Line, lines: Iterator[Line],
+        files: tuple[Included, ...], depth: int,
+    ) -> Iterator[Line]:  # fmt: skip
+        if word in _CLOSERS:
             yield from self._block(word, rest, line, lines, files, depth)
         elif word in _CLOSERS.values():
             raise Problem(f"{word} without its beginning")
         elif word == ".include":
-            yield from self._include(rest, line, files, depth)
+            yield from self._include(rest, files, depth)
         else:
             yield from self._plain(line, files, depth)
 
@@ -115,10 +130,23 @@ class Expander:
         self._lines += 1
         if self._lines > MAX_LINES:
             raise Problem(f"a source has {MAX_LINES} statements at most, repetitions counted")
+        self._check_length(line)
+
+    @staticmethod
+    def _check_length(line: Line) -> None:
         if len(line.code) > MAX_LINE_LENGTH:
             raise Problem(f"a statement is {MAX_LINE_LENGTH} characters long at most")
 
-    def _plain(self, line: Line, files: tuple[Path, ...], depth: int) -> Iterator[Line]:
+    def _read(self, size: int) -> None:
+        """Count text that is read beside the source."""
+        self._text += size
+        if self._text > MAX_TEXT:
+            raise Problem(
+                f"a source comes to {MAX_TEXT >> 20} MiB of text at most, includes and "
+                "repetitions counted"
+            )
+
+    def _plain(self, line: Line, files: tuple[Included, ...], depth: int) -> Iterator[Line]:
         """A statement for the assembler, or a macro's use."""
         word, rest = split_word(line.code)
         if word not in self._macros:
@@ -129,7 +157,7 @@ class Expander:
         macro, values = self._macros[word], _arguments(rest)
         names = _bind(word, macro, values) | {"@": str(self._uses)}
         self._uses += 1
-        yield from self._run(_substitute(macro.body, names, line), files, depth + 1)
+        yield from self._run(self._substitute(macro.body, names, line), files, depth + 1)
 
     # Conditions.
 
@@ -157,7 +185,7 @@ class Expander:
     # Blocks.
 
     def _block(
-        self, word: str, rest: str, line: Line, lines: Iterator[Line], files: tuple[Path, ...],
+        self, word: str, rest: str, line: Line, lines: Iterator[Line], files: tuple[Included, ...],
         depth: int,
     ) -> Iterator[Line]:  # fmt: skip
         body = _take_block(word, line, lines)
@@ -169,14 +197,14 @@ class Expander:
         for names in self._rounds(word, rest):
             self._count(line)
             user = replace(line)  # each round is a use of its own
-            yield from self._run(_substitute(body, names, user), files, depth + 1)
+            yield from self._run(self._substitute(body, names, user), files, depth + 1)
 
     def _rounds(self, word: str, rest: str) -> Iterator[dict[str, str]]:
         """What stands for the names in each round of a repetition."""
         if word == ".rept":
             count = self._number(rest)
-            if not 0 <= count <= MAX_LINES:
-                raise Problem(f"a repetition has 0 to {MAX_LINES} rounds, not {count}")
+            if not 0 <= count <= MAX_ROUNDS:
+                raise Problem(f"a repetition has 0 to {MAX_ROUNDS} rounds, not {count}")
             yield from ({"+": str(index)} for index in range(count))
             return
         match = re.fullmatch(r"([A-Za-z_]\w*)\s*,?(.*)", rest, re.DOTALL)
@@ -197,27 +225,35 @@ class Expander:
             if not re.fullmatch(r"[A-Za-z_]\w*", parameter.strip()):
                 raise Problem(f"{text!r} is no parameter; commas part them")
             table[parameter.strip()] = default.strip() if equals else None
+        if len(table) > MAX_PARAMETERS:
+            raise Problem(f"a macro has {MAX_PARAMETERS} parameters at most")
         self._macros[name] = Macro(table, body)
 
-    def _include(
-        self, rest: str, line: Line, files: tuple[Path, ...], depth: int
-    ) -> Iterator[Line]:
+    def _include(self, rest: str, files: tuple[Included, ...], depth: int) -> Iterator[Line]:
         tokens = tokenize(rest)
         if len(tokens) != 1 or tokens[0].kind != "string":
             raise Problem('write .include "file"')
-        directory = files[-1].parent if files else self._include_dir
-        if directory is None:
-            raise Problem("the source did not come from a file, so there is nothing to include")
-        path = directory / unescape(tokens[0].text).decode(errors="replace")
-        if path.resolve() in files:
-            raise Problem("this file includes itself")
-        if len(files) == MAX_INCLUDE_DEPTH:
-            raise Problem(f"includes are {MAX_INCLUDE_DEPTH} deep at most")
-        try:
-            text = read_source(path)
-        except LoadError as error:
-            raise Problem(f"cannot include it: {error}") from None
-        yield from self._run(split_lines(text, str(path)), (*files, path.resolve()), depth)
+        name = unescape(tokens[0].text).decode(errors="replace")
+        found = self._includes.read(name, files)
+        self._read(len(found.text))
+        yield from self._run(split_lines(found.text, str(found.path)), (*files, found), depth)
+
+    def _substitute(
+        self, body: tuple[Line, ...], names: Mapping[str, str], user: Line
+    ) -> Iterator[Line]:
+        """The lines with `\\name` replaced; `\\()` parts a name from what follows it."""
+
+        def value(match: re.Match[str]) -> str:
+            return "" if match[1] == "()" else names.get(match[1], match[0])
+
+        for line in body:
+            made = replace(line, code=_NAME.sub(value, line.code), used_at=user)
+            try:
+                self._check_length(made)
+                self._read(len(made.code) + _LINE_COST)
+            except Problem as problem:
+                raise made.error(str(problem)) from None
+            yield made
 
 
 @dataclass(slots=True)
@@ -257,7 +293,7 @@ def _arguments(text: str) -> list[str]:
     if not text.strip():
         return []
     parts, depth = [""], 0
-    for piece in re.findall(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])\'|.', text, re.DOTALL):
+    for piece in _ARGUMENT.findall(text):
         depth += (piece in "([") - (piece in ")]")
         if piece == "," and depth == 0:
             parts.append("")
@@ -276,14 +312,3 @@ def _bind(name: str, macro: Macro, values: list[str]) -> dict[str, str]:
             raise Problem(f"{name!r} needs an argument for {parameter!r}")
         bound[parameter] = value or default or ""
     return bound
-
-
-def _substitute(body: tuple[Line, ...], names: Mapping[str, str], user: Line) -> Iterator[Line]:
-    """The lines with `\\name` replaced; `\\()` parts a name from what follows it."""
-
-    def value(match: re.Match[str]) -> str:
-        return "" if match[1] == "()" else names.get(match[1], match[0])
-
-    for line in body:
-        code = re.sub(r"\\([A-Za-z_]\w*|[@+]|\(\))", value, line.code)
-        yield replace(line, code=code, used_at=user)

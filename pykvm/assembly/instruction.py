@@ -9,6 +9,7 @@ from pykvm.assembly import tables
 from pykvm.assembly.expression import Problem
 from pykvm.assembly.operands import Far, Immediate, Memory, Operand, parse
 
+MAX_BYTES = 15  # Intel SDM vol. 2A §2.3.11
 _WORD = re.compile(r"([A-Za-z]\w*)(?:\s+|$)", re.ASCII)
 
 
@@ -30,6 +31,8 @@ def parse_instruction(text: str, bits: int) -> Instruction:
     """
     prefixes = bytearray()
     while word := _WORD.match(text):
+        if len(prefixes) == MAX_BYTES:
+            raise Problem(f"an instruction is {MAX_BYTES} bytes long at most")
         name, rest = word[1].lower(), text[word.end() :]
         if name in tables.PREFIXES:
             prefixes.append(tables.PREFIXES[name])

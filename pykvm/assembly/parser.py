@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from pykvm.assembly import statements
 from pykvm.assembly.expand import Expander, split_label, split_word
 from pykvm.assembly.expression import Node, Parser, Problem, Value, evaluate, tokenize, unescape
+from pykvm.assembly.includes import Includes
 from pykvm.assembly.instruction import parse_instruction
 from pykvm.assembly.operands import RESERVED
 from pykvm.assembly.source import Line
@@ -20,6 +20,9 @@ _SIZES = {
     ".byte": 1, ".word": 2, ".short": 2, ".long": 4, ".int": 4, ".quad": 8, ".octa": 16,
 }  # fmt: skip
 _BITS = {".code16": 16, ".code32": 32, ".code64": 64}
+_LITERALS = re.compile(
+    r"(?:(?:0x[0-9a-f]+|[1-9][0-9]*|0)\s*,\s*)*(?:0x[0-9a-f]+|[1-9][0-9]*|0)", re.I
+)
 _IGNORED = (".global", ".globl")
 _ZERO, _ONE = Node("number", 0), Node("number", 1)
 
@@ -30,16 +33,16 @@ class SourceParser:
     Args:
         bits: what the code is for until `.code16`, `.code32` or `.code64` says otherwise.
         constants: names that are known from the start; a source may take them over.
-        include_dir: what its includes are relative to; None forbids them.
+        includes: finds the files that it includes.
     """
 
-    def __init__(self, bits: int, constants: Mapping[str, int], include_dir: Path | None) -> None:
+    def __init__(self, bits: int, constants: Mapping[str, int], includes: Includes) -> None:
         self._statements: list[Statement] = []
         self._homes: dict[str, Line] = {}
         self._bits = bits
         self._section = ".text"
         self._known = {name: Value(number) for name, number in constants.items()}
-        self._include_dir = include_dir
+        self._includes = includes
 
     def parse(self, text: str, name: str) -> list[Statement]:
         """Its statements, in their order.
@@ -47,7 +50,7 @@ class SourceParser:
         Raises:
             AssemblyError: a line that cannot be read.
         """
-        expander = Expander(self._number, self._is_defined, self._include_dir)
+        expander = Expander(self._number, self._is_defined, self._includes)
         for line in expander.expand(text, name):
             try:
                 self._statement(line)
@@ -130,7 +133,7 @@ class SourceParser:
             if rest.strip() != "noprefix":
                 raise Problem("registers have no prefix: .intel_syntax noprefix")
         elif word in _SIZES:
-            self._add(line, statements.numbers(_SIZES[word], _list(rest)))
+            self._add(line, _numbers(_SIZES[word], rest))
         elif word in _EMITTERS:
             self._add(line, _EMITTERS[word](rest, self._section))
         elif word not in _IGNORED:
@@ -162,6 +165,13 @@ def _list(text: str, least: int = 1, most: int = 1 << 16) -> list[Node]:
     if not least <= len(nodes) <= most:
         raise Problem(f"this takes {least} to {most} values, not {len(nodes)}")
     return nodes
+
+
+def _numbers(size_bytes: int, rest: str) -> Emit:
+    if _LITERALS.fullmatch(rest):  # tables are long, and a tree for each number takes its time
+        values = [int(each, 0) for each in rest.split(",")]
+        return statements.literal(statements.little_endian(size_bytes, values))
+    return statements.numbers(size_bytes, _list(rest))
 
 
 def _strings(rest: str, end: bytes) -> Emit:

@@ -5,15 +5,27 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from difflib import get_close_matches
+from itertools import islice
 
-from pykvm.assembly.encoder import Encoder
+from pykvm.assembly.encoder import Encoder, GivenUpError
 from pykvm.assembly.expression import Problem, Value, evaluate
 from pykvm.assembly.parser import SECTIONS
 from pykvm.assembly.source import Line
 from pykvm.assembly.statements import MAX_IMAGE_SIZE, Place, Statement
 from pykvm.errors import AssemblyError
+from pykvm.text import excerpt
 
-MAX_PASSES = 32
+MIN_PASSES, MAX_PASSES = 8, 32
+MAX_WORK = 16 << 20  # characters that all passes together see, beyond the first few
+MAX_COMPARED = 500
+
+
+class _UnknownNameError(Problem):
+    """A name that nobody defines."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"nothing is called {excerpt(name)}")
+        self.name = name
 
 
 class Placement:
@@ -42,6 +54,7 @@ class Placement:
             if each.label.isdecimal():
                 self._locals.setdefault(each.label, []).append(each.position)
         self._encoder = Encoder()
+        self._work = sum(len(each.line.code) + 16 for each in statements)
 
     def settle(self) -> bytes:
         """The program's bytes.
@@ -49,15 +62,23 @@ class Placement:
         Raises:
             AssemblyError: a name that nobody defines, a value that does not fit, and the like.
         """
-        for _ in range(MAX_PASSES):
+        for number in range(MAX_PASSES):
             before = dict(self._names)
-            error = self._pass()
+            found = self._pass()
             if not self._encoder.learn() and self._names == before:
-                if error is not None:
-                    raise error
+                if found is not None:
+                    raise self._error(*found)
                 return b"".join([each.data for each in self.order])
+            if number >= MIN_PASSES and number * self._work > MAX_WORK and self._names != before:
+                break
         moving = next(name for name, value in self._names.items() if before.get(name) != value)
         raise self._home(moving).error(f"the value of {moving!r} depends on itself")
+
+    def _error(self, line: Line, problem: Problem) -> AssemblyError:
+        why = str(problem)
+        if isinstance(problem, _UnknownNameError):
+            why += self._suggestion(problem.name)
+        return line.error(why)
 
     def symbols(self) -> dict[str, int]:
         """The address of every label that has a name."""
@@ -67,9 +88,9 @@ class Placement:
     def _home(self, name: str) -> Line:
         return next(each.line for each in self.order if name in (_key(each), each.constant))
 
-    def _pass(self) -> AssemblyError | None:
-        """Go through the program once; the first error, which counts only if nothing moves."""
-        error: AssemblyError | None = None
+    def _pass(self) -> tuple[Line, Problem] | None:
+        """Go through the program once; the first problem, which counts only if nothing moves."""
+        found: tuple[Line, Problem] | None = None
         self._current, section = self._origin, SECTIONS[0]
         for each in self.order:
             if each.section != section:
@@ -77,10 +98,12 @@ class Placement:
             each.address = self._current
             try:
                 self._visit(each)
+            except GivenUpError as problem:
+                raise each.line.error(str(problem)) from None
             except Problem as problem:
-                error = error or each.line.error(str(problem))
+                found = found or (each.line, problem.with_traceback(None))
             self._current += len(each.data)
-        return error
+        return found
 
     def _visit(self, each: Statement) -> None:
         if each.label:
@@ -90,10 +113,10 @@ class Placement:
             self._names[each.constant] = evaluate(each.value, self._lookup)
         elif each.emit is not None:
             self._position = each.position
-            place = Place(self._current, self._start, self._lookup, len(each.data))
+            room = self._origin + MAX_IMAGE_SIZE - self._current
+            place = Place(self._current, self._start, self._lookup, len(each.data), room)
             data = each.emit(self._encoder, place)
-            if self._current + len(data) - self._origin > MAX_IMAGE_SIZE:
-                raise Problem(f"a program is {MAX_IMAGE_SIZE >> 20} MiB long at most")
+            place.check_room(len(data))
             each.data = data
 
     def _lookup(self, name: str) -> Value:
@@ -107,7 +130,7 @@ class Placement:
             return Value(self._current, 1)  # a guess; the next pass knows better
         if name in self._constants:
             return self._constants[name]
-        raise Problem(f"nothing is called {name!r}" + self._suggestion(name))
+        raise _UnknownNameError(name)
 
     def _local(self, name: str) -> str:
         """The key of the numbered label before (`1b`) or behind (`1f`) this statement."""
@@ -119,8 +142,10 @@ class Placement:
         return f"{number}:{positions[index]}"
 
     def _suggestion(self, name: str) -> str:
-        known = [each for each in self._defined if not each[0].isdigit()]
-        close = get_close_matches(name, [*known, *self._constants], 1)
+        """The name that was meant, among those of about its length; comparing takes its square."""
+        names = (each for each in (*self._defined, *self._constants) if not each[0].isdigit())
+        alike = (each for each in names if len(name) < 64 and abs(len(each) - len(name)) <= 3)
+        close = get_close_matches(name, islice(alike, MAX_COMPARED), 1)
         return f"; did you mean {close[0]!r}?" if close else ""
 
 

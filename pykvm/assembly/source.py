@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pykvm.errors import AssemblyError, LoadError
+from pykvm.files import read_regular
 
 MAX_SOURCE_SIZE = 1 << 20
 
-# Strings and character literals come first, so that a comment sign inside them is none.
+# Strings and character literals come first, so that a comment sign inside them is none. Possessive:
+# a string that nobody closes is looked at once, and ends the source.
 _PIECES = re.compile(
-    r"""(?P<literal>"(?:\\.|[^"\\\n])*"|'(?:\\[^\n]|[^'\\\n])')"""
+    r"""(?P<literal>"(?:\\[^\n]|[^"\\\n])*+"|'(?:\\[^\n]|[^'\\\n])')|(?P<quote>")"""
     r"|(?P<comment>(?:\#|//)[^\n]*)|(?P<block>/\*.*?\*/)|(?P<open>/\*)|(?P<end>[;\n])",
     re.DOTALL,
 )
+
+
+_ENDLESS = {
+    "open": "this comment never ends",
+    "quote": "cannot read '\"': no other one ends this text",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,46 +61,49 @@ class Line:
         return AssemblyError(self.path, self.number, self.raw, why + "".join(users))
 
 
-def read_source(path: Path) -> str:
+def read_source(path: Path, real: Path | None = None) -> str:
     """The text of a source file.
 
+    Args:
+        path: as errors show it.
+        real: where that leads to, if it may lead nowhere else.
+
     Raises:
-        LoadError: unreadable, too large, or not UTF-8.
+        LoadError: unreadable, no regular file, too large, or not UTF-8.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_SOURCE_SIZE + 1)
-        text = data.decode()
+        if real is None:
+            return read_regular(path, MAX_SOURCE_SIZE).decode()
+        return read_regular(real, MAX_SOURCE_SIZE, os.O_NOFOLLOW).decode()
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "not a text in UTF-8"
         raise LoadError(str(path), why) from None
-    if len(data) > MAX_SOURCE_SIZE:
-        raise LoadError(str(path), f"source is {MAX_SOURCE_SIZE >> 20} MiB at most")
-    return text
 
 
 def split_lines(text: str, path: str) -> Iterator[Line]:
     """The statements of a text: comments gone, `;` taken as the end of one, blank ones left out.
 
     Raises:
-        AssemblyError: a block comment never ends.
+        AssemblyError: a block comment or a string never ends.
     """
     text = text.replace("\r\n", "\n") + "\n"
-    raw_lines = text.split("\n")
-    number, first, start, code = 1, 1, 0, ""
+    raw_lines = [line.strip() for line in text.split("\n")]
+    number, first, start = 1, 1, 0
+    code: list[str] = []
     for piece in _PIECES.finditer(text):
         kind = piece.lastgroup
-        code += text[start : piece.start()]
+        code.append(text[start : piece.start()])
         start = piece.end()
         if kind == "literal":
-            code += piece[0]
+            code.append(piece[0])
         elif kind == "block":
-            code += " "
+            code.append(" ")
             number += piece[0].count("\n")
-        elif kind == "open":
-            raise Line(path, number, raw_lines[number - 1], "").error("this comment never ends")
+        elif kind in _ENDLESS:
+            raise Line(path, number, raw_lines[number - 1], "").error(_ENDLESS[kind])
         elif kind == "end":
-            if code.strip():
-                yield Line(path, first, raw_lines[first - 1].strip(), code.strip())
+            statement = "".join(code).strip()
+            if statement:
+                yield Line(path, first, raw_lines[first - 1], statement)
             number += piece[0] == "\n"
-            first, code = number, ""
+            first, code = number, []

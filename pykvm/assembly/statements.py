@@ -23,12 +23,23 @@ class Place:
         section_start: of its section's first byte.
         lookup: the value of a name, as far as it is known.
         least_bytes: the size it had in the pass before; branches do not shrink.
+        room_bytes: how many there may be from here on.
     """
 
     address: int
     section_start: int
     lookup: Lookup
     least_bytes: int
+    room_bytes: int
+
+    def check_room(self, size_bytes: int) -> None:
+        """See that so many bytes fit, before they are made.
+
+        Raises:
+            Problem: they do not.
+        """
+        if size_bytes > self.room_bytes:
+            raise Problem(f"a program is {MAX_IMAGE_SIZE >> 20} MiB long at most")
 
 
 Emit = Callable[[Encoder, Place], bytes]
@@ -68,18 +79,25 @@ def code(instruction: Instruction) -> Emit:
 
 def numbers(size_bytes: int, nodes: list[Node]) -> Emit:
     """Little-endian numbers: `.byte`, `.word`, `.long`, `.quad`."""
-    bits = 8 * size_bytes
-
-    def one(node: Node, lookup: Lookup) -> bytes:
-        value = evaluate(node, lookup).number
-        if not -1 << bits - 1 <= value < 1 << bits:
-            raise Problem(f"{value:#x} does not fit in {bits} bits")
-        return (value & (1 << bits) - 1).to_bytes(size_bytes, "little")
 
     def emit(encoder: Encoder, place: Place) -> bytes:
-        return b"".join([one(node, place.lookup) for node in nodes])
+        return little_endian(size_bytes, [evaluate(each, place.lookup).number for each in nodes])
 
     return emit
+
+
+def little_endian(size_bytes: int, values: list[int]) -> bytes:
+    """The bytes of numbers.
+
+    Raises:
+        Problem: one does not fit.
+    """
+    bits = 8 * size_bytes
+    least, end = -1 << bits - 1, 1 << bits
+    for value in values:
+        if not least <= value < end:
+            raise Problem(f"{value:#x} does not fit in {bits} bits")
+    return b"".join([(value & end - 1).to_bytes(size_bytes, "little") for value in values])
 
 
 def literal(data: bytes) -> Emit:
@@ -98,6 +116,7 @@ def fill(count: Node, size: Node, value: Node) -> Emit:
             raise Problem(f"the size of what is repeated is 0 to 8, not {width}")
         if not 0 <= times <= MAX_IMAGE_SIZE:
             raise Problem(f"the count is 0 to {MAX_IMAGE_SIZE:#x}, not {times:#x}")
+        place.check_room(times * width)
         return (number & (1 << 8 * width) - 1).to_bytes(width, "little") * times
 
     return emit
@@ -113,6 +132,7 @@ def align(boundary: Node, value: Node | None, section: str) -> Emit:
         filler = NOP if section == ".text" else 0
         if value is not None:
             filler = evaluate(value, place.lookup).number & 0xFF
+        place.check_room(-place.address % multiple)
         return bytes([filler]) * (-place.address % multiple)
 
     return emit
@@ -126,6 +146,7 @@ def org(target: Node, value: Node) -> Emit:
         end = offset if labels else place.section_start + offset
         if not 0 <= end - place.address <= MAX_IMAGE_SIZE:
             raise Problem(f".org goes forward only; this is {place.address:#x} already")
+        place.check_room(end - place.address)
         filler = evaluate(value, place.lookup).number & 0xFF
         return bytes([filler]) * (end - place.address)
 

@@ -25,6 +25,7 @@ from typing import Any
 from pykvm.bench.contest import LESS, SAME
 from pykvm.bench.figures import CONFIDENCE, percentile
 from pykvm.errors import UsageError
+from pykvm.text import printable
 
 BLOCKS = (5, 10, 20)  # into how many pieces the samples of a row are cut
 FREEDOM = 2 * (BLOCKS[0] - 1)  # what the longest blocks of two results leave
@@ -152,13 +153,8 @@ def different_in_kind(first: Mapping[str, Any], second: Mapping[str, Any]) -> It
     ):  # fmt: skip
         values = [each["environment"].get(section, {}).get(key) for each in (first, second)]
         if values[0] != values[1]:
-            there, here = map(_printable, values)
+            there, here = (printable(str(each)) for each in values)
             yield f"{meaning}: {there} there, {here} here"
-
-
-def _printable(value: Any) -> str:
-    text = str(value)
-    return text if text.isprintable() else repr(text)
 
 
 def change(name: str, old: Series, new: Series, rows: int = 1) -> Change:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 from pykvm.bench.contest import LESS, MORE, SAME
 from pykvm.bench.environment import Environment
 from pykvm.errors import UsageError
+from pykvm.files import read_regular
 
 FORMAT = "pykvm bench"
 SCHEMA = 3  # raised when a key changes its meaning or goes
@@ -98,15 +100,13 @@ def read(path: Path) -> dict[str, Any]:
 
 def _load(path: Path) -> Any:
     try:
-        with path.open("rb") as file:
-            data = file.read(FILE_BYTES_MAX + 1)
-        if len(data) > FILE_BYTES_MAX:
-            raise DocumentError(path, "is too large to be a result")
-        return json.loads(data.decode())
+        return json.loads(read_regular(path, FILE_BYTES_MAX).decode())
     except MemoryError:
         raise DocumentError(path, "is too large for this machine's memory") from None
     except OSError as error:
-        raise DocumentError(path, error.strerror or str(error)) from None
+        large = error.errno == errno.EFBIG
+        why = "is too large to be a result" if large else error.strerror or str(error)
+        raise DocumentError(path, why) from None
     except RecursionError:
         raise DocumentError(path, "is not JSON that pykvm wrote: too deep") from None
     except ValueError as error:  # of JSON or of UTF-8

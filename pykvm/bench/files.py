@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from pykvm.files import open_stream, replace_file, scratch_file
 
 PAGE = "index.html"  # of a report
 
@@ -39,7 +41,7 @@ class Target:
         with _naming(path):
             status = _status(path)
             if status is not None and not stat.S_ISREG(status.st_mode):
-                self._fd = _open_special(path)
+                self._fd = open_stream(path)  # it stays open: a reader takes a close for the end
                 stack.callback(os.close, self._fd)
                 return
             self.real = Path(os.path.realpath(path))
@@ -69,16 +71,6 @@ def _status(path: Path) -> os.stat_result | None:
         return None
 
 
-def _open_special(path: Path) -> int:
-    """Open what is no regular file.
-
-    It stays open: the reader of a FIFO takes the first close for the end.
-    """
-    fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)  # else a FIFO waits for a reader
-    os.set_blocking(fd, True)
-    return fd
-
-
 def check_directory(path: Path) -> Path:
     """Find out whether files can be written to a directory that may not be there yet.
 
@@ -100,15 +92,8 @@ def replace(path: Path, data: bytes) -> None:
     Raises:
         OSError: it cannot be written, and what was there before still is.
     """
-    real = Path(os.path.realpath(path))
-    with _naming(path), _scratch(real.parent) as (scratch, fd):
-        with open(fd, "wb", closefd=False) as stream:
-            stream.write(data)
-        if (status := _status(real)) is not None:
-            with suppress(PermissionError):
-                os.fchown(fd, status.st_uid, status.st_gid)
-            os.fchmod(fd, stat.S_IMODE(status.st_mode))
-        scratch.replace(real)
+    with _naming(path):
+        replace_file(Path(os.path.realpath(path)), data)
 
 
 @contextmanager
@@ -121,18 +106,5 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _probe(directory: Path) -> None:
-    with _scratch(directory):
+    with scratch_file(directory):
         pass
-
-
-@contextmanager
-def _scratch(directory: Path) -> Iterator[tuple[Path, int]]:
-    """A new file, which is gone afterwards if it was not renamed."""
-    path = directory / f".pykvm-{os.urandom(8).hex()}"
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        yield path, fd
-    finally:
-        os.close(fd)
-        with suppress(FileNotFoundError):
-            path.unlink()

@@ -12,13 +12,14 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from pykvm.cli.options import say
 from pykvm.errors import BusError, LayoutError, LoadError, PykvmError, UsageError
 from pykvm.result import STATUS_DIED
 
@@ -26,6 +27,7 @@ STATUS_USAGE = 2
 STATUS_CANNOT_LOAD = 126
 STATUS_SIGNAL = 128  # and the signal's number, as the shell says for a process that one ended
 STATUS_BROKEN_PIPE = STATUS_SIGNAL + signal.SIGPIPE
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU)
 
 COMMANDS = ("run", "doctor", "guests", "asm", "disasm", "bench")  # each a module here
 
@@ -69,17 +71,20 @@ def _outcome(words: Sequence[str], numbers: Sequence[int]) -> int:
     try:
         return _run(words)
     except PykvmError as error:
-        _say(str(error))
+        say(str(error))
         return _status(error)
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # whoever read stdout has had enough
             return STATUS_BROKEN_PIPE
-        _say(str(error.strerror or error))
+        say(str(error.strerror or error))
+        return STATUS_DIED
+    except MemoryError:
+        say("out of memory")
         return STATUS_DIED
     except KeyboardInterrupt as error:
         number = signal.Signals(next(iter(numbers), signal.SIGINT))
         words = ["interrupted" if number == signal.SIGINT else f"ended by {number.name}"]
-        _say(": ".join([*words, *map(str, error.args)]))
+        say(": ".join([*words, *map(str, error.args)]))
         return STATUS_SIGNAL + number
 
 
@@ -116,8 +121,8 @@ def _leave_stdout() -> None:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[Sequence[int]]:
-    """SIGTERM and SIGHUP end a command as Ctrl-C does: files, sockets and the terminal are left
-    as they should be. Nothing disturbs the end once it is under way.
+    """SIGTERM, SIGHUP and their like end a command as Ctrl-C does: files, sockets and the terminal
+    are left as they should be. Nothing disturbs the end once it is under way.
 
     Yields:
         The number of the signal that did so, once there is one.
@@ -126,9 +131,7 @@ def _ended_by_signals() -> Iterator[Sequence[int]]:
     if threading.current_thread() is not threading.main_thread():  # it gets no signals
         yield numbers
         return
-    before = {
-        each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
+    before = {each: signal.getsignal(each) for each in ENDING}
 
     def end(number: int, _frame: FrameType | None) -> None:
         if not numbers:
@@ -143,11 +146,6 @@ def _ended_by_signals() -> Iterator[Sequence[int]]:
     finally:
         for number, handler in before.items() if not numbers else ():  # else the process ends, too
             signal.signal(number, handler)
-
-
-def _say(line: str) -> None:
-    with suppress(OSError):  # the terminal may be gone
-        print(f"pykvm: {line}", file=sys.stderr)
 
 
 def _status(error: PykvmError) -> int:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pykvm.cli.options import parse_path, reads, split_words
+from pykvm.cli.options import parse_path, reads, say, split_words, whole_number
 from pykvm.errors import UsageError
 from pykvm.machine import Machine
 from pykvm.memory import parse_size
@@ -92,7 +91,7 @@ def attach(args: argparse.Namespace, machine: Machine) -> None:
         _add(machine, Console)
     if args.console == "pty":
         terminal = Pty()
-        print(f"pykvm: console: {terminal.path}", file=sys.stderr)
+        say(f"console: {terminal.path}")
         _add(machine, lambda: Console([Port(terminal)]))
     if args.balloon is not None:
         _add(machine, lambda: Balloon(args.balloon))
@@ -145,6 +144,6 @@ def _rate(text: str) -> int:
 def _vsock(text: str) -> VsockOption:
     path, words = split_words(text, "cid=.*")
     cid = words.get("cid", str(DEFAULT_CID))
-    if not (cid.isascii() and cid.isdigit()):
+    if whole_number(cid) < 0:
         raise UsageError(f"{cid!r} is not a guest's number, such as 3")
     return VsockOption(parse_path(path), int(cid))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
 from pathlib import Path
 
 from pykvm.cli.options import parse_address, reads
 from pykvm.disasm import disassemble
 from pykvm.errors import LoadError
+from pykvm.files import read_regular
 from pykvm.loader.image import Mode
 
 MAX_SIZE = 4 << 20
@@ -33,12 +35,12 @@ def main(args: argparse.Namespace) -> int:
     """Print address, bytes and instruction; returns 0."""
     base = args.mode.load_base if args.base is None else args.base
     try:
-        with args.file.open("rb") as file:
-            code = file.read(MAX_SIZE + 1)
-    except OSError as error:
-        raise LoadError(str(args.file), error.strerror or str(error)) from None
-    if len(code) > MAX_SIZE:
-        raise LoadError(str(args.file), f"{MAX_SIZE >> 20} MiB are disassembled at most")
+        code = read_regular(args.file, MAX_SIZE)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        if getattr(error, "errno", 0) in (errno.EINVAL, errno.EFBIG):
+            why += f"; {MAX_SIZE >> 20} MiB of a file are disassembled at most"
+        raise LoadError(str(args.file), why) from None
     for each in disassemble(code, base, args.mode.bits):
         print(f"{each.address:08x}  {each.code.hex(' '):30}  {each}")
     return 0

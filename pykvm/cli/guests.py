@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pykvm.errors import UsageError
 from pykvm.guest import Guest, load_guest
+from pykvm.text import printable
 
 PACKAGE = Path(__file__).parents[1]
 SHIPPED = (PACKAGE / "guests", PACKAGE.parent / "guests")  # in a wheel, in a checkout
@@ -76,8 +77,14 @@ def as_dict(guest: Guest) -> dict[str, object]:
 
 def table(guests: Iterable[Guest]) -> str:
     """A line for each: file, mode, what its machine has, and the first sentence of its head."""
-    rows = [("GUEST", "MODE", "MACHINE", "WHAT IT SHOWS")]
-    rows += [(str(each.path), each.mode.value, _machine(each), _title(each)) for each in guests]
+    rows = [["GUEST", "MODE", "MACHINE", "WHAT IT SHOWS"]]
+    rows += [
+        [
+            printable(cell)
+            for cell in (str(each.path), each.mode.value, _machine(each), _title(each))
+        ]
+        for each in guests
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()

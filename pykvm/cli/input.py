@@ -13,6 +13,7 @@ import time
 import tty
 from collections.abc import Callable, Iterator
 
+from pykvm.cli.options import say
 from pykvm.errors import ClosedError
 
 _CHUNK_SIZE = 4096
@@ -70,13 +71,27 @@ def raw_terminal() -> Iterator[bool]:
         yield False
         return
     before = termios.tcgetattr(fd)
-    print("pykvm: Ctrl-] ends the run", file=sys.stderr)
+    say("Ctrl-] ends the run")
     try:
         tty.setraw(fd)
-        yield True
+        with _ends_of_lines("\r\n"):
+            yield True
     finally:
         with contextlib.suppress(termios.error):  # it may be gone
             termios.tcsetattr(fd, termios.TCSAFLUSH, before)
+
+
+@contextlib.contextmanager
+def _ends_of_lines(newline: str) -> Iterator[None]:
+    """How lines on stderr end meanwhile: a raw terminal only goes down at a newline."""
+    if not isinstance(sys.stderr, io.TextIOWrapper) or not sys.stderr.isatty():
+        yield
+        return
+    sys.stderr.reconfigure(newline=newline)
+    try:
+        yield
+    finally:
+        sys.stderr.reconfigure(newline=None)
 
 
 def _may_read(fd: int) -> bool:

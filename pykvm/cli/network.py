@@ -49,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     option(
         "--capture", type=reads(parse_path), metavar="FILE",
-        help="what passes at those cards, as a pcapng file",
+        help="what passes at those cards, as a new pcapng file",
     )  # fmt: skip
 
 

@@ -1,14 +1,17 @@
-"""What the texts of options mean, where more than one subcommand has them."""
+"""What subcommands share: options and what their texts mean, and how something is said."""
 
 from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from pykvm.errors import UsageError
+from pykvm.text import printable
 
 T = TypeVar("T")
 
@@ -23,6 +26,20 @@ def reads(convert: Callable[[str], T]) -> Callable[[str], T]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return converted
+
+
+def say(line: str) -> None:
+    """Tell something on stderr; the terminal may be gone."""
+    with suppress(OSError):
+        print(f"pykvm: {printable(line)}", file=sys.stderr)
+
+
+def add_include_dirs(parser: argparse.ArgumentParser) -> None:
+    """Declare --include-dir."""
+    parser.add_argument(
+        "--include-dir", type=reads(parse_path), action="append", default=[], metavar="DIR",
+        help="let the source include files below this folder, too, not only below its own",
+    )  # fmt: skip
 
 
 def parse_path(text: str) -> Path:
@@ -46,9 +63,14 @@ def parse_address(text: str) -> int:
         address = int(text, 0)
     except ValueError:
         address = -1
-    if address < 0:
+    if not 0 <= address < 1 << 64:
         raise UsageError(f"{text!r} is not an address; write a number such as 0x100000")
     return address
+
+
+def whole_number(text: str) -> int:
+    """The value of decimal digits; -1 where there are others, or more than any number needs."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
 
 
 def split_words(text: str, known: str) -> tuple[str, dict[str, str]]:

@@ -15,7 +15,7 @@ from pykvm import host
 from pykvm.backend import BACKENDS, CLOCKS, open_backend
 from pykvm.cli import devices, network
 from pykvm.cli.input import raw_terminal, start_feeding
-from pykvm.cli.options import parse_address, parse_path, reads
+from pykvm.cli.options import add_include_dirs, parse_address, parse_path, reads, say, whole_number
 from pykvm.culprit import culprit
 from pykvm.errors import UsageError
 from pykvm.guest import IRQCHIPS, Guest, load_guest, parse_device, parse_seconds
@@ -87,6 +87,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--float", dest="float_unclaimed", action="store_true", default=None,
         help="let reads that no device claims give all ones, as on a PC",
     )  # fmt: skip
+    add_include_dirs(parser)
     devices.add_options(parser)
     network.add_options(parser)
     option("--trace", action="store_true", help="a line on stderr for each exit")
@@ -105,7 +106,7 @@ def main(args: argparse.Namespace) -> int:
     with _machine(args, settings, lambda machine: machine.load(image, modules)) as machine:
         if args.console == "stdio" or _asks_for_input(settings):
             start_feeding(devices.feed(args, machine))
-        return _run(args, machine, settings)
+        return _told(args, machine, settings, machine.run(settings.timeout_s))
 
 
 def _asks_for_input(settings: Guest) -> bool:
@@ -132,9 +133,11 @@ def _run_kernel(args: argparse.Namespace) -> int:
     def load(machine: Machine) -> None:
         machine.load_kernel(args.kernel, args.initrd, args.modules)
 
-    with _machine(args, settings, load) as machine, raw_terminal() as is_raw:
-        start_feeding(devices.feed(args, machine), machine.stop if is_raw else None)
-        return _run(args, machine, settings)
+    with _machine(args, settings, load) as machine:
+        with raw_terminal() as is_raw:
+            start_feeding(devices.feed(args, machine), machine.stop if is_raw else None)
+            result = machine.run(settings.timeout_s)
+        return _told(args, machine, settings, result)
 
 
 @contextmanager
@@ -153,14 +156,14 @@ def _machine(
             with network.captured(args, ports):
                 if args.backend not in BACKENDS:  # it was chosen here
                     why = machine.backend.why
-                    print(f"pykvm: backend {machine.backend.name}: {why}", file=sys.stderr)
+                    say(f"backend {machine.backend.name}: {why}")
                 if args.trace:
                     machine.observer = Trace(machine, sys.stderr)
                 yield machine
 
 
-def _run(args: argparse.Namespace, machine: Machine, settings: Guest) -> int:
-    result = machine.run(settings.timeout_s)
+def _told(args: argparse.Namespace, machine: Machine, settings: Guest, result: Result) -> int:
+    """The exit status, once the user knows how the run ended."""
     if args.json:
         print(json.dumps(as_dict(machine, result), indent=2))
     _tell(machine, result, settings)
@@ -170,7 +173,9 @@ def _run(args: argparse.Namespace, machine: Machine, settings: Guest) -> int:
 def _load(args: argparse.Namespace) -> tuple[Guest, Image]:
     """The guest's settings, the command line's before the file's, and its image."""
     is_source = args.file.suffix in SOURCE_SUFFIXES
-    settings = _settings(args, load_guest(args.file) if is_source else Guest(args.file))
+    settings = _settings(
+        args, load_guest(args.file, args.include_dir) if is_source else Guest(args.file)
+    )
     image = settings.image() if is_source else read_image(args.file, args.mode, args.load)
     return settings, image
 
@@ -189,9 +194,9 @@ def _settings(args: argparse.Namespace, settings: Guest) -> Guest:
 
 
 def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text)):
+    if (count := whole_number(text)) < 1:
         raise UsageError(f"{text!r} is not a number of processors")
-    return int(text)
+    return count
 
 
 def _devices(text: str) -> tuple[str, ...]:
@@ -207,18 +212,14 @@ def _tell(machine: Machine, result: Result, settings: Guest) -> None:
         case Outcome.DIED | Outcome.SHUTDOWN:
             print(f"pykvm: {render(machine, result)}", file=sys.stderr)
         case Outcome.TIMEOUT:
-            print(
-                f"pykvm: {settings.path}: no end after {settings.timeout_s:g} s; "
-                f"{place(machine, result)}",
-                file=sys.stderr,
-            )
+            say(f"{settings.path}: no end after {settings.timeout_s:g} s; {place(machine, result)}")
             for line in hints(machine, result):
                 print(f"  {line}", file=sys.stderr)
         case _:
             return
     for name in settings.requires:
         if not (found := probe(name, machine.backend.name)).ok:
-            print(f"pykvm: {settings.path} needs {name}: {found.why}", file=sys.stderr)
+            say(f"{settings.path} needs {name}: {found.why}")
 
 
 def as_dict(machine: Machine, result: Result) -> dict[str, Any]:

@@ -6,11 +6,11 @@ a flat binary. docs/loading.md tells what each is owed.
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 
 from pykvm import layout
 from pykvm.errors import LoadError, UsageError
+from pykvm.files import read_regular
 from pykvm.loader import elf, flat, multiboot
 from pykvm.loader.boot import Module
 from pykvm.loader.image import Image, Mode
@@ -91,12 +91,7 @@ def read_file(path: Path) -> bytes:
         LoadError: it cannot be read, is none, or is larger than MAX_FILE_SIZE.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise LoadError(str(path), "is not a regular file")
-        if status.st_size > MAX_FILE_SIZE:
-            raise LoadError(str(path), f"is larger than {MAX_FILE_SIZE >> 30} GiB")
-        return path.read_bytes()
+        return read_regular(path, MAX_FILE_SIZE)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise LoadError(str(path), getattr(error, "strerror", None) or str(error)) from None
 

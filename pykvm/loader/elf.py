@@ -24,13 +24,18 @@ if TYPE_CHECKING:
     from elftools.elf.elffile import ELFFile
 
 MAGIC = b"\x7fELF"
+MAX_SYMBOLS = 1 << 20  # a kernel has 200,000
 MAX_SYMBOL_LENGTH = 4096
 MAX_NAME_SHARING = 8  # linkers store a name once that several symbols have
+MAX_SEGMENTS = 256
+MAX_NOTES_BYTES = 1 << 20
 
 _MODES = {"EM_386": Mode.PROTECTED, "EM_X86_64": Mode.LONG}
 _HEADER_SIZES = {32: (32, 40), 64: (56, 64)}  # of a program header and a section header
+_SECTION_ROWS = {32: struct.Struct("<4xI8xIII12x"), 64: struct.Struct("<4xI16xQQI20x")}
 _SYMBOL_ROWS = {32: struct.Struct("<IIIBBH"), 64: struct.Struct("<IBBHQQ")}
 _NOTE = struct.Struct("<3I")
+_SHT_SYMTAB = 2
 _NAMED_TYPES = {0, 1, 2, 10}  # STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_GNU_IFUNC
 _KINDS = {
     "ET_REL": "is an object file, not linked yet; link it with `ld`",
@@ -84,7 +89,7 @@ def notes(data: bytes, name: str) -> list[tuple[bytes, int, bytes]]:
     """The notes of an executable's PT_NOTE segments: owner, type, value.
 
     Raises:
-        LoadError: malformed.
+        LoadError: malformed, or more of them than a program has.
 
     Source: System V ABI, figure 5-3.
     """
@@ -97,10 +102,15 @@ def notes(data: bytes, name: str) -> list[tuple[bytes, int, bytes]]:
 
 
 def _notes(data: bytes, name: str) -> Iterator[tuple[bytes, int, bytes]]:
+    left_bytes = MAX_NOTES_BYTES
     for header in _program_headers(_open(data), data, name):
         if header["p_type"] == "PT_NOTE":
             start = header["p_offset"]
-            yield from _notes_in(data[start : start + header["p_filesz"]])
+            segment = data[start : start + min(header["p_filesz"], left_bytes + 1)]
+            left_bytes -= len(segment)
+            if left_bytes < 0:
+                raise LoadError(name, f"has notes of more than {MAX_NOTES_BYTES >> 20} MiB")
+            yield from _notes_in(segment)
 
 
 def _notes_in(segment: bytes) -> Iterator[tuple[bytes, int, bytes]]:
@@ -165,9 +175,15 @@ def _segments(elf: ELFFile, data: bytes, name: str) -> Iterator[Segment]:
 
 
 def _program_headers(elf: ELFFile, data: bytes, name: str) -> Iterator[Any]:
+    from elftools.common.utils import struct_parse
+
     entry_size, _ = _HEADER_SIZES[elf.elfclass]
-    table = (elf["e_phoff"], elf["e_phnum"], elf["e_phentsize"])
-    return _table(elf, "Elf_Phdr", table, entry_size, data, name)
+    start, count = elf["e_phoff"], elf["e_phnum"]
+    _check_table((start, count, elf["e_phentsize"]), entry_size, data, name)
+    if count > MAX_SEGMENTS:
+        raise LoadError(name, f"has {count} segments; {MAX_SEGMENTS} are the most")
+    for index in range(count):
+        yield struct_parse(elf.structs.Elf_Phdr, elf.stream, start + index * entry_size)
 
 
 def _check_segments(segments: list[Segment], file_size: int, name: str) -> None:
@@ -181,7 +197,7 @@ def _check_segments(segments: list[Segment], file_size: int, name: str) -> None:
             )
         if each.end > layout.MAX_GPA:
             raise LoadError(name, f"{each} is beyond the physical address space")
-        if each.offset + each.filesz > file_size:
+        if each.filesz and each.offset + each.filesz > file_size:
             raise LoadError(
                 name,
                 f"is truncated: {each} ends at byte {each.offset + each.filesz}, "
@@ -215,20 +231,22 @@ def _symbols(elf: ELFFile, data: bytes, name: str) -> dict[str, int]:
         return {}
     _, entry_size = _HEADER_SIZES[elf.elfclass]
     table = (elf["e_shoff"], elf.num_sections(), elf["e_shentsize"])
-    sections = list(_table(elf, "Elf_Shdr", table, entry_size, data, name))
-    for section in sections:
-        if section["sh_type"] == "SHT_SYMTAB":  # a file has one at most
-            rows = _contents(section, data, name)
-            strings = _contents(sections[section["sh_link"]], data, name)
+    _check_table(table, entry_size, data, name)
+    row, start = _SECTION_ROWS[elf.elfclass], elf["e_shoff"]
+    sections = memoryview(data)[start : start + table[1] * entry_size]
+    for kind, offset, size_bytes, link in row.iter_unpack(sections):
+        if kind == _SHT_SYMTAB:  # a file has one at most
+            _, names, names_bytes, _ = row.unpack_from(sections, link * entry_size)
+            rows = _contents(offset, size_bytes, data, name)
+            strings = _contents(names, names_bytes, data, name)
             return dict(_named(rows, strings, elf.elfclass, name))
     return {}
 
 
-def _contents(section: Any, data: bytes, name: str) -> bytes:
-    start, size = section["sh_offset"], section["sh_size"]
-    if start + size > len(data):
+def _contents(offset: int, size_bytes: int, data: bytes, name: str) -> bytes:
+    if offset + size_bytes > len(data):
         raise LoadError(name, "has a symbol table outside the file; `strip` removes it")
-    return data[start : start + size]
+    return data[offset : offset + size_bytes]
 
 
 def _named(rows: bytes, strings: bytes, elfclass: int, name: str) -> Iterator[tuple[str, int]]:
@@ -237,6 +255,8 @@ def _named(rows: bytes, strings: bytes, elfclass: int, name: str) -> Iterator[tu
     Local symbols come first in a table, so that a later one of the same name is global.
     """
     row = _SYMBOL_ROWS[elfclass]
+    if len(rows) > MAX_SYMBOLS * row.size:
+        raise LoadError(name, f"has more than {MAX_SYMBOLS} symbols; `strip` removes them")
     left_bytes = MAX_NAME_SHARING * len(strings)
     for fields in row.iter_unpack(rows[: len(rows) - len(rows) % row.size]):
         if elfclass == 64:
@@ -252,17 +272,10 @@ def _named(rows: bytes, strings: bytes, elfclass: int, name: str) -> Iterator[tu
                 yield strings[start:end].decode(errors="replace"), value
 
 
-def _table(
-    elf: ELFFile, kind: str, table: tuple[int, int, int], entry_size: int, data: bytes, name: str
-) -> Iterator[Any]:
-    """The headers of one table, once it is known to lie in the file."""
-    from elftools.common.utils import struct_parse
-
+def _check_table(table: tuple[int, int, int], entry_size: int, data: bytes, name: str) -> None:
+    """See that the headers of one table lie in the file: offset, count and size of each."""
     offset, count, stated_size = table
     if count and stated_size != entry_size:
         raise LoadError(name, f"has headers of {stated_size} bytes where {entry_size} are due")
     if offset + count * entry_size > len(data):
         raise LoadError(name, "is truncated: its table of headers lies outside the file")
-    struct_of_header = getattr(elf.structs, kind)
-    for index in range(count):
-        yield struct_parse(struct_of_header, elf.stream, offset + index * entry_size)

@@ -8,6 +8,7 @@ from enum import Enum
 from pykvm import layout
 from pykvm.errors import UsageError
 from pykvm.registers import SpecialRegisters
+from pykvm.text import excerpt
 
 
 class Mode(Enum):
@@ -49,7 +50,7 @@ class Mode(Enum):
             return cls(name)
         except ValueError:
             names = ", ".join(mode.value for mode in cls)
-            raise UsageError(f"there is no mode {name!r}; choose one of {names}") from None
+            raise UsageError(f"there is no mode {excerpt(name)}; choose one of {names}") from None
 
 
 @dataclass(frozen=True)

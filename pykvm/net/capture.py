@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from pykvm.errors import CaptureError, UsageError
+from pykvm.files import create_new
 from pykvm.net.port import Port, Watcher
 
 _LINK_ETHERNET = 1
@@ -26,7 +28,7 @@ class Capture:
     on, and `close` says so.
 
     Args:
-        path: the file, which is written anew.
+        path: a new file, or a pipe; a file that is there is left alone, also one behind a link.
         ports: an interface each, by its name.
 
     Raises:
@@ -57,7 +59,7 @@ class Capture:
         self._writer = FileWriter(head, self._section)
         self._lock = threading.Lock()
         try:
-            self._file = Path(path).open("wb", buffering=0)  # noqa: SIM115
+            self._file = os.fdopen(create_new(path), "wb", buffering=0)
         except OSError as error:
             raise UsageError(self._problem(error)) from None
         try:
@@ -102,7 +104,8 @@ class Capture:
         self._size_bytes += written
 
     def _problem(self, error: OSError) -> str:
-        return f"cannot write {self._path}: {error.strerror}"
+        remedy = "; name a new file" if isinstance(error, FileExistsError) else ""
+        return f"cannot write {self._path}: {error.strerror}{remedy}"
 
     def close(self) -> None:
         """Watch no longer.

@@ -15,6 +15,7 @@ from pykvm.machine import Machine
 from pykvm.probe import probe
 from pykvm.report import render
 from pykvm.result import Result
+from pykvm.text import TEXT, printable
 from pykvm.trace import Trace
 
 TIMEOUT_S = 10.0
@@ -158,4 +159,4 @@ def _report(machine: Machine) -> str:
     except PykvmError as error:
         text = str(error)
     output = machine.output.data[-OUTPUT_LENGTH:].decode(errors="backslashreplace")
-    return f"{text}\noutput:\n{output}"
+    return f"{text}\noutput:\n{printable(output, keep=TEXT)}"

@@ -6,10 +6,10 @@ import errno
 import fcntl
 import mmap
 import os
-import stat
 from pathlib import Path
 
 from pykvm.errors import DiskError
+from pykvm.files import open_regular
 
 SECTOR_BYTES = 512
 CLUSTER_BYTES = 4096  # what an overlay copies at a time
@@ -111,7 +111,7 @@ class FileDisk(Disk):
         self.name = self.path.name
         try:
             mode = os.O_RDONLY if readonly else os.O_RDWR
-            self._fd = os.open(self.path, mode | os.O_CLOEXEC | os.O_NONBLOCK)
+            self._fd = open_regular(self.path, mode, devices=True)
         except (OSError, ValueError) as error:
             raise DiskError(f"cannot open {self.path}: {_reason(error)}") from error
         try:
@@ -124,10 +124,7 @@ class FileDisk(Disk):
             raise
 
     def _lock(self) -> None:
-        status = os.fstat(self._fd)
-        if not stat.S_ISREG(status.st_mode) and not stat.S_ISBLK(status.st_mode):
-            raise DiskError(f"{self.path} is neither a file nor a block device")
-        self.block_bytes = min(max(status.st_blksize, SECTOR_BYTES), 1 << 16)
+        self.block_bytes = min(max(os.fstat(self._fd).st_blksize, SECTOR_BYTES), 1 << 16)
         kind = fcntl.LOCK_SH if self.readonly else fcntl.LOCK_EX
         try:
             fcntl.flock(self._fd, kind | fcntl.LOCK_NB)

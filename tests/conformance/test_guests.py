@@ -10,7 +10,7 @@ import pytest
 
 from pykvm.backend import BACKENDS
 from pykvm.errors import CpuModelError, UsageError
-from pykvm.guest import Expect, load_guest
+from pykvm.guest import Expect, Guest, load_guest
 from pykvm.probe import probe
 from pykvm.registers import RFLAGS_IOPL3, RFLAGS_RF
 from pykvm.result import Outcome, Result
@@ -118,13 +118,18 @@ def observe(path: Path, backend: str) -> dict[str, object]:
     return same
 
 
+def opened(path: Path) -> Guest:
+    """A guest, which may include files of the whole project."""
+    return load_guest(path, include_dirs=[GUESTS.parent])
+
+
 def lacks(path: Path, backend: str) -> str:
     """Why a guest cannot run on a backend of this host; empty where it can."""
     if why := problem(backend):
         return why
     try:
-        load_guest(path).machine(backend=backend).close()
+        opened(path).machine(backend=backend).close()
     except (CpuModelError, UsageError) as error:
         return f"{backend}: {error}"
-    found = [probe(name, backend) for name in load_guest(path).requires]
+    found = [probe(name, backend) for name in opened(path).requires]
     return "; ".join(f"{backend} lacks {each.name}: {each.why}" for each in found if not each.ok)

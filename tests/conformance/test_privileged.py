@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 import pytest
-from test_guests import differences, lacks
+from test_guests import differences, lacks, opened
 
 from pykvm import host
 from pykvm.guest import load_guest
@@ -26,8 +26,8 @@ NOTE = re.compile(r"^# On KVM of ([^:\n]+): (.+(?:\n# .+)*)", re.MULTILINE)
 def test_a_rule_holds(path: Path, guest: GuestRunner) -> None:
     if why := lacks(path, guest.backend):
         pytest.skip(why)
-    result = guest(path)
-    different = differences(load_guest(path).expect, result)
+    result = guest(opened(path))
+    different = differences(opened(path).expect, result)
     on_kvm = guest.machines[-1].backend.name == "kvm"
     if different and on_kvm and (why := known(path)):
         pytest.skip(f"KVM: {why}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 EM_386, EM_X86_64 = 3, 62
 ET_REL, ET_EXEC, ET_DYN, ET_CORE = 1, 2, 3, 4
-PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
+PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE = 1, 2, 3, 4
 SHT_SYMTAB, SHT_STRTAB = 2, 3
 STT_FUNC, STT_FILE = 2, 4
 STB_GLOBAL = 1

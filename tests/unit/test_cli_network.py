@@ -194,6 +194,28 @@ def test_a_capture_leaves_the_machines_own_files_alone(
     assert path.read_bytes() == bytes(512)
 
 
+def test_a_capture_is_a_new_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pcapng")
+    precious, link, dangling = tmp_path / "precious", tmp_path / "link", tmp_path / "dangling"
+    precious.write_text("words")
+    link.symlink_to(precious)
+    dangling.symlink_to(tmp_path / "new")
+    for path in (precious, link, dangling, tmp_path):
+        assert run("--net", "responder", "--capture", str(path), NET) == 2
+        assert f"cannot write {path}: File exists; name a new file" in capsys.readouterr().err
+    assert precious.read_text() == "words"
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_capture_into_a_pipe_waits_for_no_reader(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pcapng")
+    os.mkfifo(tmp_path / "pipe")
+    assert run("--net", "responder", "--capture", str(tmp_path / "pipe"), NET) == 2
+    assert "No such device" in capsys.readouterr().err
+
+
 def test_a_kernel_has_no_use_for_a_card_without_pci(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--kernel", "/no/such", "--net", "responder,nic") == 2
     assert "a kernel finds virtio cards only" in capsys.readouterr().err

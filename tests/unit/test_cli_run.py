@@ -474,5 +474,5 @@ def test_docs_describe_every_key_and_option(capsys: pytest.CaptureFixture[str]) 
         assert f"`{key}`" in text
     with pytest.raises(SystemExit):
         cli.main(["run", "--help"])
-    for option in set(re.findall(r"--[a-z]+", capsys.readouterr().out)) - {"--help"}:
+    for option in set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}:
         assert f"`{option}" in text

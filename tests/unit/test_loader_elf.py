@@ -10,6 +10,7 @@ from support.elf import (
     ET_REL,
     PT_DYNAMIC,
     PT_INTERP,
+    PT_NOTE,
     STT_FILE,
     Elf,
     Segment,
@@ -17,7 +18,7 @@ from support.elf import (
 )
 
 from pykvm.errors import LoadError
-from pykvm.loader import parse_image
+from pykvm.loader import elf, parse_image
 from pykvm.loader.image import Mode
 
 CODE = Segment(b"\x90\x90\xf4")
@@ -63,6 +64,15 @@ def test_symbols_are_those_with_a_name_and_a_place(bits: int) -> None:
     ]
     image = parse_image(Elf([CODE], bits, symbols).build())
     assert image.symbols == {"same": 2, "größe": 3, "�": 4}
+
+
+@pytest.mark.parametrize("offset", [0, 0xFF_FFFF, (1 << 32) - 1])
+@pytest.mark.parametrize("bits", [32, 64])
+def test_a_segment_without_bytes_in_the_file_has_no_offset_there(bits: int, offset: int) -> None:
+    bss = Segment(paddr=0x30_0000, memsz=0x5000, offset=offset)
+    image = parse_image(Elf([CODE, bss], bits).build())
+    assert image.pieces == ((BASE, CODE.data),)
+    assert image.zeros == ((0x30_0000, 0x5000),)
 
 
 def test_an_empty_segment_is_nothing() -> None:
@@ -112,6 +122,7 @@ REFUSED = {
     "with headers outside the file": (Elf([CODE], header={"phoff": 1 << 62}), "headers.*outside"),
     "with more headers than bytes": (Elf([CODE], header={"phnum": 0xFFFE}), "headers.*outside"),
     "with headers of no size": (Elf([CODE], header={"phentsize": 0}), "headers of 0 bytes"),
+    "with too many segments": (Elf([CODE] * 300), "has 300 segments; 256 are the most"),
     "with section headers outside": (Elf([CODE], header={"shoff": 99, "shnum": 9}), "headers"),
     "with sections at 2^63": (
         Elf([CODE], header={"shoff": 1 << 63, "shnum": 1}),
@@ -131,9 +142,9 @@ REFUSED = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_a_file_is_refused_that_is(what: str) -> None:
-    elf, why = REFUSED[what]
+    file, why = REFUSED[what]
     with pytest.raises(LoadError, match=why) as caught:
-        parse_image(elf.build(), name="guest.elf")
+        parse_image(file.build(), name="guest.elf")
     message = str(caught.value)
     assert message.startswith("guest.elf: ")
     assert "\n" not in message
@@ -165,6 +176,19 @@ def test_symbols_that_share_one_name_without_measure_are_refused() -> None:
 
 def test_symbols_with_endless_names_are_left_out() -> None:
     assert parse_image(overlapping_names(100_000)).symbols == {}
+
+
+def test_symbols_without_number_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elf, "MAX_SYMBOLS", 9)
+    assert len(parse_image(Elf([CODE], symbols=SYMBOL * 8).build()).symbols) == 1
+    with pytest.raises(LoadError, match="more than 9 symbols; `strip`"):
+        parse_image(Elf([CODE], symbols=SYMBOL * 9).build())
+
+
+def test_notes_that_share_their_bytes_end_at_a_limit() -> None:
+    notes = [Segment(type=PT_NOTE, offset=0, filesz=50_000)] * 100
+    with pytest.raises(LoadError, match="notes of more than 1 MiB"):
+        elf.notes(Elf([Segment(bytes(50_000)), *notes]).build(), "x")
 
 
 def test_x32_code_is_64_bit_code() -> None:
