@@ -62,6 +62,19 @@ V1 = frozenset(name for name, where in FEATURES.items() if where.register == "ed
 V2 = V1 | {"sse3", "ssse3", "cx16", "sse4_1", "sse4_2", "popcnt", "lahf_lm"}
 V3 = V2 | {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"}
 
+
+class Vendor(NamedTuple):
+    """Who made a processor, and which of theirs it passes for."""
+
+    name: bytes
+    family: int
+    model: int
+    stepping: int
+
+
+INTEL = Vendor(b"GenuineIntel", 6, 26, 3)
+AMD = Vendor(b"AuthenticAMD", 23, 1, 2)
+
 _HYPERVISOR = FeatureBit(1, "ecx", 31)
 _HTT = FeatureBit(1, "edx", 28)
 
@@ -70,6 +83,8 @@ MAX_HYPERVISOR = 0x4000_0000
 HYPERVISOR_SIGNATURE = b"pykvm\0\0\0\0\0\0\0"
 _CLFLUSH_BYTES = 64
 _PHYSICAL_BITS, _LINEAR_BITS = 40, 48
+_CMP_LEGACY = 1 << 1  # leaf 0x80000001, ECX: processors of a package are cores, not threads
+_REPEATED_EDX = 0x0183_F3FF  # leaf 1's bits that AMD's leaf 0x80000001 has too
 _LEVEL_SMT, _LEVEL_CORE = 1, 2  # leaf 0xB, ECX 15:8
 
 
@@ -89,7 +104,7 @@ class CpuModel:
     Attributes:
         name: what a user asks for.
         vendor: twelve bytes.
-        family, model, stepping: as displayed; family at most 15.
+        family, model, stepping: as displayed.
         brand: at most 47 characters.
         features: names out of FEATURES.
     """
@@ -116,13 +131,32 @@ class CpuModel:
             *topology(0xB, index, count),
             *(XSAVE_LEAVES if "xsave" in self.features else ()),
             CpuidEntry(MAX_HYPERVISOR, None, MAX_HYPERVISOR, *_words(HYPERVISOR_SIGNATURE)),
-            CpuidEntry(0x8000_0000, None, MAX_EXTENDED),
-            CpuidEntry(
-                0x8000_0001, None, ecx=self._mask(0x8000_0001, "ecx"),
-                edx=self._mask(0x8000_0001, "edx"),
-            ),
-            *self._brand(),
-            CpuidEntry(0x8000_0008, None, _PHYSICAL_BITS | _LINEAR_BITS << 8),
+            *self._extended(count),
+        )
+
+    def _extended(self, count: int) -> tuple[CpuidEntry, ...]:
+        """From 0x80000000 on. AMD's processors repeat there what leaves 0 and 1 say, and tell how
+        many cores there are (AMD APM vol. 3, appendix E.4); Intel's have zeros.
+        """
+        ecx, edx = self._mask(0x8000_0001, "ecx"), self._mask(0x8000_0001, "edx")
+        sizes = _PHYSICAL_BITS | _LINEAR_BITS << 8
+        if self.vendor != AMD.name:
+            head = CpuidEntry(0x8000_0000, None, MAX_EXTENDED)
+            features = CpuidEntry(0x8000_0001, None, ecx=ecx, edx=edx)
+            cores = 0
+        else:
+            head = CpuidEntry(0x8000_0000, None, MAX_EXTENDED, *_vendor(self.vendor))
+            ecx |= _CMP_LEGACY if count > 1 else 0
+            edx |= self._mask(1, "edx") & _REPEATED_EDX
+            features = CpuidEntry(0x8000_0001, None, self._signature(), ecx=ecx, edx=edx)
+            cores = count - 1 | (count - 1).bit_length() << 12
+        return head, features, *self._brand(), CpuidEntry(0x8000_0008, None, sizes, ecx=cores)
+
+    def _signature(self) -> int:
+        base = min(self.family, 0xF)
+        return (
+            self.stepping | (self.model & 0xF) << 4 | base << 8 | (self.model >> 4) << 16
+            | self.family - base << 20
         )  # fmt: skip
 
     def missing(self, entries: Iterable[CpuidEntry]) -> list[str]:
@@ -136,14 +170,11 @@ class CpuModel:
         ]
 
     def _leaf_1(self, index: int, count: int) -> CpuidEntry:
-        signature = (
-            self.stepping | (self.model & 0xF) << 4 | self.family << 8 | (self.model >> 4) << 16
-        )
         return with_apic_id(
             CpuidEntry(
                 1,
                 None,
-                signature,
+                self._signature(),
                 _CLFLUSH_BYTES // 8 << 8,
                 self._mask(1, "ecx") | 1 << _HYPERVISOR.bit,
                 self._mask(1, "edx"),
@@ -200,23 +231,35 @@ def _vendor(vendor: bytes) -> tuple[int, int, int]:
     return first, third, second
 
 
-def _model(name: str, features: frozenset[str]) -> CpuModel:
-    return CpuModel(name, b"GenuineIntel", 6, 26, 3, f"pykvm {name}", features)
+def _model(name: str, features: frozenset[str], vendor: Vendor) -> CpuModel:
+    return CpuModel(name, *vendor, f"pykvm {name}", features)
 
 
 _LEVELS = {"x86-64-v1": V1, "x86-64-v2": V2, "x86-64-v3": V3}
-MODELS = {name: _model(name, features) for name, features in _LEVELS.items()}
+MODELS = {name: _model(name, features, INTEL) for name, features in _LEVELS.items()}
 HOST = "host"
+_VENDORS = {
+    "": INTEL,
+    "vendor=intel": INTEL,
+    "vendor=amd": AMD,
+}
 
 
 def find(name: str) -> CpuModel | None:
     """The model of this name; None for "host", which is whatever the machine has.
 
+    Args:
+        name: "host", or one of MODELS, to which ",vendor=amd" or ",vendor=intel" may be added.
+
     Raises:
         UsageError: there is none.
     """
-    if name != HOST and name not in MODELS:
+    if name == HOST or name in MODELS:
+        return MODELS.get(name)
+    level, _, option = name.partition(",")
+    if level not in _LEVELS or option not in _VENDORS:
         raise UsageError(
-            f"there is no CPU model {name!r}; choose one of {', '.join((HOST, *MODELS))}"
+            f"there is no CPU model {name!r}; choose one of {', '.join((HOST, *MODELS))}; all but "
+            f"{HOST} take ,vendor=amd or ,vendor=intel"
         )
-    return MODELS.get(name)
+    return _model(level, _LEVELS[level], _VENDORS[option])

@@ -51,7 +51,7 @@ class Machine(Parts):
             which it is, and why.
         cpus: number of vCPUs; more than one brings the full irqchip.
         cpu: CPU model: "host" for what the host's KVM supports, or one of
-            `pykvm.cpumodel.MODELS`, which is the same everywhere.
+            `pykvm.cpumodel.MODELS`, which is the same everywhere ("x86-64-v3,vendor=amd" as AMD's).
         irqchip: "none", "full" (PIC, I/O APIC, local APICs) or "split" (local APICs).
         pit: the 8254 timer; brings the full irqchip.
         backing: "anonymous", "memfd" or "huge".

@@ -65,7 +65,7 @@ static uint64_t decode_crossing(const struct source *source, struct emu_decoded 
     const uint8_t *rest = emu_phys(cpu->vm, gpa2, false);
     memcpy(bytes, source->bytes, source->available);
     memcpy(bytes + source->available, rest ? rest : nothing, sizeof(bytes) - source->available);
-    emu_decode(cpu->mode, bytes, sizeof(bytes), decoded);
+    emu_decode(cpu->features, cpu->mode, bytes, sizeof(bytes), decoded);
     return gpa2;
 }
 
@@ -95,8 +95,8 @@ static uint32_t decode_run(const struct source *source, struct emu_decoded *deco
     uint32_t count = 0, offset = 0;
     while (count < max_count && offset < source->available) {
         struct emu_decoded *next = &decoded[count];
-        if (emu_decode(source->cpu->mode, source->bytes + offset, source->available - offset,
-                       next) == EMU_DECODE_MORE)
+        if (emu_decode(source->cpu->features, source->cpu->mode, source->bytes + offset,
+                       source->available - offset, next) == EMU_DECODE_MORE)
             break;
         place(next, offset);
         offset += next->insn.length;
@@ -246,7 +246,8 @@ void emu_block_build_step(struct emu_cpu *cpu)
     struct emu_decoded decoded;
     struct source source;
     source_open(&source, cpu, rip);
-    if (emu_decode(cpu->mode, source.bytes, source.available, &decoded) == EMU_DECODE_MORE)
+    if (emu_decode(cpu->features, cpu->mode, source.bytes, source.available, &decoded) ==
+        EMU_DECODE_MORE)
         decode_crossing(&source, &decoded);
     if (decoded.insn.base == EMU_RIP)
         decoded.insn.base = EMU_NEXT_RIP;

@@ -5,9 +5,6 @@
 #define CR0_ALL                                                                                    \
     (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD |     \
      CR0_PG)
-#define CR4_ALL                                                                                    \
-    (CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR |             \
-     CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_PCIDE | CR4_OSXSAVE | CR4_SMEP | CR4_SMAP)
 #define CR4_MMU (CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP)
 #define CR3_RESERVED (UINT64_MAX << 46)
 #define CR3_NO_FLUSH (UINT64_C(1) << 63)
@@ -69,7 +66,7 @@ void emu_write_cr3(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t va
 void emu_write_cr4(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t value)
 {
     uint64_t changed = value ^ cpu->cr4;
-    if (value & ~(uint64_t)CR4_ALL)
+    if (value & ~emu_cr4_offered(cpu->features))
         refuse(cpu, insn);
     if (emu_long_mode(cpu) && !(value & CR4_PAE))
         refuse(cpu, insn);
@@ -87,9 +84,8 @@ void emu_write_cr4(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t va
 /* False where the value is not allowed. LMA is not for software to change. */
 bool emu_write_efer(struct emu_cpu *cpu, uint64_t value)
 {
-    uint64_t allowed = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
     uint64_t changed = value ^ cpu->efer;
-    if ((value & ~allowed) || ((changed & EFER_LME) && (cpu->cr0 & CR0_PG)))
+    if ((value & ~emu_efer_offered(cpu->features)) || ((changed & EFER_LME) && (cpu->cr0 & CR0_PG)))
         return false;
     cpu->efer = (value & ~(uint64_t)EFER_LMA) | (cpu->efer & EFER_LMA);
     if (changed & EFER_NXE)
@@ -100,7 +96,7 @@ bool emu_write_efer(struct emu_cpu *cpu, uint64_t value)
 
 bool emu_write_xcr0(struct emu_cpu *cpu, uint64_t value)
 {
-    if (!(value & XCR0_X87) || (value & ~(uint64_t)(XCR0_X87 | XCR0_SSE | XCR0_AVX)) ||
+    if (!(value & XCR0_X87) || (value & ~emu_xcr0_offered(cpu->features)) ||
         (value & (XCR0_SSE | XCR0_AVX)) == XCR0_AVX)
         return false;
     cpu->xcr0 = value;

@@ -8,6 +8,7 @@
 
 #include "block.h"
 #include "emu.h"
+#include "features.h"
 #include "insn.h"
 #include "mmu.h"
 
@@ -104,6 +105,8 @@ enum emu_gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
 #define EMU_MODE_FXSR 0x400u
 #define EMU_MODE_YMM 0x800u       /* CR4.OSXSAVE, and XCR0 enables SSE and AVX */
 #define EMU_MODE_FP_EXACT 0x1000u /* SSE and AVX floating point one by one, in software: fp.h */
+#define EMU_MODE_MODEL_SHIFT 13   /* which of the machine's models: cpuid.c */
+#define EMU_MODELS 8u
 
 /* Exceptions, Intel SDM vol. 3A table 6-1. */
 enum emu_vector {
@@ -312,6 +315,8 @@ struct emu_cpu {
     uint32_t index;
     uint32_t cpuid_count;
     struct emu_cpuid *cpuid;
+    const struct emu_features *features; /* what that offers: in vm->model */
+    uint32_t model_mode;                 /* its place there, as part of the mode */
     atomic_bool stop, inside, closed;
     struct emu_lapic *lapic; /* NULL where the machine has no irqchip */
     atomic_bool nmi_pending;
@@ -369,6 +374,8 @@ struct emu_vm {
     struct emu_note {
         uint64_t gpa, size_bytes;
     } note[EMU_NOTES_MAX];
+
+    struct emu_features model[EMU_MODELS]; /* of its processors, as far as decoding goes */
 
     enum emu_irqchip irqchip;
     struct emu_chips *chips;
@@ -476,6 +483,9 @@ void emu_check_code_breakpoints(struct emu_cpu *cpu);
 int emu_debug_due(struct emu_cpu *cpu);
 _Noreturn void emu_debug_exit(struct emu_cpu *cpu, const struct emu_insn *insn, uint8_t vector,
                               uint64_t dr6);
+
+/* cpuid.c */
+void emu_models_init(struct emu_vm *vm);
 
 /* vm.c */
 void emu_vm_take_notes(struct emu_vm *vm);

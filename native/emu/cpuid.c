@@ -8,6 +8,7 @@
 
 #define BIT(n) (1u << (n))
 
+#define VENDOR_AMD_EBX 0x68747541u /* "Auth" */
 /* Leaf 1. Family 6, model 3F, stepping 2. */
 #define SIGNATURE 0x000306f2u
 #define LEAF1_APIC_ECX (BIT(21) /* x2APIC */ | BIT(24) /* TSC deadline */)
@@ -70,36 +71,124 @@ static const struct emu_cpuid supported[] = {
     {0x80000008, EMU_CPUID_ANY, 0x302e, 0, 0, 0}, /* 46 physical, 48 linear bits */
 };
 
+#define SUPPORTED (sizeof(supported) / sizeof(supported[0]))
+
 /* What the emulator has. Returns the number of entries, of which at most `max` are stored. */
 uint32_t emu_cpuid_supported(struct emu_cpuid *entries, uint32_t max)
 {
-    uint32_t count = sizeof(supported) / sizeof(supported[0]);
-    memcpy(entries, supported, (count < max ? count : max) * sizeof(*entries));
-    return count;
+    memcpy(entries, supported, (SUPPORTED < max ? SUPPORTED : max) * sizeof(*entries));
+    return SUPPORTED;
 }
 
-/* Make CPUID answer from a copy of this table. Returns 0 or -ENOMEM. */
-int emu_cpu_set_cpuid(struct emu_cpu *cpu, const struct emu_cpuid *entries, uint32_t count)
+static const struct emu_cpuid *find(const struct emu_cpuid *table, uint32_t count, uint32_t leaf,
+                                    uint32_t subleaf)
 {
-    struct emu_cpuid *copy = calloc(count ? count : 1, sizeof(*copy));
-    if (!copy)
-        return -ENOMEM;
-    memcpy(copy, entries, count * sizeof(*copy));
-    free(cpu->cpuid);
-    cpu->cpuid = copy;
-    cpu->cpuid_count = count;
-    return 0;
-}
-
-static const struct emu_cpuid *find(const struct emu_cpu *cpu, uint32_t leaf, uint32_t subleaf)
-{
-    const struct emu_cpuid *table = cpu->cpuid ? cpu->cpuid : supported;
-    uint32_t count = cpu->cpuid ? cpu->cpuid_count : sizeof(supported) / sizeof(supported[0]);
     for (uint32_t i = 0; i < count; i++)
         if (table[i].leaf == leaf &&
             (table[i].subleaf == subleaf || table[i].subleaf == EMU_CPUID_ANY))
             return &table[i];
     return NULL;
+}
+
+static uint32_t word_of(const struct emu_cpuid *table, uint32_t count, uint32_t leaf,
+                        uint32_t subleaf, size_t offset)
+{
+    uint32_t word = 0;
+    const struct emu_cpuid *entry = find(table, count, leaf, subleaf);
+    if (entry)
+        memcpy(&word, (const uint8_t *)entry + offset, sizeof(word));
+    return word;
+}
+
+/* What a table offers of what there is here. MONITOR is here, and offered only by tables that
+ * say so: guests that wait by it would not sleep. */
+static struct emu_features features_of(const struct emu_cpuid *table, uint32_t count)
+{
+    static const struct {
+        uint32_t leaf, subleaf;
+        size_t offset;
+        uint32_t present;
+    } words[EMU_FEATURE_WORDS] = {
+        [EMU_1_EDX] = {1, 0, offsetof(struct emu_cpuid, edx), LEAF1_EDX},
+        [EMU_1_ECX] = {1, 0, offsetof(struct emu_cpuid, ecx), LEAF1_ECX | BIT(3)},
+        [EMU_7_EBX] = {7, 0, offsetof(struct emu_cpuid, ebx), LEAF7_EBX},
+        [EMU_7_ECX] = {7, 0, offsetof(struct emu_cpuid, ecx), LEAF7_ECX},
+        [EMU_7_EDX] = {7, 0, offsetof(struct emu_cpuid, edx), LEAF7_EDX},
+        [EMU_D1_EAX] = {0xd, 1, offsetof(struct emu_cpuid, eax), LEAFD_EAX},
+        [EMU_EXT_ECX] = {0x80000001, 0, offsetof(struct emu_cpuid, ecx), EXTENDED_ECX},
+        [EMU_EXT_EDX] = {0x80000001, 0, offsetof(struct emu_cpuid, edx), EXTENDED_EDX},
+    };
+    struct emu_features features;
+    for (unsigned i = 0; i < EMU_FEATURE_WORDS; i++)
+        features.word[i] = words[i].present &
+                           word_of(table, count, words[i].leaf, words[i].subleaf, words[i].offset);
+    features.amd = word_of(table, count, 0, 0, offsetof(struct emu_cpuid, ebx)) == VENDOR_AMD_EBX;
+    return features;
+}
+
+/* Every processor begins as the first model. */
+static bool others_are(const struct emu_cpu *cpu, const struct emu_features *model)
+{
+    for (const struct emu_cpu *other = cpu->vm->cpus; other; other = other->next)
+        if (other != cpu && other->features == model)
+            return true;
+    return model == cpu->vm->model;
+}
+
+void emu_models_init(struct emu_vm *vm)
+{
+    vm->model[0] = features_of(supported, SUPPORTED);
+}
+
+/* The machine's model with these features. Code is decoded for a model, and most machines have one
+ * or two; NULL where EMU_MODELS are not enough. Nobody executes. */
+static const struct emu_features *model_with(struct emu_cpu *cpu,
+                                             const struct emu_features *features)
+{
+    struct emu_vm *vm = cpu->vm;
+    struct emu_features *unused = NULL;
+    for (unsigned i = 0; i < EMU_MODELS; i++) {
+        struct emu_features *model = &vm->model[i];
+        if (!memcmp(model, features, sizeof(*features)))
+            return model;
+        if (!unused && !others_are(cpu, model))
+            unused = model;
+    }
+    if (unused) {
+        *unused = *features;
+        vm->cache.flush_wanted = true; /* code of whoever was this model */
+    }
+    return unused;
+}
+
+static void become(struct emu_cpu *cpu, const struct emu_features *model)
+{
+    cpu->features = model;
+    cpu->model_mode = (uint32_t)(model - cpu->vm->model) << EMU_MODE_MODEL_SHIFT;
+    emu_code_changed(cpu);
+    emu_mode_changed(cpu);
+}
+
+/* Make CPUID answer from a copy of this table, and the processor have what it says. Returns 0,
+ * -ENOMEM, or -ENOSPC where a machine has too many different processors. */
+int emu_cpu_set_cpuid(struct emu_cpu *cpu, const struct emu_cpuid *entries, uint32_t count)
+{
+    struct emu_features features = features_of(entries, count);
+    struct emu_cpuid *copy = calloc(count ? count : 1, sizeof(*copy)), *unused = copy;
+    if (!copy)
+        return -ENOMEM;
+    memcpy(copy, entries, count * sizeof(*copy));
+    emu_vm_freeze(cpu->vm);
+    const struct emu_features *model = model_with(cpu, &features);
+    if (model) {
+        become(cpu, model);
+        unused = cpu->cpuid;
+        cpu->cpuid = copy;
+        cpu->cpuid_count = count;
+    }
+    emu_vm_thaw(cpu->vm);
+    free(unused);
+    return model ? 0 : -ENOSPC;
 }
 
 /* What the time stamp counter counts, so that no system needs to measure it: a ratio to the
@@ -129,7 +218,8 @@ static void local_apic(const struct emu_cpu *cpu, struct emu_cpuid *out)
 /* One leaf, with what follows the processor's present state put in. */
 void emu_cpuid(struct emu_cpu *cpu, uint32_t leaf, uint32_t subleaf, struct emu_cpuid *out)
 {
-    const struct emu_cpuid *entry = find(cpu, leaf, subleaf);
+    const struct emu_cpuid *entry = cpu->cpuid ? find(cpu->cpuid, cpu->cpuid_count, leaf, subleaf)
+                                               : find(supported, SUPPORTED, leaf, subleaf);
     *out = entry ? *entry : (struct emu_cpuid){0};
     if (!entry)
         return;

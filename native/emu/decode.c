@@ -462,11 +462,13 @@ static void decode_row(struct cursor *cursor, uint32_t mode, const struct prefix
     choose_handler(mode, prefixes, row, size, out);
 }
 
-static const struct emu_row *find_row(uint32_t map, uint8_t opcode, uint32_t mode,
+static const struct emu_row *find_row(const struct emu_features *features, uint32_t map,
+                                      uint8_t opcode, uint32_t mode,
                                       const struct prefixes *prefixes, uint8_t modrm)
 {
     for (const struct emu_row *const *row = emu_rows(map, opcode); *row; row++)
-        if (row_matches(*row, mode, prefixes, modrm))
+        if (row_matches(*row, mode, prefixes, modrm) &&
+            (!features || emu_offers(features, emu_row_feature(row))))
             return *row;
     return NULL;
 }
@@ -478,10 +480,12 @@ static bool has_modrm(uint32_t map, uint8_t opcode)
     return *rows && ((*rows)->shape & EMU_MODRM);
 }
 
-/* Decode the instruction at `bytes`. EMU_DECODE_MORE: it does not end within `available`
- * bytes; where that is the limit of 15, decoding yields #GP instead (SDM vol. 2A §2.3.11). */
-enum emu_decode_result emu_decode(uint32_t mode, const uint8_t *bytes, uint32_t available,
-                                  struct emu_decoded *out)
+/* Decode the instruction at `bytes`, of a processor with these features (NULL: with all); what
+ * others add is not there, or what it was before they did. EMU_DECODE_MORE: it does not end within
+ * `available` bytes; where that is the limit of 15, decoding yields #GP instead (SDM vol. 2A
+ * §2.3.11). */
+enum emu_decode_result emu_decode(const struct emu_features *features, uint32_t mode,
+                                  const uint8_t *bytes, uint32_t available, struct emu_decoded *out)
 {
     struct cursor cursor = {.bytes = bytes, .available = available};
     struct prefixes prefixes = {.segment = NO_SEGMENT};
@@ -498,7 +502,7 @@ enum emu_decode_result emu_decode(uint32_t mode, const uint8_t *bytes, uint32_t 
             modrm = peek(&cursor);
             take(&cursor);
         }
-        const struct emu_row *row = find_row(map, opcode, mode, &prefixes, modrm);
+        const struct emu_row *row = find_row(features, map, opcode, mode, &prefixes, modrm);
         if (row)
             decode_row(&cursor, mode, &prefixes, row, opcode, modrm, out);
     }

@@ -68,6 +68,7 @@ static const struct emu_family *const families[] = {FAMILIES(POINTER)};
 /* start[o] .. start[o + 1] - 2 are the rows of opcode o in `sorted`, then comes a NULL. */
 static uint16_t start[OPCODES + 1];
 static const struct emu_row *sorted[ROWS_MAX + OPCODES];
+static uint16_t feature[ROWS_MAX + OPCODES];
 
 static uint32_t opcode_of(const struct emu_row *row)
 {
@@ -97,6 +98,9 @@ static void sort_rows(void)
             for (uint32_t n = 0; n < span(row); n++)
                 sorted[fill[opcode_of(row) + n]++] = row;
         }
+    for (uint32_t i = 0; i < start[OPCODES]; i++)
+        if (sorted[i])
+            feature[i] = (uint16_t)emu_feature_of_row(sorted[i]);
 }
 
 void emu_decode_init(void)
@@ -108,4 +112,9 @@ void emu_decode_init(void)
 const struct emu_row *const *emu_rows(uint32_t map, uint8_t opcode)
 {
     return &sorted[start[map * 256u + opcode]];
+}
+
+unsigned emu_row_feature(const struct emu_row *const *row)
+{
+    return feature[row - sorted];
 }

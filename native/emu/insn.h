@@ -192,8 +192,11 @@ struct emu_decoded {
 
 enum emu_decode_result { EMU_DECODED, EMU_DECODE_MORE };
 
+struct emu_features;
+
 void emu_decode_init(void);
-enum emu_decode_result emu_decode(uint32_t mode, const uint8_t *bytes, uint32_t available,
+enum emu_decode_result emu_decode(const struct emu_features *features, uint32_t mode,
+                                  const uint8_t *bytes, uint32_t available,
                                   struct emu_decoded *out);
 
 #endif

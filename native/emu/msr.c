@@ -199,6 +199,11 @@ int emu_cpu_set_msr(struct emu_cpu *cpu, uint32_t index, uint64_t value)
 }
 
 /* Does the owner want to see this access? The x2APIC's registers cannot be trapped. */
+static bool is_absent(const struct emu_cpu *cpu, uint32_t index)
+{
+    return !emu_msr_offered(cpu->features, index);
+}
+
 static bool is_trapped(const struct emu_vm *vm, uint32_t index, bool write)
 {
     if (index >= MSR_X2APIC && index <= MSR_X2APIC_LAST)
@@ -238,7 +243,7 @@ static EMU_OP(op_rdmsr)
     emu_go_home(cpu, insn);
     if (is_trapped(cpu->vm, index, false))
         value = ask_owner(cpu, insn, PYKVM_MSR_READ, 0, EMU_MSR_TRAPPED);
-    else if (emu_cpu_get_msr(cpu, index, &value))
+    else if (is_absent(cpu, index) || emu_cpu_get_msr(cpu, index, &value))
         value = ask_owner(cpu, insn, PYKVM_MSR_READ, 0, EMU_MSR_UNKNOWN);
     cpu->gpr[RAX] = (uint32_t)value;
     cpu->gpr[RDX] = value >> 32;
@@ -253,7 +258,7 @@ static EMU_OP(op_wrmsr)
     emu_go_home(cpu, insn);
     uint32_t index = (uint32_t)cpu->gpr[RCX], reason = EMU_MSR_TRAPPED;
     if (!is_trapped(cpu->vm, index, true)) {
-        int result = write_msr(cpu, index, value, true);
+        int result = is_absent(cpu, index) ? -ENOENT : write_msr(cpu, index, value, true);
         reason = !result ? 0 : result == -EINVAL ? EMU_MSR_INVALID : EMU_MSR_UNKNOWN;
     }
     if (reason)

@@ -128,8 +128,10 @@ ONE(salc)
 #define SETCC_ROW(cc) {EMU_MAP_0F, 0x90 + cc, 0, EMU_MODRM | EMU_BYTE_E | READS, &set##cc, NULL},
 
 static const struct emu_row rows[] = {
-    EMU_CONDITIONS(SETCC_ROW){EMU_MAP_1, 0x9e, 0, READS, &sahf, NULL},
-    {EMU_MAP_1, 0x9f, 0, READS, &lahf, NULL},
+    EMU_CONDITIONS(SETCC_ROW){EMU_MAP_1, 0x9e, EMU_NO64, READS, &sahf, NULL},
+    {EMU_MAP_1, 0x9e, EMU_ONLY64, READS, &sahf, NULL},
+    {EMU_MAP_1, 0x9f, EMU_NO64, READS, &lahf, NULL},
+    {EMU_MAP_1, 0x9f, EMU_ONLY64, READS, &lahf, NULL},
     {EMU_MAP_1, 0xf5, 0, READS, &cmc, NULL},
     {EMU_MAP_1, 0xf8, 0, READS, &clc, NULL},
     {EMU_MAP_1, 0xf9, 0, READS, &stc, NULL},

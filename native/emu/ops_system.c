@@ -60,11 +60,14 @@ static void trace_anew(struct emu_cpu *cpu)
         cpu->trap |= DR6_BS;
 }
 
-/* SDM vol. 2B, SYSCALL: 64-bit mode only. */
+/* SDM vol. 2B, SYSCALL: 64-bit mode only. AMD's have it in compatibility mode too, by CSTAR (APM
+ * vol. 3, SYSCALL). */
 static EMU_OP(op_syscall)
 {
-    if (!emu_code64(cpu) || !(cpu->efer & EFER_SCE))
+    bool allowed = emu_code64(cpu) || (cpu->features->amd && emu_long_mode(cpu));
+    if (!allowed || !(cpu->efer & EFER_SCE))
         emu_raise(cpu, insn, EXC_UD);
+    uint64_t target = emu_code64(cpu) ? cpu->msr.lstar : cpu->msr.cstar;
     uint32_t flags = emu_rflags(cpu);
     uint16_t selector = (uint16_t)(cpu->msr.star >> 32) & 0xfffc;
     cpu->gpr[RCX] = emu_next_rip(cpu, insn);
@@ -74,7 +77,7 @@ static EMU_OP(op_syscall)
     emu_set_status_flags(cpu, kept);
     set_flat(cpu, selector, (uint16_t)(selector + 8), 0, true);
     trace_anew(cpu);
-    EMU_LEAVE(cpu->msr.lstar);
+    EMU_LEAVE(target);
 }
 
 static EMU_OP(op_sysret)
@@ -94,8 +97,16 @@ static EMU_OP(op_sysret)
     EMU_LEAVE(wide ? rip : (uint32_t)rip);
 }
 
+/* AMD's have SYSENTER and SYSEXIT outside long mode only (APM vol. 3). */
+static void check_sysenter(struct emu_cpu *cpu, const struct emu_insn *insn)
+{
+    if (cpu->features->amd && emu_long_mode(cpu))
+        emu_raise(cpu, insn, EXC_UD);
+}
+
 static EMU_OP(op_sysenter)
 {
+    check_sysenter(cpu, insn);
     uint16_t selector = (uint16_t)cpu->msr.sysenter_cs & 0xfffc;
     bool wide = emu_long_mode(cpu);
     if (!(cpu->cr0 & CR0_PE) || !selector)
@@ -108,6 +119,7 @@ static EMU_OP(op_sysenter)
 
 static EMU_OP(op_sysexit)
 {
+    check_sysenter(cpu, insn);
     uint16_t selector = (uint16_t)cpu->msr.sysenter_cs & 0xfffc;
     bool wide = emu_osize(insn) == EMU_64;
     uint64_t rip = cpu->gpr[RDX], sp = cpu->gpr[RCX];

@@ -126,17 +126,20 @@ static const struct emu_forms vzeroall = EMU_FORMS_1(op_vzeroall);
 
 #define ROW(map, opcode, match, shape, name)                                                       \
     EMU_VEC_ROW_VEX(map, opcode, EMU_P66 | (match), EMU_PURE | (shape), name)
-#define BROADCAST_ROWS(opcode, name)                                                               \
-    ROW(38, opcode, EMU_L0 | EMU_W0 | EMU_VVVV0, 0, v##name),                                      \
-        ROW(38, opcode, EMU_L1 | EMU_W0 | EMU_VVVV0, 0, y##name)
+#define BROADCAST_ROWS(opcode, form, name)                                                         \
+    ROW(38, opcode, EMU_L0 | EMU_W0 | EMU_VVVV0 | (form), 0, v##name),                             \
+        ROW(38, opcode, EMU_L1 | EMU_W0 | EMU_VVVV0 | (form), 0, y##name)
 
 static const struct emu_row rows[] = {
-    BROADCAST_ROWS(0x18, broadcast_4),
-    ROW(38, 0x19, EMU_L1 | EMU_W0 | EMU_VVVV0, 0, ybroadcast_8),
-    BROADCAST_ROWS(0x78, broadcast_1),
-    BROADCAST_ROWS(0x79, broadcast_2),
-    BROADCAST_ROWS(0x58, broadcast_4),
-    BROADCAST_ROWS(0x59, broadcast_8),
+    /* From memory AVX's, from a register AVX2's. */
+    BROADCAST_ROWS(0x18, EMU_MOD_M, broadcast_4),
+    BROADCAST_ROWS(0x18, EMU_MOD_R, broadcast_4),
+    ROW(38, 0x19, EMU_L1 | EMU_W0 | EMU_VVVV0 | EMU_MOD_M, 0, ybroadcast_8),
+    ROW(38, 0x19, EMU_L1 | EMU_W0 | EMU_VVVV0 | EMU_MOD_R, 0, ybroadcast_8),
+    BROADCAST_ROWS(0x78, 0, broadcast_1),
+    BROADCAST_ROWS(0x79, 0, broadcast_2),
+    BROADCAST_ROWS(0x58, 0, broadcast_4),
+    BROADCAST_ROWS(0x59, 0, broadcast_8),
     ROW(38, 0x1a, EMU_L1 | EMU_W0 | EMU_VVVV0, 0, broadcast_16),
     ROW(38, 0x5a, EMU_L1 | EMU_W0 | EMU_VVVV0, 0, broadcast_16),
     ROW(3A, 0x00, EMU_L1 | EMU_W1 | EMU_VVVV0, EMU_IMM_U8, permq),

@@ -71,7 +71,7 @@ void emu_mode_changed(struct emu_cpu *cpu)
 {
     bool protected = (cpu->cr0 & CR0_PE) && !emu_vm86(cpu);
     cpu->mode = code_mode(cpu) | unit_mode(cpu) | (cpu->cpl == 3 ? EMU_MODE_USER : 0) |
-                (protected ? EMU_MODE_PROTECTED : 0);
+                (protected ? EMU_MODE_PROTECTED : 0) | cpu->model_mode;
     set_code_gen(cpu);
     emu_tlb_select(cpu);
 }
@@ -143,6 +143,7 @@ struct emu_cpu *emu_cpu_create(struct emu_vm *vm, uint32_t index)
     cpu->vm = vm;
     cpu->index = index;
     cpu->wake_fd = -1;
+    cpu->features = vm->model; /* the first one is the emulator's own */
     if (!create_parts(cpu)) {
         emu_cpu_destroy(cpu);
         return NULL;

@@ -17,6 +17,7 @@ struct emu_vm *emu_vm_create(struct pykvm_natives *natives)
     pthread_mutex_init(&vm->lock, NULL);
     pthread_cond_init(&vm->frozen, NULL);
     emu_decode_init();
+    emu_models_init(vm);
     if (emu_cache_init(&vm->cache)) {
         emu_vm_destroy(vm);
         return NULL;

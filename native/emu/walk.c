@@ -148,7 +148,7 @@ static uint64_t reserved_bits(const struct emu_cpu *cpu, uint64_t entry, unsigne
     uint64_t reserved = RESERVED_52 | (cpu->efer & EFER_NXE ? 0 : PTE_NX);
     if (!emu_long_mode(cpu))
         reserved |= UINT64_C(0x7ff) << 52;
-    if (level == 3)
+    if (level == 3 || (level == 2 && !emu_offers(cpu->features, FEATURE_PAGES_1G)))
         reserved |= PTE_PS;
     else if (level && (entry & PTE_PS))
         reserved |= ((UINT64_C(1) << (12 + 9 * level)) - 1) & ~UINT64_C(0x1fff);

@@ -84,6 +84,9 @@ class VcpuState(Protocol):
         """The MSRs that its state consists of, for `get_msrs`."""
         ...
 
+    def set_cpuid(self, entries: Sequence[CpuidEntry]) -> None:
+        """Make CPUID answer from these, before the first run."""
+
     def get_cpuid(self) -> tuple[CpuidEntry, ...]:
         """What CPUID tells the guest."""
         ...

@@ -67,7 +67,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     option("--mode", type=reads(Mode.parse), metavar="MODE", help="real, protected, long or user")
     option("--load", type=reads(parse_address), metavar="ADDR", help="where a flat guest is put")
     option("--cpus", type=reads(_count), metavar="N", help="number of processors")
-    option("--cpu", metavar="MODEL", help="processor model, such as host or x86-64-v2")
+    option("--cpu", metavar="MODEL", help="host, or x86-64-v1 to -v3, which take ,vendor=amd")
     option(
         "--timeout", dest="timeout_s", type=reads(parse_seconds), metavar="TIME",
         help="how long it may run, such as 10s or 500ms",

@@ -90,7 +90,8 @@ class Decoder:
         self.ffi = emulib.FFI()
         self.ffi.cdef(
             "typedef void emu_op;" + "".join(structs) + "void emu_decode_init(void);"
-            "int emu_decode(uint32_t, const uint8_t *, uint32_t, struct emu_decoded *);"
+            "int emu_decode(const void *features, uint32_t mode, const uint8_t *bytes,"
+            " uint32_t available, struct emu_decoded *);"
             "const struct emu_row *const *emu_rows(uint32_t map, uint8_t opcode);"
         )
         self.lib = self.ffi.dlopen(str(emulib.library()))
@@ -126,7 +127,9 @@ class Decoder:
     def length(self, bits: int, code: bytes) -> int:
         """Bytes of the instruction at hand in `out`; 0 where these are too few."""
         mode = MODES[bits] | ENABLED
-        if self.lib.emu_decode(mode, self.ffi.from_buffer(code), len(code), self.out):
+        if self.lib.emu_decode(
+            self.ffi.NULL, mode, self.ffi.from_buffer(code), len(code), self.out
+        ):
             return 0
         return int(self.out.insn.length)
 

@@ -77,3 +77,29 @@ def test_host_is_no_model_of_its_own() -> None:
     assert cpumodel.find("x86-64-v2") is MODELS["x86-64-v2"]
     with pytest.raises(UsageError, match="no CPU model"):
         cpumodel.find("z80")
+
+
+def test_a_vendor_can_be_chosen() -> None:
+    """AMD APM vol. 3, appendix E.3 and E.4: what AMD's leaves repeat, and where cores are told."""
+    intel, amd = (cpumodel.find(f"x86-64-v2,vendor={name}") for name in ("intel", "amd"))
+    assert intel == MODELS["x86-64-v2"]
+    assert amd is not None
+    entries = amd.entries(1, 2)
+    name = b"".join(
+        getattr(leaf(entries, 0), each).to_bytes(4, "little") for each in ("ebx", "edx", "ecx")
+    )
+    assert name == b"AuthenticAMD"
+    assert leaf(entries, 0).registers[1:] == leaf(entries, 0x8000_0000).registers[1:]
+    assert leaf(entries, 1).eax == leaf(entries, 0x8000_0001).eax == 0x800F12  # family 23, model 1
+    assert leaf(entries, 0x8000_0001).ecx == 1 | 1 << 1
+    assert leaf(entries, 0x8000_0001).edx == (
+        leaf(entries, 1).edx & 0x0183_F3FF | 1 << 11 | 1 << 20 | 1 << 29
+    )
+    assert leaf(entries, 0x8000_0008).ecx == 1 | 1 << 12
+    assert amd.missing(entries) == []
+
+
+@pytest.mark.parametrize("name", ["host,vendor=amd", "x86-64-v2,vendor=via", "x86-64-v2,amd"])
+def test_other_vendors_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="vendor=amd"):
+        cpumodel.find(name)

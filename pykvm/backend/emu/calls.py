@@ -27,6 +27,7 @@ _HINTS = {
     ("an irqfd", errno.ENXIO): "the machine has no interrupt chips",
     ("an irqfd", errno.EBUSY): "this eventfd is bound to an interrupt line",
     ("an irqfd", errno.ENOENT): "this eventfd is not bound to this line",
+    ("a CPUID table", errno.ENOSPC): "a machine has at most 8 different kinds of processor",
     ("an irqfd", errno.ENOSPC): "the emulator has no room for another one",
     ("routes", errno.ENXIO): "the machine has no interrupt chips",
     ("routes", errno.EINVAL): "the machine has no such pin",

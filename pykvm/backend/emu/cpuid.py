@@ -65,6 +65,11 @@ def prepared(name: str, index: int, count: int) -> CpuidTable:
         if missing := model.missing(supported()):
             raise CpuModelError(name, missing)
         entries = list(model.entries(index, count))
+    return table(entries)
+
+
+def table(entries: Sequence[CpuidEntry]) -> CpuidTable:
+    """These lines, as the emulator takes them."""
     return CpuidTable(tuple(entries), _raw(entries))
 
 

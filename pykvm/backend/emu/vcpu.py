@@ -11,7 +11,8 @@ from typing import Any
 from pykvm._native import ffi, lib
 from pykvm.backend import kinds
 from pykvm.backend.controls import HardwareBreakpoint, debug_registers
-from pykvm.backend.emu.calls import out_of_memory
+from pykvm.backend.emu import cpuid
+from pykvm.backend.emu.calls import check, out_of_memory
 from pykvm.backend.emu.cpuid import CpuidTable
 from pykvm.backend.emu.state import StateAccess
 from pykvm.backend.running import Running
@@ -44,12 +45,14 @@ class EmuVcpu(Running, StateAccess):
         self._lock = threading.RLock()  # a signal handler may stop it
         self.raw = lib.emu_cpu_exit(native)
         self.entry = (lib.pykvm_emu_run, native)
-        self.set_cpuid(table)
+        self._set_cpuid(table)
 
-    def set_cpuid(self, table: CpuidTable) -> None:
-        """Make CPUID answer from a table."""
-        if lib.emu_cpu_set_cpuid(self.native, table.raw, len(table.entries)):
-            raise out_of_memory("a CPUID table")
+    def set_cpuid(self, entries: Sequence[CpuidEntry]) -> None:
+        """Make CPUID answer from these, and the processor have what they offer and no more."""
+        self._set_cpuid(cpuid.table(entries))
+
+    def _set_cpuid(self, table: CpuidTable) -> None:
+        check(lib.emu_cpu_set_cpuid(self.native, table.raw, len(table.entries)), "a CPUID table")
         self._table = table
 
     def get_cpuid(self) -> tuple[CpuidEntry, ...]:

@@ -47,11 +47,11 @@ def prepared(system: System, name: str, index: int, count: int, chips: bool = Fa
         entries = _of_host(supported(system), index, count)
         if chips and system.capability("KVM_CAP_TSC_DEADLINE_TIMER"):
             entries = [_with_deadline(entry) for entry in entries]
-        return _raw(entries)
+        return raw(entries)
     missing = model.missing(supported(system)) and model.missing(_granted(system))
     if missing:
         raise CpuModelError(name, missing)
-    return _raw(model.entries(index, count))
+    return raw(model.entries(index, count))
 
 
 def read(fd: int) -> tuple[CpuidEntry, ...]:
@@ -130,7 +130,8 @@ def _entries(raw: Any) -> tuple[CpuidEntry, ...]:
     )
 
 
-def _raw(entries: Sequence[CpuidEntry]) -> Any:
+def raw(entries: Sequence[CpuidEntry]) -> Any:
+    """These leaves, as KVM_SET_CPUID2 takes them."""
     raw = ffi.new("struct kvm_cpuid2 *", {"nent": len(entries), "entries": len(entries)})
     for position, entry in enumerate(entries):
         each = raw.entries[position]

@@ -122,6 +122,10 @@ class RegisterAccess(Handle):
         self._changed_at = native.runs
         lib.pykvm_stage(native.run, _SPECIAL.pack_constant(special), rip, rsp, rflags)
 
+    def set_cpuid(self, entries: Sequence[CpuidEntry]) -> None:
+        """Make CPUID answer from these; before the first run. Source: api.rst, KVM_SET_CPUID2."""
+        self.call("KVM_SET_CPUID2", cpuid.raw(entries))
+
     def get_cpuid(self) -> tuple[CpuidEntry, ...]:
         """What CPUID tells the guest, whatever was asked for. Source: api.rst, KVM_GET_CPUID2."""
         return cpuid.read(self.open_fd())

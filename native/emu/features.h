@@ -1,0 +1,107 @@
+/* What a processor's CPUID offers, and what that decides. */
+#ifndef PYKVM_EMU_FEATURES_H
+#define PYKVM_EMU_FEATURES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The words of CPUID that tell of features; one bit more stands for what needs none. */
+enum emu_feature_word {
+    EMU_1_EDX,
+    EMU_1_ECX,
+    EMU_7_EBX,
+    EMU_7_ECX,
+    EMU_7_EDX,
+    EMU_D1_EAX,
+    EMU_EXT_ECX, /* leaf 80000001 */
+    EMU_EXT_EDX,
+    EMU_FEATURE_WORDS
+};
+
+#define EMU_FEATURE(word, bit) ((unsigned)(word) * 32u + (bit))
+
+enum emu_feature {
+    FEATURE_FPU = EMU_FEATURE(EMU_1_EDX, 0),
+    FEATURE_DE = EMU_FEATURE(EMU_1_EDX, 2),
+    FEATURE_PSE = EMU_FEATURE(EMU_1_EDX, 3),
+    FEATURE_TSC = EMU_FEATURE(EMU_1_EDX, 4),
+    FEATURE_MSR = EMU_FEATURE(EMU_1_EDX, 5),
+    FEATURE_PAE = EMU_FEATURE(EMU_1_EDX, 6),
+    FEATURE_MCE = EMU_FEATURE(EMU_1_EDX, 7),
+    FEATURE_CX8 = EMU_FEATURE(EMU_1_EDX, 8),
+    FEATURE_SEP = EMU_FEATURE(EMU_1_EDX, 11),
+    FEATURE_MTRR = EMU_FEATURE(EMU_1_EDX, 12),
+    FEATURE_PGE = EMU_FEATURE(EMU_1_EDX, 13),
+    FEATURE_MCA = EMU_FEATURE(EMU_1_EDX, 14),
+    FEATURE_CMOV = EMU_FEATURE(EMU_1_EDX, 15),
+    FEATURE_PAT = EMU_FEATURE(EMU_1_EDX, 16),
+    FEATURE_CLFSH = EMU_FEATURE(EMU_1_EDX, 19),
+    FEATURE_MMX = EMU_FEATURE(EMU_1_EDX, 23),
+    FEATURE_FXSR = EMU_FEATURE(EMU_1_EDX, 24),
+    FEATURE_SSE = EMU_FEATURE(EMU_1_EDX, 25),
+    FEATURE_SSE2 = EMU_FEATURE(EMU_1_EDX, 26),
+    FEATURE_SSE3 = EMU_FEATURE(EMU_1_ECX, 0),
+    FEATURE_PCLMUL = EMU_FEATURE(EMU_1_ECX, 1),
+    FEATURE_MONITOR = EMU_FEATURE(EMU_1_ECX, 3),
+    FEATURE_SSSE3 = EMU_FEATURE(EMU_1_ECX, 9),
+    FEATURE_FMA = EMU_FEATURE(EMU_1_ECX, 12),
+    FEATURE_CX16 = EMU_FEATURE(EMU_1_ECX, 13),
+    FEATURE_PCID = EMU_FEATURE(EMU_1_ECX, 17),
+    FEATURE_SSE41 = EMU_FEATURE(EMU_1_ECX, 19),
+    FEATURE_SSE42 = EMU_FEATURE(EMU_1_ECX, 20),
+    FEATURE_MOVBE = EMU_FEATURE(EMU_1_ECX, 22),
+    FEATURE_POPCNT = EMU_FEATURE(EMU_1_ECX, 23),
+    FEATURE_DEADLINE = EMU_FEATURE(EMU_1_ECX, 24),
+    FEATURE_AES = EMU_FEATURE(EMU_1_ECX, 25),
+    FEATURE_XSAVE = EMU_FEATURE(EMU_1_ECX, 26),
+    FEATURE_AVX = EMU_FEATURE(EMU_1_ECX, 28),
+    FEATURE_F16C = EMU_FEATURE(EMU_1_ECX, 29),
+    FEATURE_RDRAND = EMU_FEATURE(EMU_1_ECX, 30),
+    FEATURE_FSGSBASE = EMU_FEATURE(EMU_7_EBX, 0),
+    FEATURE_TSC_ADJUST = EMU_FEATURE(EMU_7_EBX, 1),
+    FEATURE_BMI1 = EMU_FEATURE(EMU_7_EBX, 3),
+    FEATURE_AVX2 = EMU_FEATURE(EMU_7_EBX, 5),
+    FEATURE_SMEP = EMU_FEATURE(EMU_7_EBX, 7),
+    FEATURE_BMI2 = EMU_FEATURE(EMU_7_EBX, 8),
+    FEATURE_INVPCID = EMU_FEATURE(EMU_7_EBX, 10),
+    FEATURE_RDSEED = EMU_FEATURE(EMU_7_EBX, 18),
+    FEATURE_ADX = EMU_FEATURE(EMU_7_EBX, 19),
+    FEATURE_SMAP = EMU_FEATURE(EMU_7_EBX, 20),
+    FEATURE_CLFLUSHOPT = EMU_FEATURE(EMU_7_EBX, 23),
+    FEATURE_CLWB = EMU_FEATURE(EMU_7_EBX, 24),
+    FEATURE_SHA = EMU_FEATURE(EMU_7_EBX, 29),
+    FEATURE_UMIP = EMU_FEATURE(EMU_7_ECX, 2),
+    FEATURE_RDPID = EMU_FEATURE(EMU_7_ECX, 22),
+    FEATURE_SPEC_CTRL = EMU_FEATURE(EMU_7_EDX, 26),
+    FEATURE_ARCH_CAPABILITIES = EMU_FEATURE(EMU_7_EDX, 29),
+    FEATURE_XSAVEOPT = EMU_FEATURE(EMU_D1_EAX, 0),
+    FEATURE_XSAVEC = EMU_FEATURE(EMU_D1_EAX, 1),
+    FEATURE_XSAVES = EMU_FEATURE(EMU_D1_EAX, 3),
+    FEATURE_LAHF64 = EMU_FEATURE(EMU_EXT_ECX, 0),
+    FEATURE_LZCNT = EMU_FEATURE(EMU_EXT_ECX, 5),
+    FEATURE_SYSCALL = EMU_FEATURE(EMU_EXT_EDX, 11),
+    FEATURE_NX = EMU_FEATURE(EMU_EXT_EDX, 20),
+    FEATURE_PAGES_1G = EMU_FEATURE(EMU_EXT_EDX, 26),
+    FEATURE_RDTSCP = EMU_FEATURE(EMU_EXT_EDX, 27),
+    FEATURE_LONG_MODE = EMU_FEATURE(EMU_EXT_EDX, 29),
+    FEATURE_NONE = EMU_FEATURE(EMU_FEATURE_WORDS, 0) /* nothing is needed */
+};
+
+struct emu_features {
+    uint32_t word[EMU_FEATURE_WORDS];
+    uint32_t amd; /* the vendor: what its processors do otherwise */
+};
+
+static inline bool emu_offers(const struct emu_features *features, unsigned feature)
+{
+    return feature == FEATURE_NONE || (features->word[feature / 32] >> feature % 32 & 1);
+}
+
+struct emu_row;
+unsigned emu_feature_of_row(const struct emu_row *row);
+uint64_t emu_cr4_offered(const struct emu_features *features);
+uint64_t emu_efer_offered(const struct emu_features *features);
+uint64_t emu_xcr0_offered(const struct emu_features *features);
+bool emu_msr_offered(const struct emu_features *features, uint32_t index);
+
+#endif
