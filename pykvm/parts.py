@@ -18,7 +18,7 @@ from pykvm.devices.scratch import Scratch
 from pykvm.errors import ClosedError, UsageError
 from pykvm.loader import entry, linux, multiboot, parse_image, read_file, read_image, read_module
 from pykvm.loader.boot import Boot, Module, bios_data, encode
-from pykvm.loader.image import Image
+from pykvm.loader.image import Image, Mode
 from pykvm.loader.memory_map import memory_map
 from pykvm.loader.place import place
 from pykvm.memory import Backing, GuestMemory
@@ -292,7 +292,7 @@ class Parts:
 
     def load_kernel(
         self, kernel: Path | str, initrd: Path | str | None = None,
-        modules: Sequence[Module | Path | str] = (),
+        modules: Sequence[Module | Path | str] = (), mode: Mode | str | None = None,
     ) -> None:  # fmt: skip
         """Load a kernel: a bzImage, an ELF kernel with a PVH entry, or a multiboot kernel.
 
@@ -302,19 +302,24 @@ class Parts:
         Args:
             initrd: the initial RAM disk; a multiboot kernel finds it as its first module.
             modules: for a multiboot kernel, see `load`.
+            mode: which entry of a bzImage to take: long, protected or real; None for the best one.
 
         Raises:
-            LoadError: a file cannot be read, is no kernel, or does not fit into this machine.
+            LoadError: a file cannot be read, is no kernel, has no such entry, or does not fit into
+                this machine.
             UsageError: a Linux kernel takes no modules.
         """
         self._check_open()
         name, data = str(kernel), read_file(Path(kernel))
+        mode = None if mode is None else Mode.parse(mode)
+        if mode is not None and not linux.is_bzimage(data):
+            raise UsageError(f"{name} is no bzImage: it has one entry, whatever mode is asked for")
         if not linux.is_kernel(data, name) and (image := parse_image(data, name=name)).multiboot:
             self.load(image, [*([] if initrd is None else [initrd]), *modules])
             return
         _refuse(modules, name)
         boot = self._boot(b"" if initrd is None else read_file(Path(initrd)))
-        self._load(linux.kernel_image(data, name, boot), self.append, boot.tables)
+        self._load(linux.kernel_image(data, name, boot, mode), self.append, boot.tables)
 
     def _stop_all(self) -> None:
         for vcpu in self.vcpus:

@@ -76,10 +76,10 @@ def fetch(where: Path | None = None) -> Stock:
     except OSError as error:
         raise StockError(f"cannot make {where}: {error.strerror}") from None
     package = _kernel_package(where)
-    kernel, *modules = _members(
+    kernel, *modules = members(
         package, ("boot/vmlinuz-*", *(f"lib/modules/*/kernel/{each}" for each in MODULES)), where
     )
-    (busybox,) = _members(BUSYBOX_PACKAGE, ("bin/busybox",), where)
+    (busybox,) = members(BUSYBOX_PACKAGE, ("bin/busybox",), where)
     return Stock(kernel, busybox, modules[-1].parents[1], package)
 
 
@@ -96,7 +96,7 @@ def _kernel_package(where: Path) -> str:
     return found[1]
 
 
-def _members(package: str, patterns: Sequence[str], where: Path) -> list[Path]:
+def members(package: str, patterns: Sequence[str], where: Path) -> list[Path]:
     """Files or directories of a package, one for each pattern; unpacked only once."""
     directory = where / package
     found = [sorted(directory.glob(pattern)) for pattern in patterns]

@@ -116,8 +116,8 @@ def _asks_for_input(settings: Guest) -> bool:
 
 
 def _run_kernel(args: argparse.Namespace) -> int:
-    if args.file is not None or args.mode is not None or args.load is not None:
-        raise UsageError("--kernel takes the place of FILE, and knows neither --mode nor --load")
+    if args.file is not None or args.load is not None:
+        raise UsageError("--kernel takes the place of FILE, and knows no --load")
     if any(each.nic for each in args.net):
         raise UsageError("a kernel finds virtio cards only; leave nic out of --net")
     settings = _settings(
@@ -131,7 +131,7 @@ def _run_kernel(args: argparse.Namespace) -> int:
         args.backend = open_backend("emu", args.clock, why=_KERNEL_WHY)
 
     def load(machine: Machine) -> None:
-        machine.load_kernel(args.kernel, args.initrd, args.modules)
+        machine.load_kernel(args.kernel, args.initrd, args.modules, args.mode)
 
     with _machine(args, settings, load) as machine:
         with raw_terminal() as is_raw:

@@ -127,6 +127,13 @@ def flat32(code_selector: int, data_selector: int) -> SpecialRegisters:
     )  # fmt: skip
 
 
+def real(code_selector: int, data_selector: int) -> SpecialRegisters:
+    """The state of real mode with segments other than 0."""
+    data = Segment(base=data_selector << 4, selector=data_selector)
+    code = replace(_REAL.cs, base=code_selector << 4, selector=code_selector)
+    return replace(_REAL, cs=code, ds=data, es=data, fs=data, gs=data, ss=data)
+
+
 _DESCRIPTORS = _descriptors()
 _BITMAP_BASE = layout.TSS_BASE + TSS_FIXED_SIZE
 _PAGE_TABLES = page_tables()
@@ -158,6 +165,7 @@ _LONG = replace(
 _USER = replace(
     _LONG, cs=USER_CODE64, ds=USER_DATA, es=USER_DATA, fs=USER_DATA, gs=USER_DATA, ss=USER_DATA
 )
+LINUX32 = flat32(0x10, 0x18)  # boot.rst of Linux, "32-bit Boot Protocol": __BOOT_CS, __BOOT_DS
 MULTIBOOT = flat32(0x08, 0x10)  # as GRUB and QEMU do it: kernels load DS with 0x10
 _MODES = {
     Mode.REAL: (_REAL, layout.REAL_LOAD_BASE),

@@ -63,7 +63,8 @@ def _remedy(image: Image, memory: GuestMemory, end: int) -> str:
 
 def _check_entry(image: Image, memory: GuestMemory) -> None:
     limit = image.mode.entry_limit
-    if not 0 <= image.entry < limit:
+    code_base = image.state.cs.base if image.state else 0
+    if not 0 <= image.entry - code_base < limit:
         mode = image.mode.value
         raise LoadError(
             image.name,

@@ -6,8 +6,11 @@ import os
 import shutil
 import subprocess
 from functools import cache
+from pathlib import Path
 
 import pytest
+
+from pykvm.bench import stock
 
 APT_TIMEOUT_S = 100
 
@@ -23,6 +26,27 @@ def installed(program: str, package: str) -> str:
         found = shutil.which(program)
     assert found is not None, f"{package} has no {program}"
     return found
+
+
+def unpacked(package: str, *patterns: str) -> list[Path]:
+    """Files of a package, one for each pattern, fetched and not installed; skips the test, with
+    the reason, where it cannot be had."""
+    try:
+        try:
+            return stock.members(package, patterns, _cache())
+        except stock.StockError:
+            if os.geteuid() != 0:
+                raise
+            subprocess.run(["apt-get", "update", "-qq"], capture_output=True, timeout=APT_TIMEOUT_S)
+            return stock.members(package, patterns, _cache())
+    except (stock.StockError, OSError, subprocess.TimeoutExpired) as error:
+        pytest.skip(f"{package} cannot be had: {error}")
+
+
+def _cache() -> Path:
+    where = stock.cache_dir()
+    where.mkdir(parents=True, exist_ok=True)
+    return where
 
 
 @cache

@@ -28,11 +28,20 @@ FIELDS = {
 }
 
 
-def bzimage(code: bytes = b"\xf4", **fields: int | bytes) -> bytes:
-    """A file whose 64-bit entry is the first byte of `code`."""
-    kernel = bytes(0x200) + code
+def bzimage(
+    code: bytes = b"\xf4", code32: bytes = b"", code16: bytes = b"", **fields: int | bytes
+) -> bytes:
+    """A file whose 64-bit entry is the first byte of `code`.
+
+    Args:
+        code32: at its 32-bit entry.
+        code16: behind its header, where the jump at its 16-bit entry leads.
+    """
+    kernel = code32.ljust(0x200, b"\0") + code
     kernel += bytes(-len(kernel) % 16)
     setup = bytearray(1024)
+    setup[0x200] = 0xEB
+    setup[HEADER_END : HEADER_END + len(code16)] = code16
     for name, (offset, form, usual) in FIELDS.items():
         value = fields.get(name, len(kernel) // 16 if usual is None else usual)
         struct.pack_into("<" + form, setup, offset, value)

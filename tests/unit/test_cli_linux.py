@@ -164,7 +164,7 @@ def test_the_initrd_is_where_the_zero_page_says(
     ("args", "status", "message"),
     [
         (["--kernel", "KERNEL", "GUEST"], 2, "takes the place of FILE"),
-        (["--kernel", "KERNEL", "--mode", "real"], 2, "takes the place of FILE"),
+        (["--kernel", "KERNEL", "--load", "0x10000"], 2, "takes the place of FILE"),
         (["GUEST", "--initrd", "KERNEL"], 2, "no multiboot kernel: it takes no modules"),
         (["--kernel", "KERNEL", "--module", "KERNEL"], 2, "it takes no modules"),
         (["--kernel", "/nowhere"], 126, "No such file"),

@@ -1,0 +1,112 @@
+"""Programs that other people wrote, and that have the header of a Linux kernel, enter and run.
+
+memtest86+ says so on the serial port. iPXE and MEMDISK speak through the BIOS: a BIOS of a few
+lines, which knows how to print a letter and how much memory there is, shows what they say.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.debian import unpacked
+
+import pykvm
+from pykvm.parts import KERNEL_DEVICES
+
+PATIENCE_S = 240
+BIOS_BASE = 0xF_8000
+BIOS = """
+print:
+    cmp ah, 0x0e
+    jne 1f
+    out 0xe9, al
+1:  iret
+    .org 0x20
+memory:
+    mov ax, 639
+    iret
+    .org 0x40
+services:
+    cmp ah, 0x88
+    jne nothing
+    mov ax, 0x3c00
+    push bp
+    mov bp, sp
+    and byte ptr [bp + 6], 0xfe
+    pop bp
+    iret
+    .org 0x80
+nothing:
+    push bp
+    mov bp, sp
+    or byte ptr [bp + 6], 1 # carry: there is no such service
+    pop bp
+    mov ah, 0x86
+    iret
+"""
+VECTORS = {0x10: 0, 0x12: 0x20, 0x15: 0x40}
+NOTHING = 0x80
+
+
+class Until:
+    """Takes a guest's output, and ends the run once all of some words were in it."""
+
+    def __init__(self, *words: bytes) -> None:
+        self.words = words
+        self.said = b""
+        self.machine: pykvm.VM
+
+    def write(self, data: bytes) -> None:
+        self.said += data
+        if all(word in self.said for word in self.words):
+            self.machine.stop()
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+
+def run(
+    backend: str, kernel: Path, words: tuple[bytes, ...], initrd: Path | None = None,
+    *, bios: bool = False, append: str = "",
+) -> None:  # fmt: skip
+    """Run a program until it has said the words; fails if that never comes."""
+    output = Until(*words)
+    with pykvm.VM(
+        backend=backend, memory="64M", irqchip="full", pit=True, output=output, append=append,
+        devices=(*KERNEL_DEVICES, "debugcon"), float_unclaimed=True,
+    ) as vm:  # fmt: skip
+        output.machine = vm
+        vm.load_kernel(kernel, initrd)
+        if bios:
+            vm.memory.write(BIOS_BASE, pykvm.assemble(BIOS, mode="real", origin=0).pieces[0][1])
+            for vector in range(256):
+                where = VECTORS.get(vector, NOTHING)
+                vm.memory.write(4 * vector, where.to_bytes(2, "little") + b"\x00\xf8")
+        vm.run(timeout=PATIENCE_S)
+    assert [word for word in words if word not in output.said] == [], output.said[-2000:]
+
+
+@pytest.mark.parametrize(("name", "bits"), [("ia32", b"x32"), ("x64", b"x64")])
+def test_memtest_tests_memory(name: str, bits: bytes) -> None:
+    """By its 32-bit and its 64-bit entry, to the first pattern in memory."""
+    (kernel,) = unpacked("memtest86+", f"boot/memtest86+{name}.bin")
+    words = (b"Memtest86+", bits, b"[Address test, walking ones", b"Status: Testing")
+    run("emu", kernel, words, append="console=ttyS0,115200")
+
+
+def test_ipxe_reads_its_command_line() -> None:
+    """By its 16-bit entry: it takes itself apart and tries to execute the line as a script."""
+    (kernel,) = unpacked("ipxe", "boot/ipxe.lkrn")
+    words = (b"Open Source Network Boot Firmware", b"hello: command not found")
+    run("emu", kernel, words, bios=True, append="hello")
+
+
+def test_memdisk_boots_its_disk(pykvm_backend: str, tmp_path: Path) -> None:
+    """By its 16-bit entry, with a disk whose first sector prints a letter."""
+    (kernel,) = unpacked("syslinux-common", "usr/lib/syslinux/memdisk")
+    disk = tmp_path / "disk"
+    sector = pykvm.assemble("mov ax, 0x0e21\nint 0x10\nhere: jmp here", mode="real").pieces[0][1]
+    disk.write_bytes((sector.ljust(510, b"\0") + b"\x55\xaa").ljust(1_474_560, b"\0"))
+    words = (b"MEMDISK", b"command line: hello", b"Disk is fd0, 1440 K", b"booting...\r\n!")
+    run(pykvm_backend, kernel, words, disk, bios=True, append="hello")
