@@ -26,6 +26,7 @@ from pykvm.memory import Backing, GuestMemory, parse_size
 from pykvm.output import Output
 from pykvm.parts import ALL_DEVICES, DEVICES, Parts
 from pykvm.result import STATUS_DIED, Outcome, Result, ending
+from pykvm.turn import Backlog
 from pykvm.virtio.board import Board
 from pykvm.worker import READ, Worker
 
@@ -81,6 +82,7 @@ class Machine(Parts):
     _result: Result | None = None
     _failure: BaseException | None = None
     _started_ns = 0
+    _deadline_ns: int | None = None
 
     def __init__(
         self,
@@ -128,9 +130,13 @@ class Machine(Parts):
             self.memory.close()
             raise
         self._closed = False
+        is_wall = clock == "wall"
+        self._clock_ns = time.monotonic_ns if is_wall else self.vm.now_ns
+        self._backlog = Backlog(self._is_ending, is_fed=is_wall and cpus > 1)
         self._board = Board(
             self.vm, self.memory, self.mmio, self._worker, doorbells=eventfds,
             irqfds=eventfds and chips and irqchip != "split",
+            backlog=self._backlog, clock_ns=self._clock_ns,
         )  # fmt: skip
         try:
             if chips:
@@ -296,11 +302,18 @@ class Machine(Parts):
         self.memory.is_new = False
         self._status = self._result = None
         self._started_ns = time.monotonic_ns()
+        self._deadline_ns = None if timeout_ns is None else self._started_ns + timeout_ns
         return timeout_ns
+
+    def _is_ending(self) -> bool:
+        """Whether the run is to end before its processors do anything more."""
+        deadline_ns = self._deadline_ns
+        return self._is_stopped or (deadline_ns is not None and time.monotonic_ns() >= deadline_ns)
 
     def _finish(self) -> None:
         for vcpu in self.vcpus:
             vcpu.end()
+        self._is_stopped = False
         self._runs.release()
 
     def _run_vcpu(self, vcpu: Vcpu, timeout_ns: int | None) -> None:
@@ -429,15 +442,10 @@ class Machine(Parts):
             self._collect()
         if key & kinds.KIND_MASK != kinds.AGAIN:
             return vcpu.exit(key)
-        if self._board.later:
-            self._catch_up()
+        if self._backlog:
+            with self._lock:
+                self._backlog.work_off()
         return None
-
-    def _catch_up(self) -> None:
-        """What devices put off so that the guest, and the end of its run, had their turn."""
-        with self._lock:
-            for _ in range(len(self._board.later)):
-                self._board.later.popleft()()
 
     def _offer(self, vcpu: Vcpu, exit: Exit) -> Result | None:
         """Let the buses handle an exit; the result where it ends the run."""

@@ -70,6 +70,7 @@ class Parts:
     _is_shared: bool
     _take_console: Callable[[], bytes] | None = None
     _status: int | None = None
+    _is_stopped = False
     _closed = True
 
     def _add_memory(self, size_bytes: int, backing: Backing) -> None:
@@ -322,6 +323,7 @@ class Parts:
         self._load(linux.kernel_image(data, name, boot, mode), self.append, boot.tables)
 
     def _stop_all(self) -> None:
+        self._is_stopped = True
         for vcpu in self.vcpus:
             vcpu.stop()
 

@@ -124,8 +124,13 @@ class Worker:
             if self._thread is None:
                 return
             self._wake()
-        if self._thread is not threading.current_thread():
+        if not self.is_current:
             self._thread.join()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether its thread asks."""
+        return self._thread is threading.current_thread()
 
     # The thread.
 
@@ -139,7 +144,7 @@ class Worker:
             self._thread = thread
 
     def _wake(self) -> None:
-        if not self._wakes and self._thread is not threading.current_thread():
+        if not self._wakes and not self.is_current:
             self._wakes = True
             os.eventfd_write(self._bell, 1)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from pykvm.backend import Vm
 from pykvm.bus import Bus
 from pykvm.errors import UsageError
 from pykvm.memory import GuestMemory
+from pykvm.turn import Backlog
 from pykvm.virtio import spec
 from pykvm.virtio.device import Device
 from pykvm.virtio.events import Doorbells, Line
@@ -35,14 +35,13 @@ class Board:
     Args:
         doorbells: notifications come by ioeventfds; otherwise they exit.
         irqfds: lines are raised by irqfds, which take the full irqchip.
-
-    Attributes:
-        later: work that devices put off until the guest had its turn.
+        backlog: takes what devices put off.
+        clock_ns: the machine's clock, for their turns.
     """
 
     def __init__(
         self, vm: Vm, memory: GuestMemory, mmio: Bus, worker: Worker,
-        *, doorbells: bool, irqfds: bool,
+        *, doorbells: bool, irqfds: bool, backlog: Backlog, clock_ns: Callable[[], int],
     ) -> None:  # fmt: skip
         self._vm = vm
         self._memory = memory
@@ -52,7 +51,8 @@ class Board:
         self._irqfds = irqfds
         self._open: list[Doorbells | Line] = []
         self.devices: list[Device] = []
-        self.later: deque[Callable[[], None]] = deque()
+        self._backlog = backlog
+        self._clock_ns = clock_ns
 
     def add(self, device: Device) -> None:
         """Put a device into the next place.
@@ -71,12 +71,22 @@ class Board:
         name = f"virtio-{type(device).__name__.lower()}"
         self._mmio.reserve(gpa, layout.VIRTIO_STRIDE, name)  # before anything is changed
         device.worker = self._worker
-        registers = Mmio(device, self._memory, self._line(gsi), self.later.append)
+        device.turn.clock_ns = self._clock_ns
+        registers = Mmio(
+            device, self._memory, self._line(gsi), self.put_off, self._backlog.work_off
+        )
         if self._doorbells:
             count = len(device.queues)
             self._open.append(Doorbells(self._vm, self._worker, gpa, count, device.notify))
         self._mmio.claim(gpa, layout.VIRTIO_STRIDE, registers, name)
         self.devices.append(device)
+
+    def put_off(self, work: Callable[[], None]) -> None:
+        """Let the machine do this later: on its own thread what comes from there."""
+        if self._worker.is_current:
+            self._worker.post(work)
+        else:
+            self._backlog.add(work)
 
     def _line(self, gsi: int) -> Callable[[bool], None]:
         if not self._irqfds:

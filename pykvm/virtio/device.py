@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 
 from pykvm.errors import ClosedError, MemoryAccessError, UsageError
 from pykvm.memory import GuestMemory
+from pykvm.turn import Turn
 from pykvm.virtio import spec
 from pykvm.virtio.queue import Chain, Queue, QueueError
 from pykvm.virtio.spec import Status
@@ -14,6 +15,9 @@ from pykvm.worker import READ, Worker
 
 _LIVE = Status.FEATURES_OK | Status.DRIVER_OK
 _BUSINESS = _LIVE | Status.DEVICE_NEEDS_RESET
+
+# A request that is done in parts: it pauses after each, and returns how much it wrote.
+Parts = Generator[None, None, int]
 
 
 class Device:
@@ -24,7 +28,8 @@ class Device:
 
     Attributes:
         withheld: features that are not offered, for those who want it plainer.
-        later: set by the transport: calls what it is given soon, when the guest had its turn.
+        later: set by the transport: takes what is put off, and calls it soon.
+        turn: what it may do before it puts the rest off.
         interrupt: set by the transport: tells the driver of used buffers (True) or of a
             changed configuration (False).
         features: what was negotiated, once FEATURES_OK is set.
@@ -49,11 +54,13 @@ class Device:
         self.interrupt: Callable[[bool], None] = lambda used: None
         self.output: Callable[[bytes], None] = lambda data: None
         self.later: Callable[[Callable[[], None]], None] = lambda work: None
+        self.turn = Turn()
         self.queues: list[Queue] = []
         self.features = 0
         self.status = Status(0)
         self.problem = ""
         self._asked: set[int] = set()
+        self._paused: dict[Queue, tuple[Chain, Parts]] = {}
 
     def attach(self, memory: GuestMemory) -> None:
         """Give it the machine's memory; the transport does so once.
@@ -63,7 +70,7 @@ class Device:
         """
         self.check_new()
         self.is_attached = True
-        self.queues = [Queue(memory, size) for size in self.queue_sizes]
+        self.queues = [Queue(memory, size, self.turn) for size in self.queue_sizes]
         for index, queue in enumerate(self.queues):
             queue.cut = partial(self._ask_again, index)
 
@@ -86,7 +93,7 @@ class Device:
             raise ClosedError("device's machine")
 
     def _ask_again(self, index: int) -> None:
-        """A queue had more than one notification's worth: the guest has its turn first."""
+        """A queue had more than a turn's worth: the rest is put off."""
         if index not in self._asked:
             self._asked.add(index)
             self.later(partial(self._again, index))
@@ -124,17 +131,43 @@ class Device:
     def close(self) -> None:
         """Give back what it holds of the host; its machine closes."""
 
-    def serve(self, queue: Queue, chains: Iterable[Chain], answer: Callable[[Chain], int]) -> None:
-        """Give chains back with what `answer` wrote to each, also the one where it raises."""
+    def serve(
+        self, queue: Queue, chains: Iterable[Chain], answer: Callable[[Chain], int | Parts]
+    ) -> None:
+        """Give chains back with what `answer` wrote to each, also the one where it raises.
+
+        One that is done in parts goes on in the next turn where this one is over.
+        """
         try:
+            if (paused := self._paused.pop(queue, None)) and not self._part_by_part(queue, *paused):
+                return
             for chain in chains:
-                written = 0
+                written: int | Parts = 0
                 try:
                     written = answer(chain)
                 finally:
-                    queue.push(chain, written)
+                    if isinstance(written, int):
+                        queue.push(chain, written)
+                if not isinstance(written, int) and not self._part_by_part(queue, chain, written):
+                    return
         finally:
             self.signal(queue)
+
+    def _part_by_part(self, queue: Queue, chain: Chain, parts: Parts) -> bool:
+        """Do parts of a request until it is done, or the turn is over: False."""
+        written = 0
+        try:
+            while not self.turn.is_over:
+                next(parts)
+            self._paused[queue] = chain, parts
+            queue.put_off()
+            return False
+        except StopIteration as done:
+            written = done.value
+            return True
+        finally:
+            if queue not in self._paused:
+                queue.push(chain, written)
 
     # What comes from outside.
 
@@ -159,6 +192,7 @@ class Device:
             self.worker.unwatch(fd)
 
     def _guarded(self, call: Callable[[], None]) -> None:
+        self.turn.begin()
         try:
             call()
         except (QueueError, MemoryAccessError) as error:
@@ -177,10 +211,13 @@ class Device:
         was_live = self.live
         self.status |= new
         if self.live and not was_live:
-            self.attempt(self.activated)
-            for index, queue in enumerate(self.queues):
-                if queue.ready:  # Linux puts buffers in, and notifies of them, before: §3.1.1
-                    self.notify(index)
+            self.attempt(self._begin_business)
+
+    def _begin_business(self) -> None:
+        self.activated()
+        for index, queue in enumerate(self.queues):
+            if queue.ready:  # Linux puts buffers in, and notifies of them, before: §3.1.1
+                self._notified(index)
 
     def _accepts(self) -> bool:
         """§2.2: no feature that was not offered, and no legacy driver."""
@@ -190,6 +227,7 @@ class Device:
         """Back to the start. §2.4."""
         for queue in self.queues:
             queue.reset()
+        self._paused.clear()
         self.features = 0
         self.status = Status(0)
         self.problem = ""
@@ -207,6 +245,7 @@ class Device:
     def reset_queue(self, index: int) -> None:
         """The driver takes a queue back. §2.6.1."""
         self.queues[index].reset()
+        self._paused.pop(self.queues[index], None)
         self.queue_was_reset(index)
 
     def notify(self, index: int) -> None:
@@ -215,14 +254,21 @@ class Device:
         What the host's side raises ends the run; the queue's rest has its turn in the next one.
         """
         if index < len(self.queues):
-            try:
-                self.attempt(partial(self.notified, index))
-            except BaseException:
-                self._ask_again(index)
-                raise
+            self.attempt(partial(self._notified, index))
+
+    def _notified(self, index: int) -> None:
+        try:
+            self.notified(index)
+        except (QueueError, MemoryAccessError):
+            raise
+        except BaseException:
+            self._ask_again(index)
+            raise
 
     def attempt(self, work: Callable[[], None]) -> None:
         """Do work on queues of a live device, on a notification or because the host has something.
+
+        It is a turn of the device's own.
 
         Whatever the driver did wrong ends in DEVICE_NEEDS_RESET. §2.1.2.
         """

@@ -45,7 +45,8 @@ class Mmio:
         device: what is behind them.
         memory: the machine's.
         set_line: raises or lowers the interrupt line.
-        later: calls what it is given once the guest had its turn.
+        later: takes what the device puts off.
+        work_off: called where there may be some of it, when a register was written.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class Mmio:
         memory: GuestMemory,
         set_line: Callable[[bool], None],
         later: Callable[[Callable[[], None]], None] = lambda work: None,
+        work_off: Callable[[], None] = lambda: None,
     ) -> None:
         self.device = device
+        self._work_off = work_off
         self._set_line = set_line
         device.attach(memory)
         device.interrupt = self._interrupt
@@ -132,6 +135,7 @@ class Mmio:
         match offset:
             case Reg.QUEUE_NOTIFY:
                 self.device.notify(value)
+                self._work_off()
             case Reg.INTERRUPT_ACK:
                 self._pending &= ~Interrupt(value & 3)
                 if not self._pending:
@@ -146,6 +150,7 @@ class Mmio:
                 self._queue_sel = value
             case Reg.STATUS:
                 self.device.set_status(value)
+                self._work_off()
                 if value == 0:
                     self._clear()
                     self._set_line(False)

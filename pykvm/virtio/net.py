@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -23,6 +24,7 @@ PAIRS_MAX = 16
 MTU_MIN, MTU_MAX = 68, 65535  # §5.1.4.1: at least 68
 FLOWS_MAX = 1024
 CONTROL_BYTES_MAX = 1 << 14
+SEGMENTS_AT_ONCE = 256  # of one packet, before they are sent
 
 # Feature bits. §5.1.3.
 F_CSUM, F_GUEST_CSUM, F_MTU, F_MAC = 1 << 0, 1 << 1, 1 << 3, 1 << 5
@@ -51,7 +53,6 @@ _RECEIVED = [  # headers of packets in one buffer, by their flags
     offload.HEADER.pack(flags, offload.GSO_NONE, 0, 0, 0, 0, 1)
     for flags in range(offload.HDR_F_DATA_VALID + 1)
 ]
-_TURNS = 8  # bursts that are taken in before others have their turn
 
 
 @dataclass
@@ -116,11 +117,13 @@ class Net(Device):
         self.filter.reset()
         self.filter.mac = self._own_mac
         self._flows: dict[bytes, int] = {}
+        self._segments: dict[int, Iterator[bytes]] = {}  # by queue: of its next packet
         self._held: list[deque[Chain]] = [deque() for _ in range(self.pairs)]
         self.inbox.clear()
 
     def queue_was_reset(self, index: int) -> None:
-        """Forget the buffers that are out of a receive queue."""
+        """Forget the buffers that are out of a receive queue, and what is left of a packet."""
+        self._segments.pop(index, None)
         if index % 2 == 0 and index // 2 < self.pairs:
             self._held[index // 2].clear()
 
@@ -180,34 +183,50 @@ class Net(Device):
         is_plain = self.active_pairs == 1
         for chains in queue.bursts():
             made: list[bytes] = []
-            for chain in chains:
+            for place, chain in enumerate(chains):
                 if not _PACKET_MIN <= chain.readable_bytes <= _PACKET_MAX:
                     counts.tx_errors += 1
                     continue
-                data = chain.read()
-                if is_plain and data.startswith(_PLAIN):
-                    made.append(data[_HEADER_SIZE:])
-                else:
-                    made += self._prepared(data, index // 2)
+                if index not in self._segments:
+                    data = chain.read()
+                    if is_plain and data.startswith(_PLAIN):
+                        made.append(data[_HEADER_SIZE:])
+                        continue
+                    self._segments[index] = self._prepared(data, index // 2)
+                if not self._segment(index, made):
+                    queue.put_back(chains[place:])
+                    chains = chains[:place]
+                    break
             queue.push_together([(chain, 0) for chain in chains])
-            if made and self._link_up:
-                counts.tx_frames += len(made)
-                counts.tx_bytes += sum(map(len, made))
-                self.port.send(*made)
+            if made:
+                size_bytes = sum(map(len, made))
+                self.turn.spend(size_bytes, len(made))
+                if self._link_up:
+                    counts.tx_frames += len(made)
+                    counts.tx_bytes += size_bytes
+                    self.port.send(*made)
         self.signal(queue)
 
-    def _prepared(self, data: bytes, pair: int) -> list[bytes]:
+    def _segment(self, index: int, made: list[bytes]) -> bool:
+        """Make the frames of a packet; False where that is more than one turn's."""
+        for frame in self._segments[index]:
+            made.append(frame)
+            if len(made) >= SEGMENTS_AT_ONCE:
+                return False
+        del self._segments[index]
+        return True
+
+    def _prepared(self, data: bytes, pair: int) -> Iterator[bytes]:
         """The frames for a packet with its header; none where they do not fit each other."""
         request = offload.Request.read(data[:_HEADER_SIZE])
         try:
             self._check(request)
-            made = list(offload.packets(request, data[_HEADER_SIZE:]))
+            for number, frame in enumerate(offload.packets(request, data[_HEADER_SIZE:])):
+                if number == 0 and self.active_pairs > 1:
+                    self._remember(frame, pair)
+                yield frame
         except offload.OffloadError:
             self._counts.tx_errors += 1
-            return []
-        if self.active_pairs > 1:
-            self._remember(made[0], pair)
-        return made
 
     def _check(self, request: offload.Request) -> None:
         """Nothing that was not negotiated. §5.1.6.2.1."""
@@ -232,12 +251,13 @@ class Net(Device):
     def _take_in(self) -> None:
         """Put what waits into the driver's buffers, as far as there are any."""
         touched: set[int] = set()
-        for _ in range(_TURNS):
+        while not self.turn.is_over:
             waiting = self.inbox.take(BURST)
             if not waiting or not self._put_in(self._wanted(waiting), touched):
                 break
+            self.turn.spend(sum(map(len, waiting)), len(waiting))
         else:
-            self.post(self._take_in)
+            self._ask_again(0)
         for pair in touched:
             self.signal(self.queues[2 * pair])
 
@@ -321,6 +341,7 @@ class Net(Device):
 
     def _control(self, queue: Queue) -> None:
         for chain in queue:
+            self.turn.spend(chain.readable_bytes)
             answer = _OK if self._command(chain) else _ERR
             queue.push(chain, chain.write(answer))
         self.signal(queue)

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from pykvm.memory import GuestMemory
+from pykvm.turn import Turn
 from pykvm.virtio import spec
 from pykvm.virtio.chain import Chain, QueueError
 from pykvm.virtio.packed import PackedRing
@@ -20,7 +21,6 @@ from pykvm.virtio.split import SplitRing
 __all__ = ["Chain", "Queue", "QueueError"]
 
 BURST = 64  # chains that are taken at once
-BUFFERS_MAX = 4096  # of the chains taken at one notification; more in a single one
 WRITTEN_MAX = 0xFFFF_FFFF  # one less than a chain may have; less is always right to say, §2.7.8.2
 
 _fence_lock = threading.Lock()
@@ -38,11 +38,13 @@ class Queue:
     Attributes:
         size: at most `size_max`; a power of 2 if the ring is split.
         desc_gpa, driver_gpa, device_gpa: its three parts.
-        cut: called where an iteration has ended with chains left: ask again later.
+        turn: its device's; no chain is taken once that is over.
+        cut: called where chains may be left: ask again later.
     """
 
-    def __init__(self, memory: GuestMemory, size_max: int) -> None:
+    def __init__(self, memory: GuestMemory, size_max: int, turn: Turn) -> None:
         self.memory = memory
+        self.turn = turn
         self.size_max = size_max
         self.cut: Callable[[], None] = lambda: None
         self.reset()
@@ -80,16 +82,20 @@ class Queue:
         """The next chains that the driver has made available; none where there are none.
 
         While chains are taken the driver need not notify; after that it does again. They are
-        `limit` at most, and may be fewer than there are.
+        `limit` at most, and may be fewer than there are: none where the turn is over, and the
+        rest is put off.
 
         Raises:
             QueueError: the ring or the first of them breaks a rule.
         """
-        if self._taken:
-            return [self._taken.popleft() for _ in range(min(limit, len(self._taken)))]
         ring = self._ring
         if ring is None:
             return []
+        if self.turn.is_over:
+            self.put_off()
+            return []
+        if self._taken:
+            return [self._taken.popleft() for _ in range(min(limit, len(self._taken)))]
         chains = ring.take(limit)
         if not chains:
             ring.listen()
@@ -98,6 +104,7 @@ class Queue:
             if not chains:
                 return []
         ring.quiet()
+        self.turn.spend(0, sum([len(each.readable) + len(each.writable) for each in chains]))
         if self._in_order:
             self._order.extend(chains)
         return chains
@@ -110,21 +117,17 @@ class Queue:
     def bursts(self) -> Iterator[list[Chain]]:
         """All chains that are there, some at once: one notification drains them.
 
-        They are as many as the queue has entries at most, with BUFFERS_MAX buffers or little more,
-        since another processor may put in new ones for ever, and chains may share descriptors;
-        `cut` is called where some may be left.
+        They are as many as the queue has entries at most, since another processor may put in new
+        ones for ever, and as the turn allows; the rest is put off.
         """
-        chains = buffers = 0
-        while chains < self.size and buffers <= BUFFERS_MAX:
+        chains = 0
+        while chains < self.size:
             burst = self.take(min(BURST, self.size - chains))
             if not burst:
                 return
             yield burst
             chains += len(burst)
-            buffers += sum([len(chain.readable) + len(chain.writable) for chain in burst])
-        if self._ring is not None:
-            self._ring.listen()
-            self.cut()
+        self.put_off()
 
     def __iter__(self) -> Iterator[Chain]:
         """The same one by one; what is not taken out of it comes first the next time."""
@@ -132,6 +135,18 @@ class Queue:
             self._taken.extend(burst)
             while self._taken:
                 yield self._taken.popleft()
+                if self.turn.is_over:
+                    break
+
+    def put_back(self, chains: Sequence[Chain]) -> None:
+        """These were taken, and come first the next time."""
+        self._taken.extendleft(reversed(chains))
+
+    def put_off(self) -> None:
+        """Leave what is there for later; the driver can ask for it too."""
+        if self._ring is not None:
+            self._ring.listen()
+            self.cut()
 
     # Giving back.
 

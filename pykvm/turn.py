@@ -1,0 +1,88 @@
+"""Turns: how much a device does at once, and what it puts off until others had theirs.
+
+A guest may ask for any amount of work by one store to a register. A device does a bounded part of
+it and puts the rest off; the machine goes on with that, and looks in between whether the run is
+to end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+Work = Callable[[], None]
+
+TURN_BYTES = 1 << 20
+TURN_ITEMS = 4096  # buffers, frames and what else is one of many
+TURN_NS = 10_000_000
+FED_NS = 50_000_000  # then the processor goes on, though others put in more and more
+
+
+def _still() -> int:
+    return 0
+
+
+class Turn:
+    """What is left of a device's turn.
+
+    Attributes:
+        clock_ns: the machine's clock. One that stands still, as a clock of instructions does
+            between two of them, leaves turns to their bytes and items alone, which repeat.
+        bytes_left, items_left: below 1 the turn is over.
+    """
+
+    __slots__ = ("_end_ns", "bytes_left", "clock_ns", "items_left")
+
+    def __init__(self) -> None:
+        self.clock_ns: Callable[[], int] = _still
+        self.begin()
+
+    def begin(self) -> None:
+        """Another one."""
+        self.bytes_left, self.items_left = TURN_BYTES, TURN_ITEMS
+        self._end_ns = self.clock_ns() + TURN_NS
+
+    def spend(self, size_bytes: int, items: int = 1) -> None:
+        """So much was done."""
+        self.bytes_left -= size_bytes
+        self.items_left -= items
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the rest is to be put off; never before anything was spent."""
+        if self.bytes_left <= 0 or self.items_left <= 0:
+            return True
+        return self.clock_ns() >= self._end_ns and self.items_left < TURN_ITEMS
+
+
+class Backlog:
+    """What devices of a machine have put off.
+
+    Args:
+        is_ending: whether the run under way is to end.
+        is_fed: others can put in new requests while these are done: processors that run on.
+    """
+
+    def __init__(self, is_ending: Callable[[], bool], *, is_fed: bool) -> None:
+        self._is_ending = is_ending
+        self._is_fed = is_fed
+        self._works: deque[Work] = deque()
+
+    def __len__(self) -> int:
+        return len(self._works)
+
+    def add(self, work: Work) -> None:
+        """Put work off: a part that ends soon, and puts the next one off again."""
+        self._works.append(work)
+
+    def work_off(self) -> None:
+        """Do it part by part, in order, as long as the run goes on; under the machine's lock."""
+        works = self._works
+        if not works:
+            return
+        end_ns = time.monotonic_ns() + FED_NS
+        while works and not self._is_ending():
+            works.popleft()()
+            if self._is_fed and time.monotonic_ns() >= end_ns:
+                return
