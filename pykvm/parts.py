@@ -24,6 +24,7 @@ from pykvm.loader.place import place
 from pykvm.memory import Backing, GuestMemory
 from pykvm.output import Output
 from pykvm.registers import RegisterFile
+from pykvm.turn import Backlog
 from pykvm.virtio import spec
 from pykvm.virtio.board import Board
 from pykvm.virtio.device import Device
@@ -66,6 +67,8 @@ class Parts:
     cmos: Cmos | None = None
     _native: bool
     _board: Board
+    _backlog: Backlog
+    _clock_ns: Callable[[], int]
     _worker: Worker
     _is_shared: bool
     _take_console: Callable[[], bytes] | None = None
@@ -163,7 +166,10 @@ class Parts:
                 "add_virtio(Net(mac)), from pykvm.virtio.net"
             )
         line = partial(self.vm.set_irq_line, layout.NIC_IRQ)
-        card = wiring.nic(self.memory, line, self._worker.post, mac)
+        card = wiring.nic(
+            self.memory, line, self._worker.post, mac, self._board.put_off, self._backlog.work_off
+        )
+        card.turn.clock_ns = self._clock_ns
         self.mmio.claim(layout.NIC_BASE, layout.NIC_SIZE, card, "nic")
         self._is_shared = True
         return card

@@ -86,8 +86,10 @@ def nic(
     set_line: Callable[[bool], None],
     post: Callable[[Callable[[], None], float], None],
     mac: str,
+    later: Callable[[Callable[[], None]], None],
+    work_off: Callable[[], None],
 ) -> Nic82540em:
     """A network card."""
     from pykvm.devices.nic.card import Nic82540em
 
-    return Nic82540em(memory, set_line, post, mac)
+    return Nic82540em(memory, set_line, post, mac, later=later, work_off=work_off)

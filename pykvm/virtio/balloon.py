@@ -10,10 +10,11 @@ from pykvm.errors import UsageError
 from pykvm.memory import GuestMemory, parse_size
 from pykvm.virtio import spec
 from pykvm.virtio.chain import Chain
-from pykvm.virtio.device import Device
+from pykvm.virtio.device import Device, Parts
 
 QUEUE_SIZE = 128
 PAGES_MAX = 4096  # looked at in one request; drivers send fewer
+PART_BYTES = layout.LARGE_PAGE_SIZE  # given back at once
 F_MUST_TELL_HOST, F_STATS_VQ, F_DEFLATE_ON_OOM, F_PAGE_REPORTING = 1, 2, 4, 1 << 5  # §5.5.3
 CONFIG = struct.Struct("<II8x")  # num_pages, actual: §5.5.4
 CONFIG_ACTUAL = range(4, 8)
@@ -127,35 +128,47 @@ class Balloon(Device):
     def notified(self, index: int) -> None:
         """Pages, or statistics."""
         queue = self.queues[index]
-        for chain in queue:
-            match index:
-                case Number.INFLATE:
-                    self._inflate(chain)
-                case Number.STATISTICS:
+        match index:
+            case Number.INFLATE:
+                self.serve(queue, queue, self._inflate)
+            case Number.STATISTICS:
+                for chain in queue:
                     self._take_statistics(chain)
-                    continue
-                case Number.HINTS | Number.REPORTS:  # the former where no hints are negotiated
-                    self._take_reported(chain)
-            queue.push(chain)
-        self.signal(queue)
+                self.signal(queue)
+            case Number.HINTS | Number.REPORTS:  # the former where no hints are negotiated
+                self.serve(queue, queue, self._take_reported)
+            case _:
+                self.serve(queue, queue, lambda chain: 0)
 
-    def _inflate(self, chain: Chain) -> None:
+    def _inflate(self, chain: Chain) -> Parts:
         """Give pages back to the host; numbers that are no RAM do nothing. §5.5.6."""
         data = chain.read(0, 4 * PAGES_MAX)
         numbers = [number for (number,) in struct.iter_unpack("<I", data[: len(data) & ~3])]
         for first, count in _runs(numbers):
-            self._discard(first * layout.PAGE_SIZE, count * layout.PAGE_SIZE)
+            yield from self._discard(first * layout.PAGE_SIZE, count * layout.PAGE_SIZE)
+        return 0
 
-    def _discard(self, gpa: int, size_bytes: int) -> None:
+    def _discard(self, gpa: int, size_bytes: int) -> Iterator[None]:
+        """Give memory back in parts, none of which cuts a large page in two."""
+        end = gpa + size_bytes
+        while gpa < end:
+            stop = min(end, (gpa // PART_BYTES + 1) * PART_BYTES)
+            self._discard_part(gpa, stop)
+            self.turn.spend(stop - gpa)
+            gpa = stop
+            yield
+
+    def _discard_part(self, gpa: int, stop: int) -> None:
         for region in self._memory.regions:
-            start, end = max(gpa, region.gpa), min(gpa + size_bytes, region.end)
+            start, end = max(gpa, region.gpa), min(stop, region.end)
             if start < end:
                 region.discard(start - region.gpa, end - region.gpa)
 
-    def _take_reported(self, chain: Chain) -> None:
+    def _take_reported(self, chain: Chain) -> Parts:
         """The buffers themselves are memory that is free. §5.5.6.7."""
         for gpa, size_bytes in chain.writable:
-            self._discard(gpa, size_bytes)
+            yield from self._discard(gpa, size_bytes)
+        return 0
 
     def _take_statistics(self, chain: Chain) -> None:
         """Keep the buffer: giving it back asks for the next ones."""

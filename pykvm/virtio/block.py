@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from pykvm.errors import UsageError
+from pykvm.turn import TURN_BYTES
 from pykvm.virtio import spec
-from pykvm.virtio.device import Device, whole
+from pykvm.virtio.device import Device, Parts, whole
 from pykvm.virtio.disk import CHUNK_BYTES, SECTOR_BYTES, Disk, MemoryDisk, check_disk
 from pykvm.virtio.limit import Limit
 from pykvm.virtio.queue import Chain, Queue
@@ -158,24 +159,30 @@ class Block(Device):
         self._waiting.discard(index)
         self.notify(index)
 
-    def _answer(self, chain: Chain) -> int:
-        """Answer one request; returns how many bytes from the start of its buffers are written."""
+    def _answer(self, chain: Chain) -> int | Parts:
+        """Answer one request; how many bytes from the start of its buffers are written."""
         room_bytes = chain.writable_bytes - 1  # the status is the last byte
         if room_bytes < 0:
             return 0  # there is nowhere to say anything
-        written, status = 0, S_IOERR
         try:
-            written = self._execute(chain, room_bytes)
-            status = S_OK
-        except _Refused as refused:
-            status = refused.status
-        except OSError:
-            pass
-        finally:  # whatever else a disk raises ends the run
-            chain.write(bytes((status,)), room_bytes)
-        return written + 1 if written == room_bytes else written
+            done = self._execute(chain, room_bytes)
+        except BaseException as error:
+            return _ended(chain, room_bytes, 0, error)
+        if isinstance(done, int):
+            return _ended(chain, room_bytes, done)
+        return self._in_parts(chain, room_bytes, done)
 
-    def _execute(self, chain: Chain, room_bytes: int) -> int:
+    @staticmethod
+    def _in_parts(chain: Chain, room_bytes: int, parts: Parts) -> Parts:
+        try:
+            written = yield from parts
+        except GeneratorExit:  # the queue was reset: the buffers are the driver's again
+            raise
+        except BaseException as error:
+            return _ended(chain, room_bytes, 0, error)
+        return _ended(chain, room_bytes, written)
+
+    def _execute(self, chain: Chain, room_bytes: int) -> int | Parts:
         if chain.readable_bytes < HEAD.size:
             raise _Refused(S_IOERR)
         kind, _, sector = HEAD.unpack(chain.read(0, HEAD.size))
@@ -185,35 +192,60 @@ class Block(Device):
             case Kind.OUT | Kind.DISCARD | Kind.WRITE_ZEROES if self.disk.readonly:
                 raise _Refused(S_IOERR)
             case Kind.OUT:
-                self._write(chain, sector)
+                return self._write(chain, sector)
             case Kind.FLUSH:
-                self.disk.flush()
+                self._flush()
             case Kind.GET_ID:
                 return self._identify(chain, room_bytes)
             case Kind.DISCARD:
-                self._change_ranges(chain, self.disk.discard, 0)
+                return self._change_ranges(chain, self.disk.discard, 0)
             case Kind.WRITE_ZEROES:
-                self._change_ranges(chain, self.disk.clear, RANGE_UNMAP)
+                return self._change_ranges(chain, self.disk.clear, RANGE_UNMAP)
             case _:
                 raise _Refused(S_UNSUPP)
         return 0
 
-    def _read(self, chain: Chain, sector: int, size_bytes: int) -> int:
+    def _read(self, chain: Chain, sector: int, size_bytes: int) -> int | Parts:
         self._check(sector, size_bytes)
-        for offset, length in _chunks(size_bytes):
-            data = self.disk.read(sector * SECTOR_BYTES + offset, length)
-            if not data or len(data) != length:
-                raise _Refused(S_IOERR)
-            chain.write(data, offset)
+        start = sector * SECTOR_BYTES
+        if 0 < size_bytes <= CHUNK_BYTES:  # most are, and need no parts
+            self._read_chunk(chain, start, 0, size_bytes)
+            return size_bytes
+        return self._read_parts(chain, start, size_bytes)
+
+    def _read_parts(self, chain: Chain, start: int, size_bytes: int) -> Parts:
+        for offset, length in _chunks(0, size_bytes):
+            self._read_chunk(chain, start, offset, length)
+            yield
         return size_bytes
 
-    def _write(self, chain: Chain, sector: int) -> None:
+    def _read_chunk(self, chain: Chain, start: int, offset: int, size_bytes: int) -> None:
+        data = self.disk.read(start + offset, size_bytes)
+        if not data or len(data) != size_bytes:
+            raise _Refused(S_IOERR)
+        chain.write(data, offset)
+        self.turn.spend(size_bytes)
+
+    def _write(self, chain: Chain, sector: int) -> int | Parts:
         size_bytes = chain.readable_bytes - HEAD.size
         self._check(sector, size_bytes)
-        for offset, length in _chunks(size_bytes):
-            data = chain.read(HEAD.size + offset, length)
-            self.disk.write(sector * SECTOR_BYTES + offset, data)
+        start = sector * SECTOR_BYTES
+        if size_bytes <= CHUNK_BYTES:
+            self._write_chunk(chain, start, 0, size_bytes)
+            self._settle()
+            return 0
+        return self._write_parts(chain, start, size_bytes)
+
+    def _write_parts(self, chain: Chain, start: int, size_bytes: int) -> Parts:
+        for offset, length in _chunks(0, size_bytes):
+            self._write_chunk(chain, start, offset, length)
+            yield
         self._settle()
+        return 0
+
+    def _write_chunk(self, chain: Chain, start: int, offset: int, size_bytes: int) -> None:
+        self.disk.write(start + offset, chain.read(HEAD.size + offset, size_bytes))
+        self.turn.spend(size_bytes)
 
     def _identify(self, chain: Chain, room_bytes: int) -> int:
         if room_bytes < ID_BYTES:
@@ -223,7 +255,7 @@ class Block(Device):
 
     def _change_ranges(
         self, chain: Chain, change: Callable[[int, int], None], known_flags: int
-    ) -> None:
+    ) -> Parts:
         """Discard or clear: all ranges are checked before the first is touched."""
         size_bytes = chain.readable_bytes - HEAD.size
         if size_bytes % RANGE.size or not 0 < size_bytes <= RANGES_MAX * RANGE.size:
@@ -236,13 +268,21 @@ class Block(Device):
                 raise _Refused(S_IOERR)
             self._check(sector, count * SECTOR_BYTES)
         for sector, count, _ in ranges:
-            change(sector * SECTOR_BYTES, count * SECTOR_BYTES)
+            for start, length in _chunks(sector * SECTOR_BYTES, count * SECTOR_BYTES):
+                change(start, length)
+                self.turn.spend(length)
+                yield
         self._settle()
+        return 0
 
     def _settle(self) -> None:
         """Where no flush is to come, what is reported as written is stable. §5.2.6.2."""
         if not self.writeback:
-            self.disk.flush()
+            self._flush()
+
+    def _flush(self) -> None:
+        self.disk.flush()
+        self.turn.spend(TURN_BYTES)  # it may wait for the host's storage
 
     def _check(self, sector: int, size_bytes: int) -> None:
         """Whole sectors of the disk, no more than was said to be possible."""
@@ -258,11 +298,23 @@ class _Refused(Exception):
         self.status = status
 
 
+def _ended(chain: Chain, room_bytes: int, written: int, error: BaseException | None = None) -> int:
+    """Say in the last byte how it went; what a disk should not raise ends the run."""
+    status = S_OK if error is None else error.status if isinstance(error, _Refused) else S_IOERR
+    chain.write(bytes((status,)), room_bytes)
+    if error is not None and not isinstance(error, _Refused | OSError):
+        raise error
+    return written + 1 if written == room_bytes else written
+
+
 def _data_bytes(chain: Chain) -> int:
     return max(0, chain.readable_bytes + chain.writable_bytes - HEAD.size - 1)
 
 
-def _chunks(size_bytes: int) -> Iterator[tuple[int, int]]:
-    """A size in pieces, as (offset, length)."""
-    for offset in range(0, size_bytes, CHUNK_BYTES):
-        yield offset, min(CHUNK_BYTES, size_bytes - offset)
+def _chunks(start: int, size_bytes: int) -> Iterator[tuple[int, int]]:
+    """A range in pieces that end at multiples of CHUNK_BYTES, as (start, length)."""
+    end = start + size_bytes
+    while start < end:
+        stop = min(end, (start // CHUNK_BYTES + 1) * CHUNK_BYTES)
+        yield start, stop - start
+        start = stop

@@ -19,7 +19,6 @@ from pykvm.virtio.queue import Queue
 QUEUE_SIZE = 128
 PORTS_MAX = 16
 INPUT_MAX = 64 << 10  # bytes that wait for a port's driver
-TURN_BYTES = 1 << 20  # of output that a port takes before the guest goes on
 CHUNK_BYTES = 64 << 10
 SIDE_MAX = 0xFFFF  # columns and rows have 16 bits: §5.3.4
 CONTROL_IN, CONTROL_OUT = 2, 3  # §5.3.2
@@ -67,7 +66,6 @@ class Port:
         self.is_added = self.is_ready = self.is_open = False
         self.held: Chain | None = None
         self.done_bytes = 0  # of what is held
-        self.turn_bytes = 0
 
     def join(self, console: Console, index: int) -> None:
         """Become port `index` of a device."""
@@ -245,7 +243,6 @@ class Console(Device):
     def _transmit(self, port: Port) -> None:
         """Pass output on, as much as the end takes and a turn allows."""
         queue = self.queues[port.input_queue + 1]
-        port.turn_bytes = TURN_BYTES
         try:
             for chain in itertools.chain([port.held] if port.held else [], queue):
                 port.held = chain
@@ -266,13 +263,13 @@ class Console(Device):
     def _pass_on(self, port: Port, chain: Chain) -> bool:
         """One buffer of output; whether all of it is gone."""
         while (left_bytes := chain.readable_bytes - port.done_bytes) > 0:
-            size_bytes = min(left_bytes, CHUNK_BYTES, port.turn_bytes)
-            if not size_bytes:
-                self.queues[port.input_queue + 1].cut()
+            if self.turn.is_over:
+                self.queues[port.input_queue + 1].put_off()
                 return False
+            size_bytes = min(left_bytes, CHUNK_BYTES)
             taken = self._write(port, chain.read(port.done_bytes, size_bytes))
             port.done_bytes += taken
-            port.turn_bytes -= taken
+            self.turn.spend(taken)
             if taken < size_bytes:
                 return False  # the end says when it goes on
         return True

@@ -40,6 +40,7 @@ class Entropy(Device):
 
     def _fill(self, chain: Chain) -> int:
         size_bytes = min(chain.writable_bytes, CHUNK_MAX)
+        self.turn.spend(size_bytes)
         data = self._source(size_bytes)
         if not isinstance(data, bytes | bytearray) or len(data) != size_bytes:
             raise UsageError(

@@ -132,7 +132,7 @@ class Vsock(Device):
                 ready.append(stream)
         self.signal(queue)
         if was_held_up and len(self._replies) < REPLIES_MAX:
-            self.queues[TX].cut()  # go on with the guest's packets soon
+            self.queues[TX].put_off()  # go on with the guest's packets soon
 
     def _buffer(self) -> Chain | None:
         chain, self._spare = self._spare, None
@@ -154,6 +154,7 @@ class Vsock(Device):
         self._watch(stream)
         if data is None:
             return False
+        self.turn.spend(len(data))
         if data:
             packet = stream.packet(self.cid, Op.RW, size_bytes=len(data))
         else:
@@ -223,6 +224,7 @@ class Vsock(Device):
         """Data of a packet; False where it is more than it says, or than was allowed."""
         if packet.len > PACKET_BYTES or packet.len > chain.readable_bytes - Packet.SIZE:
             return False
+        self.turn.spend(packet.len)
         return not stream.guest_shut & SHUT_SEND and stream.put(chain.read(Packet.SIZE, packet.len))
 
     def _connect(self, packet: Packet) -> None:

@@ -48,6 +48,7 @@ def ask(driver: Driver, kind: int, sector: int = 0, data: bytes = b"", room: int
     readable = [HEAD.pack(kind, 0, sector)] + ([data] if data else [])
     queue.offer(readable, [room, 1] if room else [1])
     queue.notify()
+    driver.catch_up()
     (used,) = queue.collect()
     return b"".join(driver.memory.read(*each) for each in used.request.writable)
 

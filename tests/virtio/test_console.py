@@ -18,8 +18,9 @@ from pykvm import Machine
 from pykvm.errors import UsageError
 from pykvm.guest import load_guest
 from pykvm.testing import Driver
+from pykvm.turn import TURN_BYTES
 from pykvm.virtio import console, ends, spec
-from pykvm.virtio.console import CONTROL, INPUT_MAX, TURN_BYTES, Console, Event, Port
+from pykvm.virtio.console import CONTROL, INPUT_MAX, Console, Event, Port
 from pykvm.virtio.ends import End, Pty, Stream
 from pykvm.virtio.mmio import Reg
 from pykvm.virtio.spec import Status

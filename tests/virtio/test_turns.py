@@ -12,11 +12,16 @@ from pykvm.net import frames
 from pykvm.net.port import Port, connect
 from pykvm.result import Outcome
 from pykvm.testing import Driver
-from pykvm.turn import TURN_ITEMS
-from pykvm.virtio import offload, spec
+from pykvm.turn import TURN_BYTES, TURN_ITEMS, TURN_NS, Backlog, Turn
+from pykvm.virtio import net, offload, spec
+from pykvm.virtio.balloon import Balloon
+from pykvm.virtio.block import HEAD, RANGE, RANGE_SECTORS_MAX, Block, Kind
 from pykvm.virtio.device import Device
+from pykvm.virtio.disk import MemoryDisk
+from pykvm.virtio.entropy import Entropy
 from pykvm.virtio.mmio import Reg
 from pykvm.virtio.net import SEGMENTS_AT_ONCE, Net
+from pykvm.virtio.queue import BURST
 
 DONE = 0x3_0000
 SIZE = 16
@@ -130,3 +135,157 @@ def test_segments_that_wait_are_forgotten_with_their_queue() -> None:
     driver.queues[1].offer([bytes(offload.HEADER.size) + bytes(60)])
     driver.queues[1].notify()
     assert len(sent) == count + 1
+
+
+class Noted(MemoryDisk):
+    """A disk that notes what is asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__(DISK_BYTES)
+        self.changes: list[int] = []
+
+    def write(self, offset: int, data: bytes) -> None:
+        self.changes.append(len(data))
+        super().write(offset, data)
+
+    def clear(self, offset: int, size_bytes: int) -> None:
+        self.changes.append(size_bytes)
+        super().clear(offset, size_bytes)
+
+    def flush(self) -> None:
+        self.changes.append(0)
+
+
+DISK_BYTES = 32 << 20
+CLEAR = HEAD.pack(Kind.WRITE_ZEROES, 0, 0) + 4 * RANGE.pack(0, RANGE_SECTORS_MAX, 0)
+WRITE = HEAD.pack(Kind.OUT, 0, 0) + bytes(5 * TURN_BYTES)
+FLUSH = HEAD.pack(Kind.FLUSH, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("request_", "count", "total"),
+    [(CLEAR, 8, 8 * 4 * RANGE_SECTORS_MAX * 512), (WRITE, 1, 5 * TURN_BYTES), (FLUSH, 8, 0)],
+    ids=["write zeroes", "write", "flush"],
+)
+def test_a_disk_s_requests_are_served_in_turns(request_: bytes, count: int, total: int) -> None:
+    disk = Noted()
+    driver = Driver(Block(disk))
+    driver.start()
+    queue = driver.queues[0]
+    for _ in range(count):
+        queue.offer([request_], [1])
+    queue.notify()
+    statuses, done = b"", 0
+    while disk.changes:
+        assert sum(disk.changes) <= TURN_BYTES
+        assert disk.changes.count(0) <= 1
+        done += sum(disk.changes)
+        disk.changes.clear()
+        statuses += b"".join(used.data for used in queue.collect())
+        driver.catch_up(1)
+    assert done == total
+    assert statuses + b"".join(used.data for used in queue.collect()) == bytes(count)
+
+
+def test_a_request_that_waits_is_forgotten_with_its_queue() -> None:
+    disk = Noted()
+    driver = Driver(Block(disk))
+    driver.start()
+    status = driver.queues[0].offer([WRITE], [1]).writable[0][0]
+    driver.memory.write(status, b"\x55")
+    driver.queues[0].notify()
+    driver.reset_queue(0)
+    driver.catch_up()
+    assert sum(disk.changes) == TURN_BYTES
+    assert driver.memory.read(status, 1) == b"\x55"
+    assert driver.request(0, FLUSH, 1) == b"\0"
+
+
+def test_a_large_read_comes_whole() -> None:
+    disk = MemoryDisk(bytes(range(256)) * (3 * TURN_BYTES // 256))
+    driver = Driver(Block(disk))
+    driver.start()
+    queue = driver.queues[0]
+    queue.offer([HEAD.pack(Kind.IN, 0, 0)], [3 * TURN_BYTES, 1])
+    queue.notify()
+    assert queue.collect() == []
+    driver.catch_up()
+    assert queue.collect()[0].data == disk.data + b"\0"
+
+
+def test_a_balloon_gives_pages_back_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(Balloon())
+    driver.start()
+    given: list[int] = []
+    monkeypatch.setattr(
+        driver.memory.regions[0], "discard", lambda start, end: given.append(end - start)
+    )
+    queue = driver.queues[0]
+    for _ in range(4):
+        queue.offer([struct.pack("<1024I", *range(0, 2048, 2))])
+    queue.notify()
+    assert sum(given) == TURN_BYTES
+    driver.catch_up()
+    assert sum(given) == 4 * 1024 * 4096
+    assert len(queue.collect()) == 4
+
+
+def test_entropy_is_given_in_turns() -> None:
+    asked: list[int] = []
+
+    def source(size_bytes: int) -> bytes:
+        asked.append(size_bytes)
+        return bytes(size_bytes)
+
+    driver = Driver(Entropy(source))
+    driver.start()
+    for _ in range(64):
+        driver.queues[0].offer([], [1 << 16])
+    driver.queues[0].notify()
+    assert sum(asked) == TURN_BYTES
+    driver.catch_up()
+    assert len(driver.queues[0].collect()) == 64
+
+
+def test_frames_come_in_in_turns() -> None:
+    device = Net()
+    driver = Driver(device)
+    driver.start()
+    for _ in range(100):
+        driver.queues[0].offer([], [40_000])
+    driver.queues[0].notify()
+    device.inbox.put(*[bytes.fromhex(net.MAC.replace(":", "")) + bytes(30_000)] * 100)
+    count = 0
+    while more := driver.queues[0].collect():
+        assert len(more) * 30_000 <= TURN_BYTES + BURST * 30_006
+        count += len(more)
+        driver.catch_up(1)
+    assert count == 100
+
+
+def test_a_turn_ends_by_the_machine_s_clock_and_not_before_anything_is_done() -> None:
+    now_ns = 0
+    turn = Turn()
+    turn.clock_ns = lambda: now_ns
+    turn.begin()
+    now_ns = 2 * TURN_NS
+    assert not turn.is_over
+    turn.spend(1)
+    assert turn.is_over
+    turn.begin()
+    turn.spend(1)
+    assert not turn.is_over
+
+
+def test_a_backlog_is_left_where_the_run_is_to_end() -> None:
+    done: list[int] = []
+    backlog = Backlog(lambda: len(done) >= 3, is_fed=False)
+
+    def work() -> None:
+        done.append(1)
+        backlog.add(work)
+
+    backlog.add(work)
+    backlog.work_off()
+    assert len(done) == 3
+    assert len(backlog) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable
+from functools import partial
 
 from pykvm.devices.nic.datapath import Receiver, Statistics, Transmitter, accepts
 from pykvm.devices.nic.eeprom import Eeprom
@@ -14,8 +15,8 @@ from pykvm.devices.nic.registers import CTRL, ICR, RCTL, STATUS, Reg, Stat
 from pykvm.memory import GuestMemory
 from pykvm.net import frames
 from pykvm.net.port import Inbox, Port
+from pykvm.turn import Turn
 
-TURN_FRAMES = 512  # taken in at once
 _LOOPED = (1, 3)  # RCTL.LBM: the MAC, the transceiver
 
 # Writable bits of registers that are more than storage. §13.4, table 13-2.
@@ -36,9 +37,12 @@ class Nic82540em:
         post: runs a call soon or after a delay in seconds, under the machine's lock.
         mac: the address in its EEPROM.
         clock: gives nanoseconds; for interrupt throttling.
+        later: takes what the card puts off; in place of `post`.
+        work_off: called where there may be some of it, when a register was written.
 
     Attributes:
         port: where its cable goes.
+        turn: what it may do before it puts the rest off.
     """
 
     def __init__(
@@ -48,17 +52,24 @@ class Nic82540em:
         post: Callable[[Callable[[], None], float], None],
         mac: str,
         clock: Callable[[], int] = time.monotonic_ns,
+        later: Callable[[Callable[[], None]], None] | None = None,
+        work_off: Callable[[], None] = lambda: None,
     ) -> None:
         self._mac = frames.parse_mac(mac)
         self._registers: dict[int, int] = {}
         self._counters = Statistics()
         self._interrupts = Interrupts(set_line, post, clock)
         self._eeprom, self._phy = Eeprom(self._mac), Phy()
-        self._post = post
-        self.inbox = Inbox(lambda: post(self._take_in, 0.0))
+        self._later = later or (lambda work: post(work, 0.0))
+        self._work_off = work_off
+        self._is_put_off = False
+        self.turn = Turn()
+        self.inbox = Inbox(lambda: post(partial(self._serve, transmits=False), 0.0))
         self.port = Port(self.inbox.put, "nic")
         cause = self._interrupts.cause
-        self._transmitter = Transmitter(self._registers, memory, self._counters, self._send, cause)
+        self._transmitter = Transmitter(
+            self._registers, memory, self._counters, self._send, cause, self.turn
+        )
         self._receiver = Receiver(self._registers, memory, self._counters, cause)
         self._cable = True
         self._lost = 0
@@ -170,15 +181,24 @@ class Nic82540em:
         if offset not in _MASKS and offset not in Reg.KEPT and not is_table:
             return
         self._registers[offset] = value & _MASKS.get(offset, 0xFFFF_FFFF)
-        if offset in (Reg.TDT, Reg.TCTL):
-            self.inbox.attend()
-            self._transmitter.run()
-            self._take_in()
-        elif offset in (Reg.RDT, Reg.RCTL):
-            self.inbox.attend()
-            self._take_in()
+        if offset in (Reg.TDT, Reg.TCTL, Reg.RDT, Reg.RCTL):
+            self._serve(transmits=offset in (Reg.TDT, Reg.TCTL))
+            self._work_off()
 
     # Frames.
+
+    def _serve(self, transmits: bool) -> None:
+        """A turn: both rings, or the one that receives."""
+        self.turn.begin()
+        self.inbox.attend()
+        is_done = not transmits or self._transmitter.run()
+        if not (self._take_in() and is_done) and not self._is_put_off:
+            self._is_put_off = True
+            self._later(self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_put_off = False
+        self._serve(transmits=True)
 
     def _send(self, frame: bytes) -> None:
         looped = self._registers[Reg.RCTL] >> RCTL.LBM_SHIFT & 3 in _LOOPED or self._phy.is_looped
@@ -187,20 +207,21 @@ class Nic82540em:
         elif self._link:
             self.port.send(frame)
 
-    def _take_in(self) -> None:
-        """Put what waits into the ring, as far as there are descriptors."""
+    def _take_in(self) -> bool:
+        """Put what waits into the ring, as far as there are descriptors and the turn allows."""
         if self.inbox.lost != self._lost:  # the card's packet buffer ran over
             self._counters.add(Stat.MPC, self.inbox.lost - self._lost)
             self._lost = self.inbox.lost
             self._interrupts.cause(ICR.RXO)
-        for _ in range(TURN_FRAMES):
+        while not self.turn.is_over:
             waiting = self.inbox.take(1)
             if not waiting:
-                return
+                return True
+            self.turn.spend(len(waiting[0]))
             if self._wants(waiting[0]) and not self._receiver.put(waiting[0]):
                 self.inbox.put_back(waiting)
-                return
-        self._post(self._take_in, 0.0)
+                return True
+        return False
 
     def _wants(self, frame: bytes) -> bool:
         control = self._registers[Reg.RCTL]

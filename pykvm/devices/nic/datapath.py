@@ -13,6 +13,7 @@ from pykvm.devices.nic.registers import CTRL, ICR, RCTL, SIZE_CLASSES, TCTL, Reg
 from pykvm.errors import MemoryAccessError
 from pykvm.memory import GuestMemory
 from pykvm.net import frames
+from pykvm.turn import Turn
 
 DESCRIPTOR_SIZE = 16
 FRAME_MAX = 16_288  # §3.3.3; with the FCS
@@ -88,6 +89,7 @@ class Transmitter:
     Args:
         send: what a whole frame goes to.
         cause: raises interrupt causes.
+        turn: the card's.
     """
 
     def __init__(
@@ -97,12 +99,14 @@ class Transmitter:
         statistics: Statistics,
         send: Callable[[bytes], None],
         cause: Callable[[int], None],
+        turn: Turn,
     ) -> None:
         self._registers = registers
         self._memory = memory
         self._statistics = statistics
         self._send = send
         self._cause = cause
+        self._turn = turn
         self.reset()
 
     def reset(self) -> None:
@@ -111,26 +115,31 @@ class Transmitter:
         self._is_bad = False
         self.errors = 0
 
-    def run(self) -> None:
-        """Do what is there: once around the ring at most."""
+    def run(self) -> bool:
+        """Do what is there: once around the ring at most; False where the turn is over before."""
         if not self._registers[Reg.TCTL] & TCTL.EN:
-            return
+            return True
         ring = Ring(self._registers, Reg.TDBAL)
         causes = 0
         for _ in range(ring.waiting):
+            if self._turn.is_over:
+                self._cause(causes)
+                return False
             try:
                 causes |= self._one(ring)
             except MemoryAccessError:
                 self.errors += 1  # the ring is not RAM: nothing can be read or told
-                return
+                return True
             ring.advance()
         if ring.waiting == 0 and ring.count:
             causes |= ICR.TXQE
         self._cause(causes)
+        return True
 
     def _one(self, ring: Ring) -> int:
         fields = _TRANSMIT.unpack(self._memory.read(ring.place, DESCRIPTOR_SIZE))
         gpa, size_bytes, offset, command, status, start, special = fields
+        self._turn.spend(size_bytes)
         if command & _CMD_DEXT:
             self._is_bad = True  # contexts and what needs them: not of the legacy model
         elif len(self._frame) + size_bytes > FRAME_MAX:
