@@ -335,6 +335,25 @@ class GuestMemory:
             region.written(start, end)
             position += end - start
 
+    def write_by_device(self, gpa: int, data: bytes | bytearray | memoryview) -> None:
+        """The same for a device, which writes no more than the guest may.
+
+        Raises:
+            MemoryAccessError: any byte is outside guest memory or read-only; nothing is written.
+        """
+        if not self.is_writable(gpa, len(data)):
+            raise MemoryAccessError(gpa, len(data), "is not all memory that may be written")
+        self.write(gpa, data)
+
+    def is_writable(self, gpa: int, size_bytes: int) -> bool:
+        """Whether all of these bytes are memory that guest and devices may write."""
+        if size_bytes > 0 and (region := self._find(gpa, size_bytes)):
+            return not region.readonly
+        try:
+            return not any(region.readonly for region, _, _ in self._spans(gpa, size_bytes))
+        except MemoryAccessError:
+            return False
+
     def clear(self, gpa: int, size_bytes: int) -> None:
         """Make `size_bytes` bytes zero; whole pages go back to the host instead of being written.
 

@@ -3,13 +3,14 @@
 #define CHAIN_BYTES_MAX (UINT64_C(1) << 32) /* §2.7.5 */
 
 /* Where guest memory lies, if one span holds all of it. */
-static const uint8_t *memory_at(const struct pykvm_ring *ring, uint64_t gpa, uint64_t size_bytes)
+static const struct pykvm_span *span_of(const struct pykvm_ring *ring, uint64_t gpa,
+                                        uint64_t size_bytes)
 {
     for (uint32_t i = 0; i < ring->spans; i++) {
         const struct pykvm_span *span = &ring->span[i];
         uint64_t offset = gpa - span->gpa;
         if (offset < span->size_bytes && size_bytes <= span->size_bytes - offset)
-            return span->memory + offset;
+            return span;
     }
     return NULL;
 }
@@ -19,15 +20,18 @@ const uint8_t *pykvm_chain_table(const struct pykvm_ring *ring, const struct des
     uint32_t size_bytes = descriptor->size_bytes;
     if (!ring->indirect || size_bytes == 0 || size_bytes % 16 || size_bytes / 16 > ring->size)
         return NULL;
-    return memory_at(ring, descriptor->gpa, size_bytes);
+    const struct pykvm_span *span = span_of(ring, descriptor->gpa, size_bytes);
+    return span ? span->memory + (descriptor->gpa - span->gpa) : NULL;
 }
 
 bool pykvm_chain_add(struct pykvm_ring *ring, struct pykvm_chain *chain,
                      const struct descriptor *descriptor)
 {
     uint64_t size_bytes = descriptor->size_bytes;
-    if (size_bytes == 0 || ring->buffers == PYKVM_RING_BUFFERS ||
-        !memory_at(ring, descriptor->gpa, size_bytes))
+    if (size_bytes == 0 || ring->buffers == PYKVM_RING_BUFFERS)
+        return false;
+    const struct pykvm_span *span = span_of(ring, descriptor->gpa, size_bytes);
+    if (!span || (descriptor->flags & DESC_WRITE && !span->writable))
         return false;
     if (descriptor->flags & DESC_WRITE) {
         chain->writers++;

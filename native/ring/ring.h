@@ -18,6 +18,7 @@
 struct pykvm_span {
     uint64_t gpa, size_bytes;
     const uint8_t *memory;
+    bool writable; /* by the guest and its devices */
 };
 
 struct pykvm_buffer {

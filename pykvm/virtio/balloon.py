@@ -161,7 +161,7 @@ class Balloon(Device):
     def _discard_part(self, gpa: int, stop: int) -> None:
         for region in self._memory.regions:
             start, end = max(gpa, region.gpa), min(stop, region.end)
-            if start < end:
+            if start < end and not region.readonly:
                 region.discard(start - region.gpa, end - region.gpa)
 
     def _take_reported(self, chain: Chain) -> Parts:

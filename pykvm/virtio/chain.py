@@ -72,7 +72,8 @@ class Chain:
         """The chain of these buffers: address, size, and whether the device may write there.
 
         Raises:
-            QueueError: one is empty, out of order, not RAM, or they are too many bytes.
+            QueueError: one is empty, out of order, not RAM, read-only though it is to be
+                written, or they are too many bytes.
         """
         readable: list[Buffer] = []
         writable: list[Buffer] = []
@@ -92,6 +93,8 @@ class Chain:
                 raise QueueError("a chain of more than 2^32 bytes: §2.7.5")
             if not memory.contains(gpa, size_bytes):
                 raise QueueError(f"a buffer of {size_bytes} bytes at {gpa:#x} is not all RAM")
+            if is_writable and not memory.is_writable(gpa, size_bytes):
+                raise QueueError(f"a buffer to write at {gpa:#x} is read-only, not RAM")
         return cls(memory, ring, head, slots, readable, writable, read_bytes, write_bytes)
 
     def read(self, offset: int = 0, size_bytes: int | None = None) -> bytes:
@@ -113,10 +116,10 @@ class Chain:
         written = 0
         try:
             if self.writable and 0 <= offset < end <= self.writable[0][1]:
-                self._memory.write(self.writable[0][0] + offset, data)
+                self._memory.write_by_device(self.writable[0][0] + offset, data)
                 return len(data)
             for gpa, length in _cut(self.writable, offset, end):
-                self._memory.write(gpa, data[written : written + length])
+                self._memory.write_by_device(gpa, data[written : written + length])
                 written += length
         except MemoryAccessError as error:
             raise QueueError(str(error)) from None
@@ -151,6 +154,9 @@ def read(memory: GuestMemory, gpa: int, size_bytes: int) -> bytes:
 class Part:
     """A part of a ring, which must lie in one region: §2.7 and §2.8, the tables there.
 
+    Args:
+        written: the device writes there.
+
     Attributes:
         view: its bytes. `halves` are 16 bits each, and are read and written at once: both sides
             use them at the same time.
@@ -159,13 +165,22 @@ class Part:
     __slots__ = ("_gpa", "_region", "halves", "view")
 
     def __init__(
-        self, memory: GuestMemory, name: str, gpa: int, align: int, size_bytes: int
+        self,
+        memory: GuestMemory,
+        name: str,
+        gpa: int,
+        align: int,
+        size_bytes: int,
+        *,
+        written: bool = False,
     ) -> None:
         if gpa % align:
             raise QueueError(f"{name} at {gpa:#x}: §2.7 and §2.8 align it to {align}")
         region = memory.region_of(gpa, size_bytes)
         if region is None:
             raise QueueError(f"{name} at {gpa:#x} is not all RAM")
+        if written and region.readonly:
+            raise QueueError(f"{name} at {gpa:#x} is read-only, not RAM")
         self._gpa, self._region = gpa, region
         self.view = memory.view(gpa, size_bytes)
         self.halves = self.view.cast("H")

@@ -29,9 +29,9 @@ class PackedRing:
         features: int,
     ) -> None:
         self._memory, self._size = memory, size
-        self._ring = Part(memory, "descriptor ring", places[0], 16, 16 * size)
+        self._ring = Part(memory, "descriptor ring", places[0], 16, 16 * size, written=True)
         self._driver = Part(memory, "driver event suppression", places[1], 4, 4)
-        self._device = Part(memory, "device event suppression", places[2], 4, 4)
+        self._device = Part(memory, "device event suppression", places[2], 4, 4, written=True)
         self._event_idx = bool(features & spec.F_EVENT_IDX)
         self._indirect = bool(features & spec.F_INDIRECT_DESC)
         self._next_available = self._next_used = 0

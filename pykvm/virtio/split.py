@@ -34,7 +34,7 @@ class SplitRing:
         self._memory, self._size = memory, size
         self._table = Part(memory, "descriptor table", places[0], 16, 16 * size)
         self._available = Part(memory, "available ring", places[1], 2, 6 + 2 * size)
-        self._used = Part(memory, "used ring", places[2], 4, 6 + 8 * size)
+        self._used = Part(memory, "used ring", places[2], 4, 6 + 8 * size, written=True)
         self._heads = self._available.halves[_HEAD:]
         self._elements = self._used.view[4 : 4 + 8 * size].cast("I")
         self._event_idx = bool(features & spec.F_EVENT_IDX)

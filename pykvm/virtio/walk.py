@@ -68,6 +68,7 @@ class Walk:
         for span, region in zip(self._ring.span, regions, strict=False):
             span.gpa, span.size_bytes = region.gpa, region.size_bytes
             span.memory = ffi.cast("uint8_t *", region.hva)
+            span.writable = not region.readonly
         self._ring.spans = len(regions)
 
     def _chains(self, ring: object, count: int) -> list[Chain]:

@@ -13,6 +13,7 @@ from pykvm.devices.nic.registers import CTRL, ICR, RCTL, STATUS, TCTL, Reg, Stat
 from pykvm.memory import GuestMemory
 from pykvm.net import frames
 from pykvm.net.port import Port, connect
+from pykvm.turn import TURN_BYTES
 
 MAC, PEER = bytes.fromhex("525400000002"), bytes.fromhex("020000000009")
 RAM = 1 << 20
@@ -315,3 +316,48 @@ def test_frames_without_end_do_not_grow() -> None:
     bench.memory.write(TX_RING, struct.pack("<QHBBBBH", 0, 0, 0, EOP, 0, 0, 0) * COUNT)
     bench[Reg.TDT] = (bench[Reg.TDH] + 1) % COUNT
     assert (bench.sent, bench.card.transmit_errors) == ([], 1)
+
+
+# Much at once, and memory that may not be written.
+
+
+def test_a_ring_of_long_frames_is_sent_in_turns() -> None:
+    bench = Bench()
+    count = 200
+    gpa = 0x8_0000
+    bench.memory.write(TX_BUFFER, frame(PEER, 16_000))
+    entry = struct.pack("<QHBBBBH", TX_BUFFER, 16_000, 0, EOP | RS, 0, 0, 0)
+    bench.memory.write(gpa, entry * (count + 24))
+    bench[Reg.TCTL] = 0
+    bench[Reg.TDBAL], bench[Reg.TDLEN], bench[Reg.TDH] = gpa, 16 * (count + 24), 0
+    bench[Reg.TDT] = count
+    bench[Reg.TCTL] = TCTL.EN
+    assert TURN_BYTES <= 16_000 * len(bench.sent) < TURN_BYTES + 16_000
+    assert len(bench.posted) == 1
+    bench[Reg.TDT] = count
+    assert len(bench.posted) == 1  # what is put off does not pile up
+    bench.work()
+    assert len(bench.sent) == count
+    assert bench[Reg.TDH] == count
+
+
+@pytest.mark.parametrize("part", ["transmit ring", "receive ring", "buffers"])
+def test_nothing_is_written_to_read_only_memory(part: str) -> None:
+    bench = Bench()
+    rom = 0x80_0000
+    bench.memory.add(rom, 0x1000, readonly=True)
+    if part == "transmit ring":
+        bench.memory.write(TX_BUFFER, frame(PEER))
+        bench.memory.write(rom, struct.pack("<QHBBBBH", TX_BUFFER, 60, 0, EOP | RS, 0, 0, 0))
+        bench[Reg.TDBAL] = rom
+    elif part == "receive ring":
+        bench.memory.write(rom, struct.pack("<QQ", RX_BUFFERS, 0) * COUNT)
+        bench[Reg.RDBAL] = rom
+    else:
+        bench.memory.write(RX_RING, struct.pack("<QQ", rom, 0) * COUNT)
+    before = bench.memory.read(rom, 0x1000)
+    bench[Reg.TDT] = 1
+    bench.receive(frame())
+    assert bench.memory.read(rom, 0x1000) == before
+    if part == "buffers":
+        assert bench.received()[2] == 0x80  # RXE, as for addresses outside of memory

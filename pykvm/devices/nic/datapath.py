@@ -153,7 +153,7 @@ class Transmitter:
             self._finish(command, offset, start, special)
         if not command & _CMD_RS:
             return 0
-        self._memory.write(ring.place + 12, bytes((status | _DD,)))
+        self._memory.write_by_device(ring.place + 12, bytes((status | _DD,)))
         return ICR.TXDW
 
     def _finish(self, command: int, offset: int, start: int, special: int) -> None:
@@ -258,14 +258,14 @@ class Receiver:
         except MemoryAccessError:
             return False
         try:
-            self._memory.write(gpa, piece)
+            self._memory.write_by_device(gpa, piece)
         except MemoryAccessError:
             errors = _ERROR_RXE
         head = self._registers[Reg.RXCSUM] & 0xFF
         value = frames.ones_sum(piece[head:]) if errors == 0 else 0
         done = _RECEIVE.pack(gpa, len(piece), value, status, errors, special)
         try:
-            self._memory.write(ring.place, done)
+            self._memory.write_by_device(ring.place, done)
         except MemoryAccessError:
             return False
         ring.advance()
