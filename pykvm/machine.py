@@ -300,7 +300,7 @@ class Machine(Parts):
         if not self._runs.acquire(blocking=False):
             raise UsageError("this machine runs already; stop() ends that run")
         self.memory.is_new = False
-        self._status = self._result = None
+        self._ending = self._result = None
         self._started_ns = time.monotonic_ns()
         self._deadline_ns = None if timeout_ns is None else self._started_ns + timeout_ns
         return timeout_ns
@@ -455,7 +455,7 @@ class Machine(Parts):
                     return None
         except UnclaimedAccess as error:
             return self._died(vcpu, exit, error)
-        return self._make(vcpu, exit, *ending(exit, self._status))
+        return self._make(vcpu, exit, *ending(exit, self._ending))
 
     def _died(self, vcpu: Vcpu, exit: Exit, error: UnclaimedAccess) -> Result:
         found = culprit(vcpu, self.memory, exit)

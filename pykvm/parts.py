@@ -24,6 +24,7 @@ from pykvm.loader.place import place
 from pykvm.memory import Backing, GuestMemory
 from pykvm.output import Output
 from pykvm.registers import RegisterFile
+from pykvm.result import SWITCHED_OFF, Ending, exited, was_reset
 from pykvm.turn import Backlog
 from pykvm.virtio import spec
 from pykvm.virtio.board import Board
@@ -72,7 +73,7 @@ class Parts:
     _worker: Worker
     _is_shared: bool
     _take_console: Callable[[], bytes] | None = None
-    _status: int | None = None
+    _ending: Ending | None = None
     _is_stopped = False
     _closed = True
 
@@ -127,30 +128,53 @@ class Parts:
             self.ports.claim(base, size_bytes, Scratch(size_bytes))
 
     def _wire_power(self) -> None:
-        def end() -> None:
-            self._end(0)
+        def reset(how: str) -> Callable[[], None]:
+            return partial(self._end_by, was_reset(how))
 
-        control = power.Pm1Control(tables.SLEEP_TYPE_S5, end)
+        control = power.Pm1Control(tables.SLEEP_TYPE_S5, partial(self._end_by, SWITCHED_OFF))
         for port, size_bytes, device in (
             (layout.PM1_EVENT_PORT, power.EVENT_SIZE, power.Pm1Event()),
             (layout.PM1_CONTROL_PORT, power.CONTROL_SIZE, control),
             (layout.PM_TIMER_PORT, power.TIMER_SIZE, power.PmTimer()),
-            (layout.RESET_PORT, 1, power.ResetControl(end)),
-            (layout.KEYBOARD_PORT, 1, power.KeyboardReset(end)),
+            (layout.RESET_PORT, 1, power.ResetControl(reset(f"port {layout.RESET_PORT:#x}"))),
+            (layout.KEYBOARD_PORT, 1, power.KeyboardReset(reset("the keyboard controller"))),
         ):
             self.ports.claim(port, size_bytes, device)
 
     def _wire_cmos(self) -> None:
-        from pykvm.devices import cmos  # brings libraries, which make KVM_CREATE_VM longer
+        from pykvm.devices import cmos, rtc  # bring libraries, which make KVM_CREATE_VM longer
 
         low, *high = (region.size_bytes for region in self.memory.regions)
-        elapsed_ns = None if self.clock == "wall" else self.vm.now_ns
-        self.cmos = cmos.Cmos(low, sum(high), cmos.clock(elapsed_ns))
+        line = partial(self.vm.set_irq_line, layout.CMOS_IRQ)
+        alarm = rtc.Alarm(self._post_shared)
+        clock, look_after = rtc.clock(None), alarm.after
+        if self.clock != "wall":
+            clock, look_after = rtc.clock(self.vm.now_ns), self._raise_cmos_line
+        if self.vm.irqchip == "none":
+            self.cmos = cmos.Cmos(low, sum(high), clock)
+        else:
+            self.cmos = cmos.Cmos(low, sum(high), clock, line, look_after)
+            alarm.call = self.cmos.look
         self.ports.claim(layout.CMOS_PORT, cmos.SIZE, self.cmos, "cmos")
 
+    def _post_shared(self, call: Callable[[], None], delay_s: float) -> None:
+        """On the machine's thread, which comes to the devices from now on."""
+        self._share()
+        self._worker.post(call, delay_s)
+
+    def _share(self) -> None:
+        raise NotImplementedError
+
+    def _raise_cmos_line(self, delay_ns: int | None) -> None:
+        at_ns = None if delay_ns is None else self.vm.now_ns() + delay_ns
+        self.vm.raise_line_at(layout.CMOS_IRQ, at_ns)
+
     def _end(self, status: int) -> None:
+        self._end_by(exited(status))
+
+    def _end_by(self, ending: Ending) -> None:
         """The guest has ended the run: stop every vCPU at its next entry."""
-        self._status = status
+        self._ending = ending
         self._stop_all()
 
     def add_nic(self, mac: str = wiring.NIC_MAC) -> Nic82540em:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from pykvm.errors import PykvmError
 from pykvm.exits import Debug, Exit, Halt, Interrupted, Shutdown, Timeout
 
+STATUS_RESET = 123
 STATUS_TIMEOUT = 124
 STATUS_DIED = 125
 STATUS_INTERRUPTED = 130
@@ -17,7 +19,8 @@ STATUS_INTERRUPTED = 130
 class Outcome(Enum):
     """Why a run ended."""
 
-    EXIT = "exit"  # the guest wrote to an exit port
+    EXIT = "exit"  # the guest wrote to an exit port, or switched the machine off
+    RESET = "reset"  # the guest reset the machine, as a kernel does that panics with panic=-1
     HALT = "halt"  # HLT, with no interrupt controller that could wake it
     SHUTDOWN = "shutdown"  # triple fault
     TIMEOUT = "timeout"
@@ -32,7 +35,7 @@ class Result:
 
     Attributes:
         outcome: why it ended; `reason` says it in words.
-        status: the guest's own exit status; 124 timeout, 125 died, 130 interrupted.
+        status: the guest's own exit status; 123 reset, 124 timeout, 125 died, 130 interrupted.
         exit: the last exit.
         vcpu: index of the processor that it came from.
         error: what could not be handled, for DIED.
@@ -58,24 +61,42 @@ class Result:
     wall_ns: int
 
 
-def ending(exit: Exit, guest_status: int | None) -> tuple[Outcome, int, str]:
-    """Outcome, status and reason of a run that ends with this exit.
+class Ending(NamedTuple):
+    """How a run ends, as its Result has it."""
+
+    outcome: Outcome
+    status: int
+    reason: str
+
+
+SWITCHED_OFF = Ending(Outcome.EXIT, 0, "the guest switched the machine off")
+
+
+def exited(status: int) -> Ending:
+    """The guest wrote to an exit port."""
+    return Ending(Outcome.EXIT, status, f"the guest ended the run with status {status}")
+
+
+def was_reset(how: str) -> Ending:
+    """The guest reset the machine."""
+    return Ending(Outcome.RESET, STATUS_RESET, f"the guest reset the machine by {how}")
+
+
+def ending(exit: Exit, chosen: Ending | None) -> Ending:
+    """How a run ends with this exit.
 
     Args:
-        guest_status: what the guest wrote to an exit port, None where it did not.
+        chosen: what the guest asked for by way of a device, None where it did not.
     """
     match exit:
-        case Interrupted() if guest_status is not None:
-            reason = f"the guest ended the run with status {guest_status}"
-            return Outcome.EXIT, guest_status, reason
         case Interrupted():
-            return Outcome.INTERRUPTED, STATUS_INTERRUPTED, "stopped"
+            return chosen or Ending(Outcome.INTERRUPTED, STATUS_INTERRUPTED, "stopped")
         case Timeout():
-            return Outcome.TIMEOUT, STATUS_TIMEOUT, "the time is over"
+            return Ending(Outcome.TIMEOUT, STATUS_TIMEOUT, "the time is over")
         case Halt():
-            return Outcome.HALT, 0, "the guest halted"
+            return Ending(Outcome.HALT, 0, "the guest halted")
         case Debug():
-            return Outcome.DEBUG, 0, str(exit)
+            return Ending(Outcome.DEBUG, 0, str(exit))
         case Shutdown():
-            return Outcome.SHUTDOWN, STATUS_DIED, str(exit)
-    return Outcome.DIED, STATUS_DIED, str(exit)
+            return Ending(Outcome.SHUTDOWN, STATUS_DIED, str(exit))
+    return Ending(Outcome.DIED, STATUS_DIED, str(exit))

@@ -18,6 +18,7 @@ from pykvm.errors import UsageError
 
 Call = Callable[[], None]
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
+EPOLL_STEP_S = 0.001
 WAIT_MAX_S = 3600.0  # for one look: epoll counts milliseconds in 31 bits
 
 
@@ -151,7 +152,7 @@ class Worker:
     def _run(self) -> None:
         try:
             while not self._closed:
-                for fd, _ in self._epoll.poll(self._until_due()):
+                for fd, _ in self._wait():
                     if callback := self._watched.get(fd):
                         self._call(callback, fd)
                 self._take_wake()
@@ -161,6 +162,15 @@ class Worker:
                 self._closed = True  # whatever ended it: these numbers are others' from now on
                 self._epoll.close()
                 os.close(self._bell)
+
+    def _wait(self) -> list[tuple[int, int]]:
+        """Files that are ready; none where a call is due. epoll counts whole milliseconds."""
+        wait_s = self._until_due()
+        if wait_s is None:
+            return self._epoll.poll()
+        if 0 < wait_s < EPOLL_STEP_S:
+            time.sleep(wait_s)
+        return self._epoll.poll(wait_s // EPOLL_STEP_S * EPOLL_STEP_S)
 
     def _until_due(self) -> float | None:
         with self._guard:

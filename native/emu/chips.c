@@ -92,6 +92,8 @@ int emu_vm_signal_msi(struct emu_vm *vm, uint64_t address, uint32_t data)
 void emu_timers_changed(struct emu_vm *vm)
 {
     uint64_t next_ns = vm->chips->pit.expires_ns;
+    if (vm->line_ns < next_ns)
+        next_ns = vm->line_ns;
     for (struct emu_cpu *cpu = vm->cpus; cpu; cpu = cpu->next)
         if (cpu->lapic->expires_ns < next_ns)
             next_ns = cpu->lapic->expires_ns;
@@ -111,6 +113,7 @@ void emu_timers_shift(struct emu_vm *vm, uint64_t delta_ns)
 {
     struct emu_pit *pit = &vm->chips->pit;
     shift(&pit->expires_ns, delta_ns);
+    shift(&vm->line_ns, delta_ns);
     for (unsigned i = 0; i < 3; i++)
         pit->channel[i].loaded_ns += (int64_t)delta_ns;
     for (struct emu_cpu *cpu = vm->cpus; cpu; cpu = cpu->next)
@@ -123,10 +126,27 @@ void emu_timers_run(struct emu_vm *vm, uint64_t now_ns)
 {
     if (vm->chips->pit.expires_ns <= now_ns)
         emu_pit_expire(vm, now_ns);
+    if (vm->line_ns <= now_ns) {
+        vm->line_ns = EMU_NEVER;
+        emu_gsi_set(vm, vm->line_gsi, EMU_SOURCE_LINE, true);
+    }
     for (struct emu_cpu *cpu = vm->cpus; cpu; cpu = cpu->next)
         if (cpu->lapic->expires_ns <= now_ns)
             emu_lapic_timer_expire(cpu, now_ns);
     emu_timers_changed(vm);
+}
+
+/* Raise a line of the owner's when guest time is so far; EMU_NEVER: not any more. There is one
+ * such line. Any thread. */
+void emu_vm_raise_line_at(struct emu_vm *vm, uint32_t gsi, uint64_t ns)
+{
+    if (!vm->chips)
+        return;
+    emu_vm_lock(vm);
+    vm->line_gsi = gsi;
+    vm->line_ns = ns;
+    emu_timers_changed(vm);
+    emu_vm_unlock(vm);
 }
 
 static bool within(uint64_t address, uint32_t size_bytes, uint64_t base, uint32_t length)

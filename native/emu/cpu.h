@@ -388,6 +388,8 @@ struct emu_vm {
     uint64_t start_ns;                  /* guest time 0 by the host's clock */
     uint64_t elapsed_ns;                /* guest time of an instruction clock, between slices */
     atomic_uint_fast64_t next_timer_ns; /* guest time of the chips' next deed */
+    uint64_t line_ns;                   /* emu_vm_raise_line_at */
+    uint32_t line_gsi;
 };
 
 /* The debug registers in force: the owner's, or the guest's. */

@@ -160,6 +160,7 @@ uint32_t emu_vm_tsc_khz(const struct emu_vm *vm);
 int emu_vm_create_irqchip(struct emu_vm *vm, enum emu_irqchip kind);
 int emu_vm_create_pit(struct emu_vm *vm);
 void emu_vm_set_irq_line(struct emu_vm *vm, uint32_t gsi, bool level);
+void emu_vm_raise_line_at(struct emu_vm *vm, uint32_t gsi, uint64_t ns);
 int emu_vm_signal_msi(struct emu_vm *vm, uint64_t address, uint32_t data);
 int emu_vm_get_chip(struct emu_vm *vm, enum emu_chip chip, void *state, size_t size_bytes);
 int emu_vm_set_chip(struct emu_vm *vm, enum emu_chip chip, const void *state, size_t size_bytes);

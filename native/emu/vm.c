@@ -14,6 +14,7 @@ struct emu_vm *emu_vm_create(struct pykvm_natives *natives)
     vm->tsc_khz = 1000000;
     vm->start_ns = emu_now_ns();
     vm->next_timer_ns = EMU_NEVER;
+    vm->line_ns = EMU_NEVER;
     pthread_mutex_init(&vm->lock, NULL);
     pthread_cond_init(&vm->frozen, NULL);
     emu_decode_init();

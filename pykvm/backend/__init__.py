@@ -170,6 +170,14 @@ class Vm(VmMemory, VmEvents, VmState, Protocol):
         """Raise or lower an interrupt line of the irqchip."""
         ...
 
+    def raise_line_at(self, line: int, ns: int | None) -> None:
+        """Raise one line by itself when `now_ns` tells so much; None: not any more.
+
+        Raises:
+            UsageError: the clock is not one of instructions.
+        """
+        ...
+
     def add_console(self, port: int, ident: int) -> Callable[[], bytes]:
         """Collect bytes written to a port without leaving native code; returns the taker."""
         ...

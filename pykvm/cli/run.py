@@ -215,6 +215,9 @@ def _tell(machine: Machine, result: Result, settings: Guest) -> None:
             say(f"{settings.path}: no end after {settings.timeout_s:g} s; {place(machine, result)}")
             for line in hints(machine, result):
                 print(f"  {line}", file=sys.stderr)
+        case Outcome.RESET:
+            print(f"pykvm: {settings.path}: {result.reason}", file=sys.stderr)
+            return
         case _:
             return
     for name in settings.requires:

@@ -1,22 +1,22 @@
 """CMOS memory and the real-time clock in it. Source: Motorola MC146818 data sheet.
 
-Time is the host's, moved by what the guest sets. Nothing runs between accesses: flags are
-worked out when they are read, and the interrupt output is not driven.
+Time is the host's, moved by what the guest sets. Nothing runs between accesses: flags are worked
+out when the chip is looked at, and where an interrupt is enabled it looks at itself in time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
+from pykvm.devices import rtc
 from pykvm.devices.bytewise import Bytewise
 from pykvm.errors import UsageError
 
 SIZE = 2
 INDEX, DATA = 0, 1
 RAM_SIZE = 128
-EPOCH = datetime(2000, 1, 1)  # where the clock of a guest begins whose time is its instructions
 NMI_MASK = 0x80  # shares the index port; there is no NMI to mask
 
 
@@ -81,9 +81,11 @@ class D:
 
 _PM = 0x80
 _DONT_CARE = 0xC0
-_ALARMED = (Reg.SECONDS, Reg.MINUTES, Reg.HOURS)
 _ALARMS = (Reg.SECONDS_ALARM, Reg.MINUTES_ALARM, Reg.HOURS_ALARM)
-_TIME = frozenset((*_ALARMED, Reg.WEEKDAY, Reg.DAY, Reg.MONTH, Reg.YEAR, Reg.CENTURY))
+_TIME = frozenset((
+    Reg.SECONDS, Reg.MINUTES, Reg.HOURS, Reg.WEEKDAY, Reg.DAY, Reg.MONTH, Reg.YEAR, Reg.CENTURY,
+))  # fmt: skip
+_MICROSECOND = timedelta(microseconds=1)
 _UPDATE_US = 244 + 1984  # warning and update cycle, from the data sheet's table of times
 _EQUIPMENT_FPU = 1 << 1
 _BASE_KIB = 640
@@ -112,18 +114,6 @@ class _Time(NamedTuple):
             return 1
 
 
-def utc_now() -> datetime:
-    """The host's time, as the clock of a PC that runs on UTC."""
-    return datetime.now(UTC).replace(tzinfo=None)
-
-
-def clock(elapsed_ns: Callable[[], int] | None) -> Callable[[], datetime]:
-    """The host's time, or where the guest has its own what has elapsed of that since EPOCH."""
-    if elapsed_ns is None:
-        return utc_now
-    return lambda: EPOCH + timedelta(microseconds=elapsed_ns() // 1000)
-
-
 class Cmos(Bytewise):
     """Index and data register, 128 bytes behind them.
 
@@ -131,13 +121,21 @@ class Cmos(Bytewise):
         low_bytes: memory below 4 GiB.
         high_bytes: memory above 4 GiB.
         clock: gives the time, without a time zone.
+        set_line: raises or lowers the interrupt line.
+        look_after: has `look` called, or the line raised, after so many nanoseconds of the
+            machine's time; None: not any more.
 
     Attributes:
         clock: may be replaced at any time. What gives no time is a UsageError when it is read.
     """
 
     def __init__(
-        self, low_bytes: int, high_bytes: int = 0, clock: Callable[[], datetime] = utc_now
+        self,
+        low_bytes: int,
+        high_bytes: int = 0,
+        clock: Callable[[], datetime] = rtc.utc_now,
+        set_line: Callable[[bool], None] = lambda level: None,
+        look_after: Callable[[int | None], None] = lambda delay_ns: None,
     ) -> None:
         self.clock = clock
         self._index = Reg.D
@@ -146,8 +144,11 @@ class Cmos(Bytewise):
         self._b = B.H24
         self._offset = timedelta(0)
         self._held: _Time | None = None  # the time while it stands still for SET
-        self._uip_at: datetime | None = None
+        self._set_line, self._look_after = set_line, look_after
+        self._looked_at: datetime | None = None  # at register A
+        self._flags = 0
         self._flags_at = self._now()
+        self._periods_at = self._read_clock()
         self._fill(low_bytes, high_bytes)
 
     def _fill(self, low_bytes: int, high_bytes: int) -> None:
@@ -193,23 +194,33 @@ class Cmos(Bytewise):
             return
         match self._index:
             case Reg.A:
+                self._note_flags()
                 self._a = value & ~A.UIP
+                self._drive()
             case Reg.B:
                 self._write_b(value)
             case Reg.C | Reg.D:
                 pass
             case index if index in _TIME:
                 self._set_time(index, value)
+            case index if index in _ALARMS:
+                self._note_flags()
+                self._ram[index] = value
+                self._drive()
             case index:
                 self._ram[index] = value
 
     def _write_b(self, value: int) -> None:
+        self._note_flags()
+        if value & B.SET:
+            value &= ~B.UIE  # data sheet, "SET"
         if value & B.SET and self._held is None:
             self._held = _Time.of(self._now())
         elif not value & B.SET and self._held is not None:
             self._move_to(self._held)
             self._held = None
         self._b = value
+        self._drive()
 
     # The time.
 
@@ -230,12 +241,18 @@ class Cmos(Bytewise):
         return time
 
     def _updating(self) -> bool:
-        """Whether the second is about to change. A clock that stands still shows it once."""
+        """Whether the second is about to change. A clock that stands still shows it once.
+
+        So it does where a second has changed since the last look, which did not see it coming: a
+        guest that waits for it sees it, however seldom it has its turn.
+        """
         now = self._now()
-        if self._held is not None or now.microsecond < 1_000_000 - _UPDATE_US:
-            return False
-        seen, self._uip_at = self._uip_at, now
-        return now != seen
+        seen, self._looked_at = self._looked_at, now
+        if self._held is not None or seen is None:
+            return self._held is None and _is_late(now)
+        if _is_late(now):
+            return now != seen
+        return now >= rtc.next_second(seen) and not _is_late(seen)
 
     def _time_byte(self, index: int, time: _Time) -> int:
         match index:
@@ -259,7 +276,9 @@ class Cmos(Bytewise):
         if self._held is not None:
             self._held = self._changed(self._held, index, value)
         else:
+            self._note_flags()
             self._move_to(self._changed(_Time.of(self._now()), index, value))
+            self._drive()
 
     def _changed(self, time: _Time, index: int, value: int) -> _Time:
         match index:
@@ -287,6 +306,7 @@ class Cmos(Bytewise):
             return
         self._offset = start - self._read_clock()
         self._flags_at = start
+        self._looked_at = None
 
     def _encode(self, value: int) -> int:
         return value if self._b & B.DM else _to_bcd(value)
@@ -304,44 +324,77 @@ class Cmos(Bytewise):
             return self._decode(value)
         return self._decode(value & ~_PM) % 12 + (12 if value & _PM else 0)
 
-    # Flags.
+    # Flags and interrupts.
+
+    def look(self) -> None:
+        """See what has come; the line tells, where it is an interrupt."""
+        self._note_flags()
+        self._drive()
 
     def _read_flags(self) -> int:
-        """What has happened since the last read; nothing does while SET holds the time."""
-        if self._held is not None:
-            return 0
-        before, now = self._flags_at, self._now()
-        self._flags_at = now
-        flags = 0
-        if now.replace(microsecond=0) > before.replace(microsecond=0):
-            flags |= C.UF
-        if self._periods(now) > self._periods(before):
-            flags |= C.PF
-        if self._alarm_between(before, now):
-            flags |= C.AF
-        enabled = self._b & (B.PIE | B.AIE | B.UIE)
-        return flags | (C.IRQF if flags & enabled else 0)
+        """What has happened since the last read, which ends the interrupt."""
+        self._note_flags()
+        flags, self._flags = self._flags, 0
+        is_interrupt = flags & self._enabled
+        self._drive()
+        return flags | (C.IRQF if is_interrupt else 0)
 
-    def _periods(self, time: datetime) -> int:
-        """How many periods of register A's rate fit before `time`. Source: table 5."""
+    @property
+    def _enabled(self) -> int:
+        """Of B; the flags have the same bits."""
+        return self._b & (B.PIE | B.AIE | B.UIE)
+
+    def _note_flags(self) -> None:
+        """What has come since the last time. No update, and no alarm, while SET holds the time."""
+        raw, before = self._read_clock(), self._flags_at
         rate = self._a & A.RATE
-        if rate == 0:
-            return 0
-        hz = 1 << 16 - rate if rate > 2 else 1 << 9 - rate
-        microseconds = (time - datetime.min) // timedelta(microseconds=1)
-        return microseconds * hz // 1_000_000
+        if rtc.periods(raw, rate) > rtc.periods(self._periods_at, rate):
+            self._flags |= C.PF
+        self._periods_at = raw
+        if self._held is not None:
+            return
+        self._flags_at = now = self._now()
+        if now >= rtc.next_second(before):
+            self._flags |= C.UF
+            if (alarm := self._next_alarm(before)) is not None and alarm <= now:
+                self._flags |= C.AF
 
-    def _alarm_between(self, before: datetime, now: datetime) -> bool:
-        """Whether the alarm's time came; a day holds every time there is."""
-        alarms = [self._ram[index] for index in _ALARMS]
-        time = before.replace(microsecond=0)
-        for _ in range(min(int((now - time).total_seconds()), 86_400)):
-            time += timedelta(seconds=1)
-            parts = _Time.of(time)
-            current = [self._time_byte(index, parts) for index in _ALARMED]
-            if all(a >= _DONT_CARE or a == c for a, c in zip(alarms, current, strict=True)):
-                return True
-        return False
+    def _next_alarm(self, time: datetime) -> datetime | None:
+        """A byte of the alarm stands for itself, or from _DONT_CARE on for any."""
+        hour, minute, second = (
+            [value for value in range(count) if alarm >= _DONT_CARE or encode(value) == alarm]
+            for count, encode, alarm in (
+                (24, self._encode_hour, self._ram[Reg.HOURS_ALARM]),
+                (60, self._encode, self._ram[Reg.MINUTES_ALARM]),
+                (60, self._encode, self._ram[Reg.SECONDS_ALARM]),
+            )
+        )
+        return rtc.next_match(time, hour, minute, second)
+
+    def _drive(self) -> None:
+        """Raise the line where an enabled flag is set; otherwise look again when one may be."""
+        if self._flags & self._enabled:
+            self._look_after(None)
+            self._set_line(True)
+            return
+        self._set_line(False)
+        due = min(self._due(), default=None)
+        self._look_after(None if due is None else due // _MICROSECOND * 1000)
+
+    def _due(self) -> Iterator[timedelta]:
+        """How long it is to each flag that is enabled."""
+        raw, now = self._periods_at, self._flags_at
+        if self._b & B.PIE and (period := rtc.next_period(raw, self._a & A.RATE)):
+            yield period - raw
+        if self._held is None and self._b & B.UIE:
+            yield rtc.next_second(now) - now
+        if self._held is None and self._b & B.AIE and (alarm := self._next_alarm(now)):
+            yield alarm - now
+
+
+def _is_late(time: datetime) -> bool:
+    """Whether the second is about to change."""
+    return time.microsecond >= 1_000_000 - _UPDATE_US
 
 
 def _to_bcd(value: int) -> int:

@@ -22,7 +22,7 @@ FILES = sorted(GUESTS.glob("*.S"))
 
 # What the clock leaves in registers, how often it is asked, and which processor comes first
 # differ from run to run.
-DEPEND_ON_TIME = ("cmos", "rdtsc", "smp", "timer_ticks", "apic_timer")
+DEPEND_ON_TIME = ("cmos", "rtc_interrupts", "rdtsc", "smp", "timer_ticks", "apic_timer")
 
 # Where processors themselves differ: kvm_pvm (host kind 3) shows IOPL 0 at CPL 3 and leaves
 # segments of CPL 0 in place where IRET to CPL 3 nulls them (SDM vol. 2A, IRET); RF after a

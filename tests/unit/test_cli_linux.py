@@ -184,3 +184,36 @@ def test_a_mistake_is_one_line(
     assert captured.out == ""
     assert message in captured.err
     assert captured.err.count("\n") == 1
+
+
+RESETS = {
+    "port 0xcf9": "mov dx, 0xcf9\nmov al, 6\nout dx, al\nhlt\n",
+    "the keyboard controller": "mov al, 0xfe\nout 0x64, al\nhlt\n",
+}
+
+
+@each_backend
+@pytest.mark.parametrize("how", RESETS)
+def test_a_reset_is_no_success(backend: str, how: str, tmp_path: Path) -> None:
+    path = kernel(RESETS[how], tmp_path / "k")
+    done = subprocess.run(
+        [*PYKVM_RUN, "--backend", backend, "--kernel", path, "--timeout", "20s", "--json"],
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=60, text=True,
+    )  # fmt: skip
+    reason = f"the guest reset the machine by {how}"
+    assert done.returncode == 123
+    assert done.stderr == f"pykvm: {path}: {reason}\n"
+    told = json.loads(done.stdout)
+    assert (told["outcome"], told["status"], told["reason"]) == ("reset", 123, reason)
+
+
+@each_backend
+def test_a_power_off_is_told_as_such(backend: str, tmp_path: Path) -> None:
+    path = kernel(OFF, tmp_path / "k")
+    done = subprocess.run(
+        [*PYKVM_RUN, "--backend", backend, "--kernel", path, "--timeout", "20s", "--json"],
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=60, text=True,
+    )  # fmt: skip
+    told = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (told["outcome"], told["reason"]) == ("exit", "the guest switched the machine off")

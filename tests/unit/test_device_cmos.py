@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pykvm
+from pykvm.devices import rtc
 from pykvm.devices.cmos import A, B, C, Cmos, D, Reg
 from pykvm.errors import UsageError
 
@@ -224,3 +225,136 @@ def test_a_guest_reads_the_year() -> None:
         vm.cmos.clock = lambda: NOON
         vm.load(pykvm.assemble(source))
         assert vm.run(timeout=5).output == b"\x24"
+
+
+class Told:
+    """What a chip asks for: its line, and when it wants to look again."""
+
+    def __init__(self, now: datetime = NOON) -> None:
+        self.level = False
+        self.rises = 0
+        self.delay_ns: int | None = None
+        self.chip = Chip(now)
+        self.chip.cmos = Cmos(
+            MIB, clock=lambda: self.chip.now, set_line=self._set, look_after=self._after
+        )
+
+    def _set(self, level: bool) -> None:
+        self.rises += level and not self.level
+        self.level = level
+
+    def _after(self, delay_ns: int | None) -> None:
+        self.delay_ns = delay_ns
+
+    def wait(self) -> None:
+        """Until it looks."""
+        assert self.delay_ns is not None
+        self.chip.forward(microseconds=self.delay_ns // 1000)
+        self.chip.cmos.look()
+
+
+def test_a_rate_interrupts_until_register_c_is_read_and_again() -> None:
+    told = Told()
+    chip = told.chip
+    chip[Reg.A] = A.DIVIDER_32768HZ | 6  # 1,024 Hz
+    chip[Reg.B] = B.H24 | B.PIE
+    for count in range(1, 1025):
+        told.wait()
+        assert told.level
+        assert told.rises == count
+        assert told.delay_ns is None  # the line is up: nothing more comes before it is read
+        assert chip[Reg.C] & (C.IRQF | C.PF) == C.IRQF | C.PF
+        assert not told.level
+    assert abs(chip.now - NOON - timedelta(seconds=1)) < timedelta(milliseconds=1)
+    chip[Reg.B] = B.H24
+    assert told.delay_ns is None
+
+
+def test_an_update_interrupts_each_second() -> None:
+    told = Told(NOON.replace(microsecond=250_000))
+    told.chip[Reg.B] = B.H24 | B.UIE
+    assert told.delay_ns == 750_000_000
+    told.wait()
+    assert told.level
+    assert told.chip[Reg.C] & (C.IRQF | C.UF) == C.IRQF | C.UF
+    assert told.delay_ns == 1_000_000_000
+    told.chip[Reg.B] = B.H24 | B.UIE | B.SET
+    assert told.chip[Reg.B] == B.H24 | B.SET
+    assert told.delay_ns is None
+
+
+def test_an_alarm_interrupts_at_its_time() -> None:
+    told = Told()
+    chip = told.chip
+    chip[Reg.HOURS_ALARM], chip[Reg.MINUTES_ALARM], chip[Reg.SECONDS_ALARM] = 0x15, 0xFF, 0x04
+    chip[Reg.B] = B.H24 | B.AIE
+    told.wait()
+    assert told.level
+    assert chip.now == NOON + timedelta(seconds=59)
+    assert chip[Reg.C] & (C.IRQF | C.AF) == C.IRQF | C.AF
+    assert told.delay_ns == 60_000_000_000
+    chip[Reg.SECONDS_ALARM] = 0x7F  # no second there is
+    assert told.delay_ns is None
+
+
+def test_an_interrupt_that_is_enabled_late_comes_at_once() -> None:
+    told = Told()
+    told.chip.forward(seconds=2)
+    told.chip[Reg.B] = B.H24 | B.UIE
+    assert told.level
+
+
+def test_the_last_second_of_all_ends_nothing() -> None:
+    told = Told(datetime.max - timedelta(milliseconds=500))
+    told.chip[Reg.B] = B.H24 | B.UIE | B.AIE | B.PIE
+    assert told.chip[Reg.C] & C.UF == 0
+
+
+def test_an_update_between_two_looks_is_seen_once() -> None:
+    chip = Chip(NOON.replace(microsecond=900_000))
+    assert not chip[Reg.A] & A.UIP
+    chip.forward(milliseconds=200)
+    assert chip[Reg.A] & A.UIP
+    assert not chip[Reg.A] & A.UIP
+    chip.forward(milliseconds=899)
+    assert chip[Reg.A] & A.UIP
+    chip.forward(milliseconds=10)
+    assert not chip[Reg.A] & A.UIP  # which was seen already
+
+
+def test_a_guest_whose_time_is_its_instructions_need_not_look_for_long() -> None:
+    elapsed_ns = 0
+
+    def elapsed() -> int:
+        nonlocal elapsed_ns
+        elapsed_ns += 10
+        return elapsed_ns
+
+    cmos = Cmos(MIB, clock=rtc.clock(elapsed))
+    cmos.write(0, 1, Reg.A)
+    for _ in range(3):
+        looks = next(count for count in range(2000) if cmos.read(1, 1) & A.UIP)
+        assert 0 < looks < 2000
+        while cmos.read(1, 1) & A.UIP:
+            pass
+
+
+@given(
+    st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)),
+    *[st.lists(st.integers(0, most), unique=True, max_size=3).map(sorted) for most in (23, 59, 59)],
+)
+def test_the_next_match_is_the_first(
+    time: datetime, hours: list[int], minutes: list[int], seconds: list[int]
+) -> None:
+    found = rtc.next_match(time, hours, minutes, seconds)
+    starts = [
+        time.replace(microsecond=0, hour=0, minute=0, second=0) + timedelta(day) for day in (0, 1)
+    ]
+    every = [
+        start.replace(hour=hour, minute=minute, second=second)
+        for start in starts
+        for hour in hours
+        for minute in minutes
+        for second in seconds
+    ]
+    assert found == min((each for each in every if each > time), default=None)

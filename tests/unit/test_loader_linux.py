@@ -164,11 +164,13 @@ def machine(backend: str, append: str = "") -> pykvm.VM:
     )  # fmt: skip
 
 
-def run(vm: pykvm.VM, data: bytes, path: Path) -> bytes:
+def run(
+    vm: pykvm.VM, data: bytes, path: Path, end: tuple[Outcome, int] = (Outcome.EXIT, 0)
+) -> bytes:
     path.write_bytes(data)
     vm.load_kernel(path)
     result = vm.run(timeout=10)
-    assert (result.outcome, result.status) == (Outcome.EXIT, 0), result.reason
+    assert (result.outcome, result.status) == end, result.reason
     return result.output
 
 
@@ -200,7 +202,8 @@ def test_a_pvh_kernel_finds_its_command_line_and_switches_off(backend: str, tmp_
 def test_a_reset_ends_the_run(backend: str, way: str, tmp_path: Path) -> None:
     program = pykvm.assemble(way + "\nhlt", origin=kernels.LOAD)
     with machine(backend) as vm:
-        run(vm, kernels.bzimage(b"".join(data for _, data in program.pieces)), tmp_path / "k")
+        code = b"".join(data for _, data in program.pieces)
+        run(vm, kernels.bzimage(code), tmp_path / "k", (Outcome.RESET, 123))
 
 
 @each_backend

@@ -18,6 +18,7 @@ _CHIPS = {
     "ioapic": (lib.EMU_CHIP_IOAPIC, lib.EMU_IOAPIC_STATE_BYTES),
 }
 _NO_FD = -1
+_NEVER = (1 << 64) - 1
 
 
 class InterruptControl(Handle):
@@ -52,6 +53,10 @@ class InterruptControl(Handle):
         """
         if self.irqchip != "none":
             lib.emu_vm_set_irq_line(self.native, line, level)
+
+    def raise_line_at(self, line: int, ns: int | None) -> None:
+        """Raise one line by itself when `now_ns` tells so much; None: not any more."""
+        lib.emu_vm_raise_line_at(self.native, line, _NEVER if ns is None else ns)
 
     def signal_msi(self, address: int, data: int) -> bool:
         """Send a message-signalled interrupt; whether a local APIC took it."""

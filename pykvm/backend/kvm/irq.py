@@ -61,6 +61,14 @@ class InterruptControl(Handle):
         request = ffi.new("struct kvm_irq_level *", {"irq": line, "level": level})
         self.call("KVM_IRQ_LINE", request)
 
+    def raise_line_at(self, line: int, ns: int | None) -> None:
+        """Nothing here repeats by a clock.
+
+        Raises:
+            UsageError: always; a thread of the owner's raises lines.
+        """
+        raise UsageError("only a clock of instructions, on backend emu, raises lines by itself")
+
     def signal_msi(self, address: int, data: int) -> bool:
         """Send a message-signalled interrupt.
 
