@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pykvm.errors import UsageError
 
 DEPTH_MAX = 8  # hops within one call: a cable that leads back to its own switch ends here
-INBOX_FRAMES = 1024
+INBOX_FRAMES, INBOX_BYTES = 1024, 2 << 20
 
 _thread = threading.local()
 
@@ -90,13 +90,14 @@ class Inbox:
 
     Args:
         wake: lets the machine come for them; called when nobody is about to.
-        limit: how many wait at most; more are lost.
+        limit: how many wait at most, INBOX_BYTES together; more are lost.
     """
 
     def __init__(self, wake: Callable[[], None], limit: int = INBOX_FRAMES) -> None:
         self._wake = wake
         self._limit = limit
         self._frames: deque[bytes] = deque()
+        self._bytes = 0
         self._lock = threading.Lock()
         self._attended = False
         self.lost = 0
@@ -104,13 +105,17 @@ class Inbox:
     def put(self, *frames: bytes) -> None:
         """Frames have come."""
         with self._lock:
-            room = self._limit - len(self._frames)
-            if len(frames) > room:
-                self.lost += len(frames) - room
-                frames = frames[:room]
-            if not frames:
+            count, size_bytes = len(frames), sum(map(len, frames))
+            while count and (
+                count > self._limit - len(self._frames) or size_bytes > INBOX_BYTES - self._bytes
+            ):
+                count -= 1
+                size_bytes -= len(frames[count])
+            self.lost += len(frames) - count
+            if not count:
                 return
-            self._frames.extend(frames)
+            self._frames.extend(frames[:count])
+            self._bytes += size_bytes
             asleep, self._attended = not self._attended, True
         if asleep:
             self._wake()
@@ -124,6 +129,7 @@ class Inbox:
         """The oldest frames. After none, the next that comes wakes the machine."""
         with self._lock:
             found = [self._frames.popleft() for _ in range(min(limit, len(self._frames)))]
+            self._bytes -= sum(map(len, found))
             self._attended = bool(found)
             return found
 
@@ -131,12 +137,14 @@ class Inbox:
         """There is no room for these yet; the machine comes again when there is."""
         with self._lock:
             self._frames.extendleft(reversed(frames))
+            self._bytes += sum(map(len, frames))
             self._attended = False
 
     def clear(self) -> None:
         """Forget what waits."""
         with self._lock:
             self._frames.clear()
+            self._bytes = 0
             self._attended = False
 
     def __len__(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -13,6 +14,7 @@ import pykvm
 from pykvm.devices import rtc
 from pykvm.devices.cmos import A, B, C, Cmos, D, Reg
 from pykvm.errors import UsageError
+from pykvm.guest import load_guest
 
 GIB, MIB = 1 << 30, 1 << 20
 NOON = datetime(2024, 2, 29, 15, 4, 5)  # a Thursday
@@ -358,3 +360,43 @@ def test_the_next_match_is_the_first(
         for second in seconds
     ]
     assert found == min((each for each in every if each > time), default=None)
+
+
+POLL = """
+    mov ecx, 3
+next:
+    mov al, 0x0A
+    out 0x70, al
+high:
+    in al, 0x71
+    test al, 0x80
+    jz high
+low:
+    in al, 0x71
+    test al, 0x80
+    jnz low
+    dec ecx
+    jnz next
+    mov eax, 0
+    out 0xf8, eax
+"""
+
+
+def test_waiting_for_an_update_by_a_clock_of_instructions_takes_few_looks() -> None:
+    with pykvm.VM(backend="emu", clock="instructions") as vm:
+        vm.load(pykvm.assemble(POLL))
+        result = vm.run(timeout=120)
+    assert result.outcome is pykvm.Outcome.EXIT
+    assert sum(result.exits.values()) < 10_000
+
+
+def test_interrupts_by_a_clock_of_instructions_repeat() -> None:
+    guest = load_guest(Path(__file__).parents[2] / "guests/rtc_interrupts.S")
+    ends = []
+    for _ in range(2):
+        with guest.machine(backend="emu", clock="instructions") as vm:
+            result = vm.run(timeout=120)
+            ends.append((result.outcome, result.output, result.exits, vm.vm.now_ns()))
+    assert ends[0] == ends[1]
+    assert ends[0][0] is pykvm.Outcome.EXIT
+    assert 1_000_000_000 < ends[0][3] < 4_000_000_000

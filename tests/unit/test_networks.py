@@ -12,7 +12,7 @@ import pytest
 
 from pykvm.errors import UsageError
 from pykvm.net import frames
-from pykvm.net.port import DEPTH_MAX, Inbox, Loopback, Port, connect, disconnect
+from pykvm.net.port import DEPTH_MAX, INBOX_BYTES, Inbox, Loopback, Port, connect, disconnect
 from pykvm.net.responder import Responder
 from pykvm.net.switch import Limit, Switch
 
@@ -146,6 +146,19 @@ def test_an_inbox_wakes_once_and_is_bounded() -> None:
     inbox.put(b"7")  # there is no room for it, nor for a wake
     assert (len(woken), inbox.lost) == (2, 3)
     assert inbox.take(5) == [b"4", b"5"]
+
+
+def test_what_waits_has_a_bound_in_bytes() -> None:
+    inbox = Inbox(lambda: None)
+    for _ in range(2):
+        inbox.put(*[bytes(INBOX_BYTES // 4)] * 6)
+        assert (len(inbox), inbox.lost) == (4, 2)
+        taken = inbox.take(3)
+        inbox.put_back(taken[1:])
+        inbox.put(bytes(INBOX_BYTES // 4), bytes(1))
+        assert (len(inbox), inbox.lost) == (4, 3)
+        inbox.clear()
+        inbox.lost = 0
 
 
 def test_an_inbox_loses_no_wake_between_threads() -> None:
