@@ -25,6 +25,7 @@ from pykvm.memory import Backing, GuestMemory
 from pykvm.output import Output
 from pykvm.registers import RegisterFile
 from pykvm.result import SWITCHED_OFF, Ending, exited, was_reset
+from pykvm.state import DebugRegisters, Events, MpState
 from pykvm.turn import Backlog
 from pykvm.virtio import spec
 from pykvm.virtio.board import Board
@@ -276,6 +277,8 @@ class Parts:
         text = _command_line(command_line)
         is_new = self.memory.is_new  # zeros need not be written then: a page that is costs a fault
         bios = (layout.BIOS_DATA_BASE, self._bios_data)
+        if not is_new:
+            self._reset_processors()
         place(image, self.memory, beneath=[bios], owed=owed)
         if command_line or not is_new:
             self.memory.write(layout.COMMAND_LINE_BASE, text)
@@ -289,6 +292,14 @@ class Parts:
             for name, value in image.registers.items():
                 registers[name] = value
         self.image = image
+
+    def _reset_processors(self) -> None:
+        """Leave nothing of what the last guest was about: its exit, events, debugging, sleep."""
+        for vcpu in self.vcpus:
+            vcpu.abandon()
+            vcpu.set_events(Events())
+            vcpu.set_debug_registers(DebugRegisters())
+            vcpu.set_mp_state(MpState.RUNNABLE if vcpu is self.vcpu else MpState.UNINITIALIZED)
 
     @property
     def _bios_data(self) -> bytes:

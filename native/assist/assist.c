@@ -170,6 +170,7 @@ static int move_out(struct pykvm_assist *assist)
     int error = pykvm_assist_sync(assist);
     assist->inside = false;
     assist->left_ns = now_ns();
+    pykvm_forget_tick(); /* it is no sign that KVM is slow */
     return error;
 }
 
@@ -308,6 +309,19 @@ int64_t pykvm_assist_complete(struct pykvm_assist *assist)
     }
     atomic_store(&assist->use, PYKVM_ASSIST_FREE);
     return key;
+}
+
+/* As pykvm_vcpu_abandon. */
+void pykvm_assist_abandon(struct pykvm_assist *assist)
+{
+    int64_t key;
+    if (!take(assist, &key))
+        return;
+    if (assist->inside)
+        emu_cpu_abandon(assist->cpu);
+    else
+        pykvm_vcpu_abandon(assist->vcpu);
+    atomic_store(&assist->use, PYKVM_ASSIST_FREE);
 }
 
 /* Shut the vCPU and its emulator for ever. False while a thread is inside. */

@@ -37,6 +37,7 @@ void pykvm_assist_init(struct pykvm_assist *assist, struct pykvm_vcpu *vcpu,
 bool pykvm_assist_close(struct pykvm_assist *assist);
 int64_t pykvm_assist_run(struct pykvm_assist *assist);
 int64_t pykvm_assist_complete(struct pykvm_assist *assist);
+void pykvm_assist_abandon(struct pykvm_assist *assist);
 int pykvm_assist_sync(struct pykvm_assist *assist);
 uint64_t pykvm_assist_count(const struct pykvm_assist *assist, int kind);
 uint64_t pykvm_assist_native_count(const struct pykvm_assist *assist);

@@ -54,15 +54,16 @@ uint64_t emu_tsc(const struct emu_cpu *cpu)
     return ticks(cpu, emu_guest_ns(cpu)) + cpu->msr.tsc_offset;
 }
 
-/* When the time stamp counter reaches a value; now, where it has passed it. */
+/* When the time stamp counter reaches a value; now, where it has passed it, and never, where that
+ * is beyond what counts the time. */
 uint64_t emu_tsc_to_ns(const struct emu_cpu *cpu, uint64_t tsc, uint64_t now_ns)
 {
     uint64_t khz = cpu->vm->tsc_khz, now = ticks(cpu, now_ns) + cpu->msr.tsc_offset;
     if (tsc <= now)
         return now_ns;
     uint64_t ms = (tsc - now) / khz, rest = (tsc - now) % khz;
-    if (ms > (UINT64_MAX >> 1) / NS_PER_MS)
-        return EMU_NEVER - 1;
+    if (ms >= (EMU_NEVER - now_ns) / NS_PER_MS - 1)
+        return EMU_NEVER;
     return now_ns + ms * NS_PER_MS + (rest * NS_PER_MS + khz - 1) / khz;
 }
 

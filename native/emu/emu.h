@@ -175,6 +175,7 @@ int64_t emu_cpu_run(struct emu_cpu *cpu, uint64_t budget);
 void emu_cpu_begin_visit(struct emu_cpu *cpu, bool interrupts);
 bool emu_cpu_visit_ended(const struct emu_cpu *cpu);
 int64_t emu_cpu_complete(struct emu_cpu *cpu);
+void emu_cpu_abandon(struct emu_cpu *cpu);
 void emu_cpu_stop(struct emu_cpu *cpu);
 uint64_t emu_cpu_retired(const struct emu_cpu *cpu);
 uint64_t emu_cpu_count(const struct emu_cpu *cpu, int kind);

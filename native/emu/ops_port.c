@@ -91,11 +91,10 @@ static bool repeat(struct emu_cpu *cpu, const struct emu_insn *insn, uint32_t by
         one(cpu, insn, bytes);
         return true;
     }
-    for (unsigned turns = 0; turns < EMU_REPEAT_MAX && emu_counter(cpu, insn); turns++) {
+    bool goes_on = true;
+    while (goes_on && emu_counter(cpu, insn)) {
         one(cpu, insn, bytes);
-        emu_count_down(cpu, insn, 1);
-        if (cpu->stepping)
-            break;
+        goes_on = emu_repeat_on(cpu, insn, 1);
     }
     return emu_counter(cpu, insn) == 0;
 }

@@ -88,18 +88,16 @@ typedef uint64_t repeat_one(struct emu_cpu *cpu, const struct emu_insn *insn, ui
 static bool repeat(struct emu_cpu *cpu, const struct emu_insn *insn, uint32_t bytes,
                    repeat_bulk *bulk, repeat_one *one)
 {
-    for (unsigned turns = 0; turns < EMU_REPEAT_MAX; turns++) {
-        uint64_t count = emu_counter(cpu, insn), done = 0;
+    uint64_t count, done;
+    do {
+        count = emu_counter(cpu, insn), done = 0;
         if (!count)
             return true;
         if (bulk && emu_bulk(cpu, insn))
             done = bulk(cpu, insn, count, bytes);
         if (!done)
             done = one(cpu, insn, bytes);
-        emu_count_down(cpu, insn, done);
-        if (cpu->stepping)
-            break;
-    }
+    } while (emu_repeat_on(cpu, insn, done));
     return emu_counter(cpu, insn) == 0;
 }
 
@@ -144,15 +142,12 @@ static bool repeat_compare(struct emu_cpu *cpu, const struct emu_insn *insn, uin
                            repeat_one *one)
 {
     bool while_equal = insn->prefix & EMU_PREFIX_REP;
-    for (unsigned turns = 0; turns < EMU_REPEAT_MAX; turns++) {
-        if (!emu_counter(cpu, insn))
-            return true;
+    bool goes_on = true;
+    while (goes_on && emu_counter(cpu, insn)) {
         one(cpu, insn, bytes);
-        emu_count_down(cpu, insn, 1);
+        goes_on = emu_repeat_on(cpu, insn, 1);
         if (emu_zf(cpu) != while_equal)
             return true;
-        if (cpu->stepping)
-            break;
     }
     return emu_counter(cpu, insn) == 0;
 }

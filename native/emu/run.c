@@ -161,8 +161,12 @@ static bool idles(const struct emu_cpu *cpu)
     return EMU_UNLIKELY(cpu->halted || cpu->mp_state != EMU_MP_RUNNABLE);
 }
 
+/* The instruction that began the sleep has ended an interrupt shadow. Whatever wakes it, the time
+ * is looked at: some states that the owner can set would wake it for ever. */
 static int idle(struct emu_cpu *cpu)
 {
+    cpu->shadow = 0;
+    cpu->resliced = true;
     end_slice(cpu);
     int kind = emu_turn_idle(cpu);
     begin_slice(cpu);
@@ -398,12 +402,23 @@ int64_t emu_cpu_run(struct emu_cpu *cpu, uint64_t budget)
     return enter(cpu, budget ? budget : UNLIMITED);
 }
 
-/* Finish the instruction of the last exit and run nothing more. */
+/* Finish the instruction of the last exit and run nothing more. A stop and the time are the next
+ * run's. */
 int64_t emu_cpu_complete(struct emu_cpu *cpu)
 {
-    cpu->completing = true;
-    int64_t key = enter(cpu, UNLIMITED);
-    cpu->completing = false;
+    uint64_t deadline_ns = cpu->deadline_ns;
+    bool stopped = false;
+    int64_t key;
+    cpu->deadline_ns = 0;
+    do {
+        cpu->completing = true;
+        key = enter(cpu, UNLIMITED);
+        cpu->completing = false;
+        stopped |= (key & PYKVM_KIND_MASK) == PYKVM_INTERRUPTED;
+    } while ((key & PYKVM_KIND_MASK) == PYKVM_INTERRUPTED);
+    cpu->deadline_ns = deadline_ns;
+    if (stopped)
+        emu_cpu_stop(cpu);
     return key;
 }
 

@@ -329,7 +329,7 @@ static void events_in(struct emu_cpu *cpu, const struct emu_state *state)
     cpu->halted = state->halted && cpu->lapic;
     cpu->nmi_pending = state->nmi_pending;
     cpu->nmi_blocked = state->nmi_blocked;
-    cpu->shadow = state->shadow && !cpu->halted; /* asleep, nothing would end it */
+    cpu->shadow = state->shadow;
     cpu->trap = state->trap;
     cpu->holds_traps = cpu->trap && cpu->shadow;
     cpu->repeating = false;
@@ -402,6 +402,8 @@ void emu_cpu_set_mp_state(struct emu_cpu *cpu, enum emu_mp_state state)
     if (!cpu->lapic)
         return;
     cpu->halted = state == EMU_MP_HALTED;
+    if (cpu->halted)
+        emu_cpu_abandon(cpu);
     cpu->mp_state = (uint8_t)(cpu->halted ? EMU_MP_RUNNABLE : state);
 }
 
@@ -412,8 +414,9 @@ static void cpl_from_state(struct emu_cpu *cpu)
                                     : (cpu->seg[EMU_SS].attr & SEG_DPL) >> SEG_DPL_SHIFT;
 }
 
-/* An exit that waits for its answer gets it only if its instruction is the next one. */
-static void forget_exit(struct emu_cpu *cpu)
+/* Let nothing of the last exit's instruction come later: it has not happened, but for writes
+ * that the owner has seen. */
+void emu_cpu_abandon(struct emu_cpu *cpu)
 {
     cpu->alone = cpu->resuming = false;
     cpu->exit_kind = EMU_STAY;
@@ -425,7 +428,7 @@ static void forget_exit(struct emu_cpu *cpu)
  * devices, HLT and a set IF are its business. Memory may have changed meanwhile. */
 void emu_cpu_begin_visit(struct emu_cpu *cpu, bool interrupts)
 {
-    forget_exit(cpu);
+    emu_cpu_abandon(cpu);
     cpu->visiting = true;
     cpu->visit_ended = false;
     cpu->visit_interrupts = interrupts;
@@ -445,8 +448,8 @@ void emu_cpu_set_registers(struct emu_cpu *cpu, const uint64_t *values)
 {
     uint32_t rflags = (uint32_t)values[17];
     bool vm86 = emu_vm86(cpu);
-    if (values[16] != cpu->gpr[EMU_RIP])
-        forget_exit(cpu);
+    if (values[16] != cpu->gpr[EMU_RIP] && !cpu->replay.writes)
+        emu_cpu_abandon(cpu); /* an answer goes to its own instruction only */
     memcpy(cpu->gpr, values, 16 * sizeof(*values));
     cpu->gpr[EMU_RIP] = values[16];
     cpu->rflags = (rflags & FLAGS_WRITABLE & ~FLAGS_STATUS) | FLAG_FIXED;

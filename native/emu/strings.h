@@ -4,8 +4,9 @@
 
 #include "ops.h"
 
-/* Repetitions between two looks at what else is to do. */
-#define EMU_REPEAT_MAX 1024
+/* So many elements of a repetition take a slice's time, and the guest's by the instruction clock,
+ * as one instruction does. */
+#define EMU_ELEMENTS_SHIFT 4
 
 static inline bool emu_repeats(const struct emu_insn *insn)
 {
@@ -34,6 +35,19 @@ static inline void emu_count_down(struct emu_cpu *cpu, const struct emu_insn *in
     emu_set(cpu, RCX, emu_asize_register(insn), cpu->gpr[RCX] - count);
 }
 
+/* Note that `count` elements are done. The charge follows from the counter alone, so that runs
+ * repeat exactly wherever a repetition stops on its way. False where it has to stop here. */
+static inline bool emu_repeat_on(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t count)
+{
+    uint64_t before = emu_counter(cpu, insn);
+    emu_count_down(cpu, insn, count);
+    if (cpu->stepping)
+        return false;
+    cpu->left -=
+        (int64_t)((before >> EMU_ELEMENTS_SHIFT) - ((before - count) >> EMU_ELEMENTS_SHIFT));
+    return cpu->left >= 0 && !atomic_load_explicit(&cpu->attention, memory_order_relaxed);
+}
+
 /* DS:rSI, or another segment by prefix; and ES:rDI, always. */
 static inline uint64_t emu_source(struct emu_cpu *cpu, const struct emu_insn *insn,
                                   uint32_t size_bytes)
@@ -59,11 +73,11 @@ static inline bool emu_bulk(const struct emu_cpu *cpu, const struct emu_insn *in
 }
 
 /* Stop in the middle of a repetition: the instruction goes on when the run loop has seen
- * to everything else. What it has done so far counts as a few instructions. */
+ * to everything else. Where it runs alone, each element counts as an instruction. */
 static inline const struct emu_insn *emu_pause(struct emu_cpu *cpu, const struct emu_insn *insn)
 {
     emu_unwind(cpu, insn);
-    cpu->left--;
+    cpu->left -= cpu->stepping;
     cpu->repeating = true;
     return NULL;
 }

@@ -165,6 +165,14 @@ static uint64_t sooner(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* The host's time at some time of the guest's, which may be far beyond all that the host counts. */
+static uint64_t host_ns(const struct emu_vm *vm, uint64_t guest_ns, uint64_t now_ns)
+{
+    uint64_t guest_now_ns = now_ns - vm->start_ns;
+    uint64_t left_ns = guest_ns > guest_now_ns ? guest_ns - guest_now_ns : 0;
+    return left_ns < UINT64_MAX - now_ns ? now_ns + left_ns : UINT64_MAX;
+}
+
 /* Is it time to leave to the owner? */
 static int overdue(struct emu_cpu *cpu, uint64_t now_ns)
 {
@@ -265,7 +273,7 @@ static int idle_by_wall(struct emu_cpu *cpu)
         if (next_ns <= now_ns - vm->start_ns)
             emu_timers_run(vm, now_ns - vm->start_ns);
         else
-            sleep_until(cpu, next_ns == EMU_NEVER ? next_ns : next_ns + vm->start_ns);
+            sleep_until(cpu, host_ns(vm, next_ns, now_ns));
     }
     if (vm->cpu_count == 1)
         return EMU_STAY;
@@ -311,9 +319,10 @@ int emu_turn_idle(struct emu_cpu *cpu)
  * those that sleep at how long. */
 void emu_turn_retime(struct emu_vm *vm, uint64_t next_ns)
 {
+    uint64_t until_ns = host_ns(vm, next_ns, emu_now_ns());
     for (struct emu_cpu *cpu = vm->cpus; cpu; cpu = cpu->next) {
         emu_attend(cpu, EMU_ATTEND_EVENT);
-        if (cpu->sleeps_until_ns > next_ns + vm->start_ns)
+        if (cpu->sleeps_until_ns > until_ns)
             nudge(cpu);
     }
 }

@@ -2,7 +2,12 @@
  *
  * Nothing here blocks for ever: while a vCPU is between begin and end a timer
  * signals its thread every TICK_NS. The handler sets immediate_exit, so that a
- * signal that arrives just before KVM_RUN is not lost (KVM api.rst, "immediate_exit"). */
+ * signal that arrives just before KVM_RUN is not lost (KVM api.rst, "immediate_exit");
+ * one that arrives while the thread serves an exit is noted for the next entry.
+ *
+ * Only KVM_RUN completes the instruction of an exit (api.rst §5, KVM_EXIT_IO), and writes then
+ * what it held back, rip among it: pykvm_vcpu_abandon comes before a new state. Registers that are
+ * set at a read would make KVM forget where its answer goes: pykvm_vcpu_hold. */
 #define _GNU_SOURCE
 #include "vcpu.h"
 
@@ -19,6 +24,7 @@
 #define CLOSED (-1) /* in place of a thread's id: nobody may enter any more */
 #define TICK_NS 50000000ULL
 #define NS_PER_S 1000000000ULL
+#define PARTS_MAX 1024 /* exits of one instruction */
 
 /* glibc has no public name for the field that SIGEV_THREAD_ID reads. */
 #ifndef sigev_notify_thread_id
@@ -29,6 +35,7 @@
 #define THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
 
 static THREAD_LOCAL struct pykvm_vcpu *volatile entered;
+static THREAD_LOCAL volatile sig_atomic_t missed; /* a tick came while none was entered */
 static THREAD_LOCAL pid_t own_tid;
 
 static int kick_signal(void)
@@ -42,6 +49,8 @@ static void on_kick(int signal)
     struct pykvm_vcpu *vcpu = entered;
     if (vcpu)
         vcpu->run->immediate_exit = 1;
+    else
+        missed = 1;
 }
 
 static void forget_tid(void)
@@ -88,6 +97,14 @@ bool pykvm_vcpu_close(struct pykvm_vcpu *vcpu)
     return true;
 }
 
+/* The calling thread's id. */
+static pid_t thread_id(void)
+{
+    if (!own_tid)
+        own_tid = (pid_t)syscall(SYS_gettid);
+    return own_tid;
+}
+
 /* Bound the runs that follow, by this thread: start the tick, note the deadline.
  * deadline_ns is CLOCK_MONOTONIC, 0 for none. Returns 0 or -errno. */
 int pykvm_vcpu_begin(struct pykvm_vcpu *vcpu, uint64_t deadline_ns)
@@ -96,7 +113,8 @@ int pykvm_vcpu_begin(struct pykvm_vcpu *vcpu, uint64_t deadline_ns)
         .sigev_notify = SIGEV_THREAD_ID,
         .sigev_signo = kick_signal(),
     };
-    event.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
+    vcpu->timer_tid = thread_id();
+    event.sigev_notify_thread_id = vcpu->timer_tid;
     disarm(vcpu);
     if (timer_create(CLOCK_MONOTONIC, &event, &vcpu->timer))
         return -errno;
@@ -171,6 +189,7 @@ static int translate_io(struct pykvm_vcpu *vcpu)
                                           run->io.count, data);
     if (vcpu->answered)
         return is_out ? PYKVM_PORT_OUT : PYKVM_PORT_IN;
+    vcpu->pending = is_out ? PYKVM_PENDING_WRITE : PYKVM_PENDING_READ;
     exit->address = run->io.port;
     exit->size = run->io.size;
     exit->count = run->io.count;
@@ -194,6 +213,7 @@ static int translate_mmio(struct pykvm_vcpu *vcpu)
                                           run->mmio.phys_addr, run->mmio.len, 1, run->mmio.data);
     if (vcpu->answered)
         return run->mmio.is_write ? PYKVM_MMIO_WRITE : PYKVM_MMIO_READ;
+    vcpu->pending = run->mmio.is_write ? PYKVM_PENDING_WRITE : PYKVM_PENDING_READ;
     exit->address = run->mmio.phys_addr;
     exit->size = run->mmio.len;
     exit->count = 1;
@@ -215,6 +235,7 @@ static int translate_msr(struct pykvm_vcpu *vcpu)
     exit->count = 1;
     exit->error = 0;
     vcpu->msr_pending = true;
+    vcpu->pending = PYKVM_PENDING_READ;
     if (run->exit_reason == KVM_EXIT_X86_WRMSR) {
         exit->value = run->msr.data;
         return PYKVM_MSR_WRITE;
@@ -246,6 +267,7 @@ static int translate_hypercall(struct pykvm_vcpu *vcpu)
     vcpu->exit.size = sizeof(uint64_t);
     set_args(&vcpu->exit, run->hypercall.args, 6);
     vcpu->answer = (uint8_t *)&run->hypercall.ret;
+    vcpu->pending = PYKVM_PENDING_READ;
     return PYKVM_HYPERCALL;
 }
 
@@ -311,6 +333,7 @@ static void deliver_answer(struct pykvm_vcpu *vcpu)
         vcpu->run->msr.error = vcpu->exit.error;
     vcpu->answer = NULL;
     vcpu->msr_pending = false;
+    vcpu->pending = 0;
 }
 
 static int64_t failure(int error)
@@ -318,12 +341,19 @@ static int64_t failure(int error)
     return (int64_t)error << PYKVM_PORT_SHIFT | PYKVM_ERROR;
 }
 
-static int64_t enter(struct pykvm_vcpu *vcpu)
+/* A signal ended KVM_RUN, or this was no run: a stop and the time are the next one's. */
+static int signalled(struct pykvm_vcpu *vcpu, bool only_complete)
+{
+    return only_complete ? PYKVM_AGAIN : interrupted(vcpu);
+}
+
+static int64_t enter(struct pykvm_vcpu *vcpu, bool only_complete)
 {
     deliver_answer(vcpu);
     for (;;) {
         if (ioctl(vcpu->fd, KVM_RUN, 0) < 0)
-            return errno == EINTR || errno == EAGAIN ? interrupted(vcpu) : failure(errno);
+            return errno == EINTR || errno == EAGAIN ? signalled(vcpu, only_complete)
+                                                     : failure(errno);
         int kind = translate(vcpu);
         vcpu->counts[kind]++;
         if (!vcpu->answered)
@@ -333,18 +363,87 @@ static int64_t enter(struct pykvm_vcpu *vcpu)
     }
 }
 
+/* The calling thread has looked at the time itself. */
+void pykvm_forget_tick(void)
+{
+    missed = 0;
+}
+
+/* A tick came while this thread served an exit: look at the time without delay. */
+static void catch_up(struct pykvm_vcpu *vcpu)
+{
+    missed = 0;
+    vcpu->run->immediate_exit = 1;
+}
+
+/* The tick has to come to the thread that runs, which need not be the one that began. */
+static int follow_thread(struct pykvm_vcpu *vcpu)
+{
+    if (!vcpu->timer_armed || vcpu->timer_tid == own_tid)
+        return 0;
+    return pykvm_vcpu_begin(vcpu, vcpu->deadline_ns);
+}
+
+/* Nothing was run: a stop that came meanwhile ends the next entry. Cleared before `stop` is
+ * read, as above. */
+static void keep_stop(struct pykvm_vcpu *vcpu)
+{
+    vcpu->run->immediate_exit = 0;
+    if (atomic_load(&vcpu->stop))
+        vcpu->run->immediate_exit = 1;
+}
+
+/* Set those of the held registers that somebody changed; the instruction has written others. */
+static int release(struct pykvm_vcpu *vcpu)
+{
+    const __u64 *base = (const __u64 *)&vcpu->held_base, *set = (const __u64 *)&vcpu->held_regs;
+    struct kvm_regs regs;
+    if (ioctl(vcpu->fd, KVM_GET_REGS, &regs) < 0)
+        return -1;
+    __u64 *now = (__u64 *)&regs;
+    for (size_t i = 0; i < sizeof(regs) / sizeof(*now); i++)
+        if (set[i] != base[i])
+            now[i] = set[i];
+    return ioctl(vcpu->fd, KVM_SET_REGS, &regs);
+}
+
+/* Finish the instruction of the last exit, and set the registers that waited for that. */
+static int64_t finish(struct pykvm_vcpu *vcpu)
+{
+    vcpu->run->immediate_exit = 1;
+    int64_t key = enter(vcpu, true);
+    keep_stop(vcpu);
+    if (!vcpu->held || vcpu->pending)
+        return key;
+    vcpu->held = false;
+    return release(vcpu) ? failure(errno) : key;
+}
+
+static int64_t go(struct pykvm_vcpu *vcpu, bool only_complete)
+{
+    int error = follow_thread(vcpu);
+    if (error)
+        return failure(-error);
+    if (only_complete)
+        return finish(vcpu);
+    if (vcpu->held) {
+        int64_t key = finish(vcpu);
+        if ((key & PYKVM_KIND_MASK) != PYKVM_AGAIN)
+            return key;
+    }
+    return enter(vcpu, false);
+}
+
 static int64_t run(struct pykvm_vcpu *vcpu, bool only_complete)
 {
     int nobody = NOBODY;
-    if (!own_tid)
-        own_tid = (pid_t)syscall(SYS_gettid);
-    if (!atomic_compare_exchange_strong(&vcpu->tid, &nobody, own_tid))
+    if (!atomic_compare_exchange_strong(&vcpu->tid, &nobody, thread_id()))
         return failure(nobody == CLOSED ? EBADF : EBUSY);
-    if (only_complete)
-        vcpu->run->immediate_exit = 1;
     vcpu->runs++;
     entered = vcpu;
-    int64_t key = enter(vcpu);
+    if (missed)
+        catch_up(vcpu);
+    int64_t key = go(vcpu, only_complete);
     entered = NULL;
     if (pykvm_natives_pending(vcpu->natives))
         key |= PYKVM_OUTPUT_PENDING;
@@ -364,6 +463,26 @@ int64_t pykvm_vcpu_run(struct pykvm_vcpu *vcpu)
 int64_t pykvm_vcpu_complete(struct pykvm_vcpu *vcpu)
 {
     return run(vcpu, true);
+}
+
+/* Let nothing of the last exit's instruction come later: finish all its parts, with the answers
+ * that happen to be there. */
+void pykvm_vcpu_abandon(struct pykvm_vcpu *vcpu)
+{
+    vcpu->held = false;
+    for (unsigned parts = 0; vcpu->pending && parts < PARTS_MAX; parts++)
+        pykvm_vcpu_complete(vcpu);
+}
+
+/* Set registers, rip left alone, once the instruction of a read exit is complete. Its answer is
+ * still delivered. Returns 0 or -1 with errno. */
+int pykvm_vcpu_hold(struct pykvm_vcpu *vcpu, const struct kvm_regs *regs)
+{
+    if (!vcpu->held && ioctl(vcpu->fd, KVM_GET_REGS, &vcpu->held_base) < 0)
+        return -1;
+    vcpu->held_regs = *regs;
+    vcpu->held = true;
+    return 0;
 }
 
 /* Make the run under way, or else the next one, return PYKVM_INTERRUPTED. Any thread. */

@@ -67,6 +67,13 @@ class Vcpu(VcpuState, VcpuControl, Protocol):
         """Finish the last exit's instruction and run nothing more; the key of what is left."""
         ...
 
+    def abandon(self) -> None:
+        """Let nothing of the last exit's instruction come later: another state follows.
+
+        Setting another rip at a read exit does so, too; `complete` is for a state that goes on.
+        """
+        ...
+
     def pass_over(self, kind: int) -> int:
         """Run on through exits of one kind, in native code; the key of the first other one.
 
@@ -121,7 +128,7 @@ class Vcpu(VcpuState, VcpuControl, Protocol):
         ...
 
     def reset(self, special: SpecialRegisters, rip: int, rsp: int, rflags: int) -> None:
-        """Set all of them, the general ones that are not given to 0.
+        """Set all of them, the general ones that are not given to 0, and abandon the last exit.
 
         Args:
             special: an object that never changes.

@@ -54,6 +54,8 @@ def read(vm: Machine, irqchip: str, pit: bool) -> State:
 
 def write(vm: Machine, state: State) -> None:
     """Go on from there."""
+    for vcpu in vm.vcpus:
+        vcpu.abandon()
     for region, data in zip(vm.memory.regions, state.memory, strict=True):
         vm.memory.write(region.gpa, data)
     vm.vm.set_clock(state.clock)

@@ -99,6 +99,7 @@ class RegisterAccess:
 
     def reset(self, special: SpecialRegisters, rip: int, rsp: int, rflags: int) -> None:
         """Set all of them."""
+        lib.emu_cpu_abandon(self.native)
         self.set_special(special)
         self.set_registers(Registers(rip=rip, rsp=rsp, rflags=rflags))
 

@@ -77,6 +77,10 @@ class EmuVcpu(Running, StateAccess):
         """Finish the last exit's instruction."""
         return int(lib.emu_cpu_complete(self.native))
 
+    def abandon(self) -> None:
+        """Let nothing of the last exit's instruction come later: another state follows."""
+        lib.emu_cpu_abandon(self.native)
+
     def pass_over(self, kind: int) -> int:
         """Run on through exits of one kind, in native code; the key of the first other one."""
         return int(lib.pykvm_emu_pass(self.native, kind))

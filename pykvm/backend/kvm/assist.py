@@ -53,6 +53,7 @@ class AssistedVcpu(KvmVcpu):
     def reset(self, special: SpecialRegisters, rip: int, rsp: int, rflags: int) -> None:
         """Set special and general registers."""
         if self._assist.inside:  # the emulator takes over what KVM has, not what is staged
+            self.abandon()
             self.set_special(special)
             self.set_registers(Registers(rip=rip, rsp=rsp, rflags=rflags))
         else:
@@ -71,7 +72,15 @@ class AssistedVcpu(KvmVcpu):
     def complete(self) -> int:
         """Finish the last exit's instruction."""
         self._open()
-        return int(lib.pykvm_assist_complete(self._assist))
+        key = int(lib.pykvm_assist_complete(self._assist))
+        self._changed_at = self.native.runs
+        return key
+
+    def abandon(self) -> None:
+        """Let nothing of the last exit's instruction come later: another state follows."""
+        self.open_fd()
+        if self._assist.inside or self.native.pending:
+            lib.pykvm_assist_abandon(self._assist)
 
     def begin(self, timeout_ns: int | None) -> None:
         """Start the tick that bounds this thread's runs."""

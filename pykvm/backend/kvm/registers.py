@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from pykvm._native import lib
+from pykvm._native import ffi, lib
 from pykvm.backend.kvm import cpuid, msrs
+from pykvm.backend.kvm.calls import failure
 from pykvm.backend.kvm.handle import Handle
 from pykvm.backend.kvm.packed import Packed
 from pykvm.backend.kvm.system import SHARED
@@ -82,15 +83,40 @@ class RegisterAccess(Handle):
 
     def get_registers(self) -> Registers:
         """General registers. Source: api.rst §4.11."""
+        if self.native.held:
+            self.open_fd()
+            return Registers(*_GENERAL.unpack(ffi.addressof(self.native, "held_regs")))
         if self._has_copy:
             return Registers(*_GENERAL.unpack(lib.pykvm_shared_regs(self.native.run)))
         raw = _GENERAL.new()
         self.call("KVM_GET_REGS", raw)
         return Registers(*_GENERAL.unpack(raw))
 
+    def abandon(self) -> None:
+        """Let nothing of the last exit's instruction come later: another state follows."""
+        self.open_fd()
+        if self.native.pending:
+            lib.pykvm_vcpu_abandon(self.native)
+
     def set_registers(self, registers: Registers) -> None:
-        """Set all general registers. Source: api.rst §4.12."""
+        """Set all general registers. An exit's answer is still delivered where rip stays.
+
+        KVM's way to do so loses the answer, and with another rip its own comes later: what is
+        set then waits for the instruction's end, and what moves rip gives it up.
+
+        Source: api.rst §4.12; §5, KVM_EXIT_IO.
+        """
+        if self.native.pending == lib.PYKVM_PENDING_READ:
+            if registers.rip == self.get_registers().rip:
+                self._hold(_GENERAL.pack(registers))
+                return
+            self.abandon()
         self.call("KVM_SET_REGS", _GENERAL.pack(registers))
+
+    def _hold(self, raw: Any) -> None:
+        self.open_fd()
+        if lib.pykvm_vcpu_hold(self.native, raw) < 0:
+            raise failure("KVM_GET_REGS", ffi.errno)
 
     def get_special(self) -> SpecialRegisters:
         """Segment, table and control registers. Source: api.rst §4.13."""
@@ -113,7 +139,7 @@ class RegisterAccess(Handle):
 
         `special` never changes, and is packed once. Source: api.rst §6.74.
         """
-        self.open_fd()
+        self.abandon()
         if not self.system.shares_registers:
             self.set_special(special)
             self.set_registers(Registers(rip=rip, rsp=rsp, rflags=rflags))

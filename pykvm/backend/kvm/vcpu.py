@@ -51,7 +51,9 @@ class KvmVcpu(Running, RegisterAccess, StateAccess, GuestDebug):
 
     def complete(self) -> int:
         """Finish the last exit's instruction. Source: api.rst, "immediate_exit"."""
-        return int(lib.pykvm_vcpu_complete(self._open()))
+        key = int(lib.pykvm_vcpu_complete(self._open()))
+        self._changed_at = self.native.runs  # registers that waited are set behind the run
+        return key
 
     def pass_over(self, kind: int) -> int:
         """Run on through exits of one kind, in native code; the key of the first other one."""
