@@ -263,8 +263,8 @@ class Parts:
     def _load_multiboot(self, image: Image, modules: Sequence[Module]) -> None:
         """A kernel with its information, its modules, and the tables that describe the machine."""
         text = multiboot.command_line(image, self.append)
-        boot = self._boot(modules=modules, has_tables=self.vm.irqchip == "full")
-        self._load(image, text, [*boot.tables, *multiboot.pieces(boot, boot.place_modules(image))])
+        boot = self._boot(text, modules=modules, has_tables=self.vm.irqchip == "full")
+        self._load(image, text, [*boot.tables, *multiboot.pieces(boot, image)])
 
     def _load(
         self, image: Image, command_line: str, owed: Sequence[tuple[int, bytes]] = ()
@@ -306,8 +306,9 @@ class Parts:
         return bios_data([] if self.serial is None else [layout.COM1_PORT])
 
     def _boot(
-        self, initrd: bytes = b"", modules: Sequence[Module] = (), *, has_tables: bool = True
-    ) -> Boot:
+        self, command_line: str, initrd: bytes = b"", modules: Sequence[Module] = (),
+        *, has_tables: bool = True,
+    ) -> Boot:  # fmt: skip
         """What this machine gives a kernel.
 
         Args:
@@ -315,7 +316,7 @@ class Parts:
         """
         return Boot(
             memory_map(self.memory.regions, acpi=has_tables),
-            _command_line(self.append)[:-1],
+            _command_line(command_line)[:-1],
             initrd,
             modules,
             self._tables() if has_tables else (),
@@ -360,7 +361,7 @@ class Parts:
             self.load(image, [*([] if initrd is None else [initrd]), *modules])
             return
         _refuse(modules, name)
-        boot = self._boot(b"" if initrd is None else read_file(Path(initrd)))
+        boot = self._boot(self.append, b"" if initrd is None else read_file(Path(initrd)))
         self._load(linux.kernel_image(data, name, boot, mode), self.append, boot.tables)
 
     def _stop_all(self) -> None:

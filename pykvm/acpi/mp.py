@@ -22,7 +22,7 @@ _ISA, _IO_APIC_ID, _ALL_LAPICS = 0, 0, 0xFF
 _INT, _NMI, _EXTINT = 0, 1, 3
 _ACTIVE_HIGH_LEVEL = 1 | 3 << 2  # §4.3.4; else the bus's own: rising edges
 _ISA_LINES = 16
-_TIMER_PIN = 2  # line 0 leads there, line 2 is the second 8259's
+_CASCADE = 2  # the second 8259's
 
 
 def table(cpus: int) -> bytes:
@@ -53,10 +53,9 @@ def _entries(cpus: int) -> Iterator[bytes]:
         "<BBBBI", _IO_APIC, _IO_APIC_ID, _IO_APIC_VERSION, _ENABLED, layout.IOAPIC_BASE
     )
     for line in range(_ISA_LINES):
-        if line != _TIMER_PIN:
-            pin = line or _TIMER_PIN
+        if line != _CASCADE:
             flags = _ACTIVE_HIGH_LEVEL if line == layout.ACPI_IRQ else 0
-            yield _interrupt(_IO_INTERRUPT, _INT, flags, line, _IO_APIC_ID, pin)
+            yield _interrupt(_IO_INTERRUPT, _INT, flags, line, _IO_APIC_ID, line)
     yield _interrupt(_LOCAL_INTERRUPT, _EXTINT, 0, 0, 0, 0)
     yield _interrupt(_LOCAL_INTERRUPT, _NMI, 0, 0, _ALL_LAPICS, 1)
 

@@ -37,7 +37,6 @@ _LATENCY_NONE = 0xFFFF  # of C2 and C3: more than 100 and 1000 microseconds mean
 _PCAT_COMPAT, _LAPIC_ENABLED = 1 << 0, 1 << 0
 _ALL_PROCESSORS = 0xFF
 _ACTIVE_HIGH_LEVEL = 1 | 3 << 2
-_TIMER_IRQ, _TIMER_GSI = 0, 2
 _NMI_PIN = 1
 
 
@@ -144,12 +143,14 @@ def _port(port: int, size_bytes: int) -> bytes:
 
 
 def madt_entries(cpus: int) -> bytes:
-    """Local APICs, the I/O APIC, where ISA's lines lead, and the NMI. §5.2.12."""
+    """Local APICs, the I/O APIC, where ISA's lines lead, and the NMI. §5.2.12.
+
+    They lead to the pins of their numbers, the timer's too: so a new machine is wired in KVM.
+    """
     entries = [struct.pack("<II", layout.LAPIC_BASE, _PCAT_COMPAT)]
     entries += [struct.pack("<BBBBI", 0, 8, cpu, cpu, _LAPIC_ENABLED) for cpu in range(cpus)]
     entries += [
         struct.pack("<BBBBII", 1, 12, 0, 0, layout.IOAPIC_BASE, 0),
-        _override(_TIMER_IRQ, _TIMER_GSI, 0),
         _override(layout.ACPI_IRQ, layout.ACPI_IRQ, _ACTIVE_HIGH_LEVEL),
         struct.pack("<BBBHB", 4, 6, _ALL_PROCESSORS, 0, _NMI_PIN),
     ]

@@ -57,22 +57,15 @@ def parse_image(
     """
     data = bytes(data)
     chosen = None if mode is None else Mode.parse(mode)
-    header = multiboot.find_header(data, name) if chosen in (None, Mode.PROTECTED) else None
+    header = multiboot.any_header(data, name) if chosen in (None, Mode.PROTECTED) else None
     is_elf = data.startswith(elf.MAGIC)
     if load is not None:
         _check_load(load, name, has_addresses=is_elf or header is not None)
     if header is not None:
-        return multiboot.owed(_load_kernel(data, header, is_elf, name))
+        return multiboot.load(data, header, name)
     if is_elf:
         return elf.load_elf(data, name, chosen)
     return flat.load_flat(data, name, chosen or Mode.LONG, load)
-
-
-def _load_kernel(data: bytes, header: multiboot.Header, is_elf: bool, name: str) -> Image:
-    """Addresses in the header go before those of the file's format. Multiboot §3.1.2."""
-    if header.addresses is None and is_elf:
-        return elf.load_elf(data, name, Mode.PROTECTED)
-    return multiboot.load_by_addresses(data, header, name)
 
 
 def _check_load(load: int, name: str, *, has_addresses: bool) -> None:

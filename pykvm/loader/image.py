@@ -68,6 +68,7 @@ class Image:
         multiboot: the version of the protocol whose information it is owed; 0 for none.
         state: segment and control registers other than the mode's own: a constant. The descriptor
             table has its segments too.
+        load_base: where a multiboot 2 kernel lies that could be moved; None for others.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Image:
     multiboot: int = 0
     zeros: tuple[tuple[int, int], ...] = ()
     state: SpecialRegisters | None = None
+    load_base: int | None = None
 
     @property
     def extents(self) -> list[tuple[int, int]]:

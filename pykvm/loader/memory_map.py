@@ -42,3 +42,8 @@ def memory_map(regions: Iterable[Region], *, acpi: bool = False) -> list[MapEntr
         if above < region.end:
             entries.append(MapEntry(above, region.end - above, True))
     return entries
+
+
+def available_kib(entries: Iterable[MapEntry], base: int) -> int:
+    """What multiboot calls lower and upper memory: KiB from `base` to the first hole."""
+    return sum(each.size_bytes for each in entries if each.usable and each.base == base) >> 10

@@ -1,4 +1,5 @@
-"""Multiboot kernels, version 1: the header in the file, the state and information owed to it.
+"""Multiboot kernels: the state that either version is owed, and the header and information of
+version 1; `multiboot2` has those of the other.
 
 Source: Multiboot Specification 0.6.96; sections are cited where they decide something.
 """
@@ -8,19 +9,20 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from pykvm import layout
 from pykvm.errors import LayoutError, LoadError
-from pykvm.loader import entry
+from pykvm.loader import elf, entry, multiboot2
 from pykvm.loader.boot import Boot, Placed
 from pykvm.loader.image import Image, Mode
-from pykvm.loader.memory_map import MapEntry
+from pykvm.loader.memory_map import MapEntry, available_kib
+from pykvm.loader.multiboot_header import BOOT_LOADER_NAME, Addresses
+from pykvm.loader.multiboot_header import Header as Header
 
 HEADER_MAGIC = 0x1BADB002
 BOOTLOADER_MAGIC = 0x2BADB002
 SEARCH_SIZE = 8192  # §3.1: the header lies completely within these first bytes
-BOOT_LOADER_NAME = b"pykvm\0"
 
 # §3.1.2: of bits 0 to 15 a loader must refuse what it does not know or cannot do.
 PAGE_ALIGN, MEMORY_INFO, VIDEO_MODE, ADDRESSES = 1 << 0, 1 << 1, 1 << 2, 1 << 16
@@ -38,30 +40,6 @@ _ADDRESSES = struct.Struct("<5I")
 _INFORMATION = struct.Struct("<7I16x2I12xI48x")  # flags to color_info
 _MODULE = struct.Struct("<4I")
 _MMAP_ENTRY = struct.Struct("<IQQI")
-
-
-class Addresses(NamedTuple):
-    """§3.1.3: where a file of any format goes; all are physical addresses."""
-
-    header: int
-    load: int
-    load_end: int
-    bss_end: int
-    entry: int
-
-
-class Header(NamedTuple):
-    """§3.1.1: what a kernel asks of its loader.
-
-    Attributes:
-        offset: in the file.
-        flags: requirements in the low half, options in the high half.
-        addresses: None where the file's own format has them.
-    """
-
-    offset: int
-    flags: int
-    addresses: Addresses | None
 
 
 def find_header(data: bytes, name: str) -> Header | None:
@@ -126,32 +104,72 @@ def load_by_addresses(data: bytes, header: Header, name: str) -> Image:
     )
 
 
+def any_header(data: bytes, name: str) -> Header | None:
+    """The header of a file by version 1, else by version 2.
+
+    Raises:
+        LoadError: it requires what pykvm does not offer, or is malformed.
+    """
+    return find_header(data, name) or multiboot2.find_header(data, name)
+
+
+def load(data: bytes, header: Header, name: str) -> Image:
+    """A kernel's image, with the registers of its version. Addresses in the header go before those
+    of the file's format. §3.1.2 of version 1, §3.1.5 of version 2.
+
+    Raises:
+        LoadError: malformed.
+    """
+    if header.addresses is None and data.startswith(elf.MAGIC):
+        image = elf.load_elf(data, name, Mode.PROTECTED)
+        if header.entry is not None:
+            image = replace(image, entry=header.entry)
+    else:
+        image = load_by_addresses(data, header, name)
+    return owed(image, header)
+
+
 def kernel_of(image: AnyImage) -> AnyImage:
     """An assembled program itself, or the kernel that a header among its bytes makes of it.
 
     Raises:
-        LoadError: as for `find_header` and `load_by_addresses`.
+        LoadError: as for `any_header` and `load_by_addresses`.
     """
     if image.mode is not Mode.PROTECTED or len(image.pieces) != 1:
         return image
     data = image.pieces[0][1]
-    header = find_header(data, image.name)
+    header = any_header(data, image.name)
     if header is None:
         return image
     kernel = load_by_addresses(data, header, image.name)
-    return owed(replace(image, entry=kernel.entry, pieces=kernel.pieces, zeros=kernel.zeros))
+    changed = replace(image, entry=kernel.entry, pieces=kernel.pieces, zeros=kernel.zeros)
+    return owed(changed, header)
 
 
-def owed(image: AnyImage) -> AnyImage:
+def owed(image: AnyImage, header: Header) -> AnyImage:
     """The same image with the registers and the information that a kernel finds.
 
-    All else that §3.2 asks for is protected mode as every guest has it: flat segments,
-    paging off, interrupts disabled; A20 is never masked.
+    All else that §3.2 asks for (§3.3 of version 2) is protected mode as every guest has it: flat
+    segments, paging off, interrupts disabled; A20 is never masked.
+
+    Raises:
+        LoadError: it wants to be moved to where it is not linked to.
     """
-    registers = {"rax": BOOTLOADER_MAGIC, "rbx": layout.BOOT_INFO_BASE}
+    start = min(gpa for gpa, _ in image.extents)
+    if header.place and not header.place[0] <= start <= image.end - 1 <= header.place[1]:
+        raise LoadError(
+            image.name,
+            f"is linked to {start:#x}..{image.end:#x}, outside the place that its multiboot 2 "
+            f"header gives it: {header.place[0]:#x}..{header.place[1]:#x}",
+        )
+    magic, info = BOOTLOADER_MAGIC, layout.BOOT_INFO_BASE
+    if header.version == 2:
+        magic, info = multiboot2.BOOTLOADER_MAGIC, layout.BOOT_LIST_BASE
     return replace(
-        image, mode=Mode.PROTECTED, registers=registers, multiboot=1, state=entry.MULTIBOOT
-    )
+        image, mode=Mode.PROTECTED, registers={"rax": magic, "rbx": info},
+        multiboot=header.version, state=entry.MULTIBOOT,
+        load_base=start if header.place else None,
+    )  # fmt: skip
 
 
 def command_line(image: Image, text: str) -> str:
@@ -159,8 +177,15 @@ def command_line(image: Image, text: str) -> str:
     return f"{image.name} {text}" if text else image.name
 
 
-def pieces(boot: Boot, modules: Sequence[Placed]) -> list[tuple[int, bytes]]:
-    """What a kernel finds in memory: the information, and the modules with their list."""
+def pieces(boot: Boot, image: Image) -> list[tuple[int, bytes]]:
+    """What a kernel finds in memory: the information, and the modules with their list.
+
+    Raises:
+        LoadError: there is no room.
+    """
+    modules = boot.place_modules(image)
+    if image.multiboot == 2:
+        return multiboot2.pieces(boot, image, modules)
     listed = module_list(modules)
     return [
         (layout.BOOT_INFO_BASE, information(boot.memory_map, len(modules))),
@@ -205,8 +230,8 @@ def information(entries: Sequence[MapEntry], modules: int = 0) -> bytes:
         | INFO_MMAP
         | INFO_LOADER_NAME
         | (INFO_MODULES if modules else 0),
-        _available_kib(entries, 0),
-        _available_kib(entries, layout.HIGH_BASE),
+        available_kib(entries, 0),
+        available_kib(entries, layout.HIGH_BASE),
         0,  # boot_device
         layout.COMMAND_LINE_BASE,
         *(modules, layout.BOOT_LIST_BASE if modules else 0),
@@ -224,8 +249,3 @@ def _mmap_entry(entry: MapEntry) -> bytes:
     """`size` comes first and does not count itself."""
     kind = MMAP_AVAILABLE if entry.usable else MMAP_RESERVED
     return _MMAP_ENTRY.pack(_MMAP_ENTRY.size - 4, entry.base, entry.size_bytes, kind)
-
-
-def _available_kib(entries: Sequence[MapEntry], base: int) -> int:
-    """mem_lower and mem_upper: from `base` to the first hole."""
-    return sum(each.size_bytes for each in entries if each.usable and each.base == base) >> 10

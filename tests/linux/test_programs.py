@@ -6,6 +6,8 @@ lines, which knows how to print a letter and how much memory there is, shows wha
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from support.debian import unpacked
 import pykvm
 from pykvm.parts import KERNEL_DEVICES
 
+MULTIBOOT_MAGIC = (0x1BADB002).to_bytes(4, "little")
 PATIENCE_S = 240
 BIOS_BASE = 0xF_8000
 BIOS = """
@@ -68,16 +71,16 @@ class Until:
 
 def run(
     backend: str, kernel: Path, words: tuple[bytes, ...], initrd: Path | None = None,
-    *, bios: bool = False, append: str = "",
+    *, bios: bool = False, append: str = "", modules: Sequence[Path] = (), memory: str = "64M",
 ) -> None:  # fmt: skip
     """Run a program until it has said the words; fails if that never comes."""
     output = Until(*words)
     with pykvm.VM(
-        backend=backend, memory="64M", irqchip="full", pit=True, output=output, append=append,
+        backend=backend, memory=memory, irqchip="full", pit=True, output=output, append=append,
         devices=(*KERNEL_DEVICES, "debugcon"), float_unclaimed=True,
     ) as vm:  # fmt: skip
         output.machine = vm
-        vm.load_kernel(kernel, initrd)
+        vm.load_kernel(kernel, initrd, modules)
         if bios:
             vm.memory.write(BIOS_BASE, pykvm.assemble(BIOS, mode="real", origin=0).pieces[0][1])
             for vector in range(256):
@@ -110,3 +113,24 @@ def test_memdisk_boots_its_disk(pykvm_backend: str, tmp_path: Path) -> None:
     disk.write_bytes((sector.ljust(510, b"\0") + b"\x55\xaa").ljust(1_474_560, b"\0"))
     words = (b"MEMDISK", b"command line: hello", b"Disk is fd0, 1440 K", b"booting...\r\n!")
     run(pykvm_backend, kernel, words, disk, bios=True, append="hello")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_xen_boots_by_multiboot(version: int, tmp_path: Path) -> None:
+    """By either version, to what it makes of the command line, the memory map and a module."""
+    (packed,) = unpacked("xen-hypervisor-4.17-amd64", "boot/xen-4.17-amd64.gz")
+    data = gzip.decompress(packed.read_bytes())
+    if version == 2:  # it has both headers, and the first goes before
+        data = data.replace(MULTIBOOT_MAGIC, bytes(4), 1)
+    kernel, module = tmp_path / "xen", tmp_path / "dom0"
+    kernel.write_bytes(data)
+    module.write_bytes(bytes(4096))
+    words = (
+        b"Bootloader: pykvm",
+        b"Command line: no-real-mode com1=115200,8n1 console=com1",
+        b"[0000000000100000, 000000001fffffff] (usable)",
+        b"ACPI: RSDP",
+        b"found SMP MP-table at 000f0000",
+    )  # fmt: skip
+    append = "no-real-mode com1=115200,8n1 console=com1 loglvl=all"
+    run("emu", kernel, words, modules=[module], memory="512M", append=append)
