@@ -125,8 +125,10 @@ int emu_bus_flush(struct emu_cpu *cpu)
         uint8_t data[8];
         if (emu_chips_write(cpu, write->is_port, write->address, write->size, write->value))
             continue;
-        if (EMU_UNLIKELY(cpu->vm->doorbells) && emu_doorbell_write(cpu->vm, write))
+        if (EMU_UNLIKELY(cpu->vm->doorbells) && emu_doorbell_write(cpu->vm, write)) {
+            cpu->resliced = true; /* a system call takes as long as many instructions */
             continue;
+        }
         memcpy(data, &write->value, sizeof(data));
         if (cpu->vm->natives && pykvm_natives_answer(cpu->vm->natives, write->is_port, true,
                                                      write->address, write->size, 1, data)) {

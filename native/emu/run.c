@@ -4,7 +4,7 @@
 
 #include "fp.h"
 
-#define SLICE_INSNS 400000
+#define SLICE_INSNS 32768       /* the slowest take a microsecond each, or a few */
 #define SLICE_TIMED_INSNS 16384 /* while a timer runs by the wall clock, or irqfds are there */
 #define SLICE_MIN_INSNS 256
 #define TICK_NS UINT64_C(50000000)
