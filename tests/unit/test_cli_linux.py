@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
+import signal
 import subprocess
 import sys
 import termios
@@ -108,7 +110,10 @@ def test_every_key_goes_to_the_guest_and_the_terminal_is_given_back(
     assert termios.tcgetattr(program) == before
 
 
-def test_a_signal_leaves_the_terminal_as_it_was(tmp_path: Path, terminal: tuple[int, int]) -> None:
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGQUIT"])
+def test_a_signal_leaves_the_terminal_as_it_was(
+    name: str, tmp_path: Path, terminal: tuple[int, int]
+) -> None:
     _, program = terminal
     before = termios.tcgetattr(program)
     path = kernel("mov dx, 0x3f8\nmov al, '.'\nout dx, al\nhere: jmp here\n", tmp_path / "k")
@@ -116,10 +121,29 @@ def test_a_signal_leaves_the_terminal_as_it_was(tmp_path: Path, terminal: tuple[
         assert process.stdout is not None
         assert process.stdout.read(1) == b"."
         assert termios.tcgetattr(program) != before
-        process.terminate()
+        process.send_signal(signal.Signals[name])
         _, errors = process.communicate(timeout=30)
-    assert process.returncode == 143, errors
+    assert process.returncode == 128 + signal.Signals[name], errors
     assert termios.tcgetattr(program) == before
+
+
+@pytest.mark.parametrize("more", [(), ("--trace",)])
+def test_what_is_said_at_a_terminal_begins_at_the_left(
+    more: tuple[str, ...], tmp_path: Path, terminal: tuple[int, int]
+) -> None:
+    user, program = terminal
+    path = kernel("mov dx, 0x3f8\nmov al, '.'\nout dx, al\nlidt [zeros]\nint3\nzeros: .quad 0, 0\n",
+                  tmp_path / "k")  # fmt: skip
+    command = ["setsid", "--ctty", *PYKVM_RUN, "--backend", "emu", "--kernel", path, *more]
+    with subprocess.Popen(command, stdin=program, stdout=program, stderr=program) as process:
+        said = b""
+        while process.poll() is None or select.select([user], [], [], 0)[0]:
+            if select.select([user], [], [], 0.1)[0]:
+                said += os.read(user, 1 << 16)
+    assert process.returncode == 125
+    assert b"registers:" in said
+    assert said.count(b"\n") == said.count(b"\r\n") > 20
+    assert b"\r\r" not in said
 
 
 def test_a_terminal_that_goes_away_ends_a_run(tmp_path: Path) -> None:

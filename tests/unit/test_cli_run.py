@@ -106,7 +106,9 @@ def test_ctrl_c_ends_the_run(write: Write) -> None:
     assert (process.returncode, errors) == (130, b"pykvm: interrupted\n")
 
 
-@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129)])
+@pytest.mark.parametrize(
+    ("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGQUIT", 131), ("SIGXCPU", 152)]
+)
 def test_other_signals_end_it_in_order(name: str, status: int, write: Write) -> None:
     source = f"mov al, '.'\nout 0xe9, al\n{SPIN}"
     command = [*PYKVM_RUN, write(source), "--timeout", "60s"]
@@ -119,7 +121,7 @@ def test_other_signals_end_it_in_order(name: str, status: int, write: Write) -> 
 
 
 def test_a_command_leaves_signals_as_they_were(write: Write) -> None:
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = cli.ENDING
     before = [signal.getsignal(each) for each in numbers]
     assert run_main([write(EXIT_7)]) == 7
     assert [signal.getsignal(each) for each in numbers] == before
@@ -136,6 +138,22 @@ def test_a_signal_that_is_ignored_stays_ignored(write: Write) -> None:
         ),
     )
     assert done.returncode == 124
+
+
+def test_ctrl_c_during_the_first_imports_is_one_line(tmp_path: Path) -> None:
+    """A module that the command imports before all others is interrupted as it loads."""
+    for name in ("argparse", "logging"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / f"{name}.py").write_text(
+            "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-m", "pykvm", "guests"],
+            capture_output=True,
+            env=os.environ | {"PYTHONPATH": str(folder)},
+        )
+        assert (done.returncode, done.stderr) == (130, b"pykvm: interrupted\n")
 
 
 def test_ctrl_c_while_it_starts_is_one_line(
