@@ -4,7 +4,9 @@ Names are imported when first used: pytest loads `pykvm.testing.plugin` into eve
 environment that pykvm is installed in, and must not pay for what that run does not use.
 """
 
-TYPE_CHECKING = False  # as type checkers know it; to load `typing` would be most of what is done here
+TYPE_CHECKING = (
+    False  # as type checkers know it; to load `typing` would be most of what is done here
+)
 
 if TYPE_CHECKING:
     from pykvm.asm import Program, assemble

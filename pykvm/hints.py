@@ -7,11 +7,12 @@ from pykvm.culprit import culprit
 from pykvm.disasm import Instruction
 from pykvm.errors import UnclaimedAccess
 from pykvm.exits import FailEntry, InternalError, Shutdown, Timeout
+from pykvm.loader.image import Mode
 from pykvm.machine import Machine
 from pykvm.paging import read_linear
 from pykvm.parts import DEVICES
-from pykvm.registers import EFER_LMA, RFLAGS_IF, SpecialRegisters
-from pykvm.result import Result
+from pykvm.registers import CR0_PE, EFER_LMA, RFLAGS_IF, SpecialRegisters
+from pykvm.result import Outcome, Result
 
 # Vectors by name, Intel SDM vol. 3A table 6-1.
 _DE, _DB, _BP, _UD, _GP, _PF = 0, 1, 3, 6, 13, 14
@@ -26,8 +27,22 @@ _PRIVILEGED = (
 )  # fmt: skip
 
 
+SECTOR_END, BOOT_SIGNATURE = 512, b"\x55\xaa"
+STACK_WORDS = 16  # how many are looked through
+INT_N = b"\xcd"
+
+
 def hints(machine: Machine, result: Result) -> list[str]:
     """Advice, most useful first; empty for a run that ended well."""
+    if result.outcome in (Outcome.EXIT, Outcome.HALT):
+        return []
+    special = machine.vcpus[result.vcpu].get_special()
+    if special.cr0 & CR0_PE:
+        return _boot_sector(machine) + _by_exit(machine, result)
+    return _bios_call(machine, result, special) or _by_exit(machine, result)
+
+
+def _by_exit(machine: Machine, result: Result) -> list[str]:
     found = culprit(machine.vcpus[result.vcpu], machine.memory, result.exit)
     if isinstance(result.error, UnclaimedAccess):
         return _unclaimed(machine, result.error)
@@ -45,6 +60,37 @@ def hints(machine: Machine, result: Result) -> list[str]:
             ]
         case Timeout():
             return _timeout(machine, result, found)
+    return []
+
+
+# What was written for a PC's BIOS.
+
+
+def _boot_sector(machine: Machine) -> list[str]:
+    image = machine.image
+    if image is None or image.mode is Mode.REAL or len(image.pieces) != 1:
+        return []
+    if image.pieces[0][1][SECTOR_END - 2 : SECTOR_END] != BOOT_SIGNATURE:
+        return []
+    return [f"this looks like a boot sector (55 AA at byte {SECTOR_END - 2}): --mode real"]
+
+
+def _bios_call(machine: Machine, result: Result, special: SpecialRegisters) -> list[str]:
+    """Whether the stack leads back to an INT whose vector nobody has set."""
+    registers = machine.vcpus[result.vcpu].get_registers()
+
+    def read(base: int, offset: int, size_bytes: int) -> bytes:
+        return read_linear(machine.memory, special, base + (offset & 0xFFFF), size_bytes)
+
+    for word in range(STACK_WORDS):
+        frame = read(special.ss.base, registers.rsp + 2 * word, 4)
+        ip, cs = int.from_bytes(frame[:2], "little"), int.from_bytes(frame[2:], "little")
+        code = read(cs << 4, ip - 2, 2)
+        if code[:1] == INT_N and read(special.idt.base, 4 * code[1], 4) == bytes(4):
+            return [
+                f"the guest called INT {code[1]:x}h at {cs:#x}:{ip - 2 & 0xFFFF:#x}; there is no "
+                "BIOS, and it has set no vector of its own"
+            ]
     return []
 
 

@@ -15,7 +15,7 @@ from pykvm.devices import power, serial
 from pykvm.devices.debugcon import IDENT, DebugConsole
 from pykvm.devices.exit import ExitPort, IsaDebugExit
 from pykvm.devices.scratch import Scratch
-from pykvm.errors import ClosedError, UsageError
+from pykvm.errors import ClosedError, LoadError, UsageError
 from pykvm.loader import entry, linux, multiboot, parse_image, read_file, read_image, read_module
 from pykvm.loader.boot import Boot, Module, bios_data, encode
 from pykvm.loader.image import Image, Mode
@@ -258,6 +258,9 @@ class Parts:
             self._load_multiboot(image, [read_module(each) for each in modules])
         else:
             _refuse(modules, image.name)
+            if image.mode is Mode.LONG and image.pieces and linux.is_bzimage(image.pieces[0][1]):
+                remedy = "--kernel runs it, and load_kernel in Python"
+                raise LoadError(image.name, f"is a Linux kernel: {remedy}")
             self._load(image, self.append)
 
     def _load_multiboot(self, image: Image, modules: Sequence[Module]) -> None:

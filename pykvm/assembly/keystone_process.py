@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -131,7 +132,8 @@ class _Child:
         errors = self._said()
         if b"ModuleNotFoundError" in errors:
             return PykvmError("assembling needs keystone-engine; install it")
-        if _lacks_memory(errors):
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if _lacks_memory(errors) or limit != resource.RLIM_INFINITY:
             return PykvmError("out of memory: keystone does not start; raise `ulimit -v`")
         last = errors.decode(errors="replace").strip().rpartition("\n")[2]
         return PykvmError(f"keystone does not start: {last or 'it crashed'}")

@@ -11,7 +11,7 @@ import pytest
 from pykvm import cli
 from pykvm.asm import assemble
 from pykvm.assembly import keystone_process
-from pykvm.errors import AssemblyError, HeaderError, LoadError
+from pykvm.errors import AssemblyError, HeaderError, LoadError, PykvmError
 from pykvm.guest import load_guest, parse_guest
 
 MOST_CPU_S = (
@@ -265,8 +265,25 @@ def test_a_symbol_with_control_characters_is_shown_escaped(
 # keystone.
 
 
-def test_keystone_that_finds_no_memory_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keystone_process, "CHILD", keystone_process.CHILD.with_name("none.py"))
+DEATHS = {
+    "raise MemoryError": "out of memory: keystone does not start; raise `ulimit -v`",
+    "import no_such_module": "assembling needs keystone-engine",
+    "raise SystemExit('no such processor')": "keystone does not start: no such processor",
+    "print(1, flush=True); input(); sys.exit('std::bad_alloc')": "ran out of memory on this: inc",
+    "print(1, flush=True); input(); os.kill(os.getpid(), 27)": "not finish within 2.0 s on this",
+    "print(1, flush=True); input(); os.abort()": "keystone crashed on this: inc",
+}
+
+
+@pytest.mark.parametrize("code", DEATHS)
+def test_what_keystone_died_of_is_said(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = tmp_path / "child.py"
+    child.write_text(f"import os, sys\n{code}\n")
     keystone_process._end_child()
-    with pytest.raises(Exception, match=r"does not start: .*none\.py"):
-        assemble("mov eax, ebx")
+    monkeypatch.setattr(keystone_process, "CHILD", child)
+    with pytest.raises(PykvmError) as caught:
+        assemble("inc eax\nmov eax, ebx")
+    assert DEATHS[code] in str(caught.value)
+    keystone_process._end_child()

@@ -11,6 +11,7 @@ from support.elf import Elf, Segment
 import pykvm
 from pykvm import layout
 from pykvm.errors import LoadError, UsageError
+from pykvm.loader import parse_image
 from pykvm.loader.image import Image, Mode
 from pykvm.registers import RFLAGS_FIXED
 
@@ -152,3 +153,11 @@ def test_a_guest_can_be_loaded_over_one_that_ran() -> None:
             assert vm.registers.rflags == RFLAGS_FIXED
             vm.run(timeout=10)
     assert vm.output.data == b"!!!!"
+
+
+def test_a_linux_kernel_is_told_how_to_run() -> None:
+    kernel = bytes(0x202) + b"HdrS" + bytes(600)
+    with pykvm.VM(memory="1M", backend="emu") as vm:
+        with pytest.raises(LoadError, match="is a Linux kernel: --kernel"):
+            vm.load(parse_image(kernel))
+        vm.load(parse_image(kernel, mode="real"))

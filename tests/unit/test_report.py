@@ -48,6 +48,27 @@ def test_a_report_has_the_exit_the_code_the_registers_and_advice() -> None:
     assert "--float" in text
 
 
+BOOT = "mov ah, 0x0e\nmov si, text\n1: lodsb\nor al, al\njz 2f\nint 0x10\njmp 1b\n"
+SECTOR = '.ascii "Hello\\0"\n.org 510\n.byte 0x55, 0xaa'
+
+
+@pytest.mark.parametrize("end", ["2: jmp 2b", "2: in al, 0x99"])
+def test_a_call_of_the_bios_is_named(end: str) -> None:
+    text = report(f"{BOOT}{end}\ntext: {SECTOR}", mode="real", timeout=0.5)
+    assert "the guest called INT 10h at 0x0:0x7c0a; there is no BIOS" in text
+
+
+def test_an_interrupt_that_the_guest_serves_is_no_call_of_the_bios() -> None:
+    serve = "mov word ptr [0x40], serve\nint 0x10\n2: in al, 0x99\nserve: jmp 2b\n"
+    assert "BIOS" not in report(serve, mode="real")
+
+
+def test_a_boot_sector_in_another_mode_is_named() -> None:
+    text = report(f"in al, 0x99\n{SECTOR}")
+    assert "looks like a boot sector (55 AA at byte 510): --mode real" in text
+    assert "boot sector" not in report(f"in al, 0x99\n{SECTOR}", mode="real")
+
+
 def test_traced_exits_are_in_the_report() -> None:
     with pykvm.VM(memory="1M", native=False) as vm:
         vm.load(pykvm.assemble("out 0xe9, al\nud2"))
