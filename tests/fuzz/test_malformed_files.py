@@ -1,17 +1,23 @@
-"""Damaged and hostile files: a loader gives an image that fits, or a LoadError."""
+"""Damaged and hostile files: a loader gives an image that fits, or a LoadError.
+
+Sources and heads are made of what is expensive, deep or leads elsewhere, in any order and number.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.elf import Elf, Segment, Symbol
 
+from pykvm.asm import assemble
 from pykvm.errors import LoadError
+from pykvm.guest import parse_guest
 from pykvm.loader import parse_image
 from pykvm.loader.place import place
 from pykvm.memory import GuestMemory
@@ -66,3 +72,140 @@ def test_damaged_files(
 def test_files_that_only_begin_well(memory: GuestMemory, start: bytes, rest: bytes) -> None:
     with contextlib.suppress(LoadError):
         place(parse_image(start + rest), memory)
+
+
+# Sources and heads. What hung or ate memory once is an example, and runs every time.
+
+PIECES = st.sampled_from(
+    [
+        "nop",
+        "a:",
+        "b: ",
+        "\\a",
+        "\\+",
+        "\\@",
+        '"',
+        "'",
+        '\\"',
+        "/*",
+        "*/",
+        "#",
+        ";",
+        "\n",
+        ",",
+        "(",
+        ")",
+        "[",
+        "1",
+        "-1",
+        "0x" + "f" * 40,
+        "1 << 24",
+        "1 << 128",
+        " + ",
+        " - ",
+        " * ",
+        ".",
+        "x = y + 1",
+        "y = x",
+        "\n.rept 300\n",
+        "\n.rept 9000\n",
+        "\n.endr\n",
+        "\n.irp a, 1, 2\n",
+        "\n.macro m a\n",
+        "\n.endm\n",
+        "\nm ",
+        "\nm m\n",
+        "\n.if 0\n",
+        "\n.if 1\n",
+        "\n.else\n",
+        "\n.endif\n",
+        ".fill ",
+        ".space ",
+        ".org ",
+        ".balign ",
+        ".byte ",
+        ".quad ",
+        ".ascii ",
+        '.include "own.inc"',
+        '.include "../up.inc"',
+        "mov rax, [rbx + \\+]",
+        "jmp x",
+        "rep ",
+        "lock ",
+        "x" * 3000,
+        "\x1b[2J",
+        "\0",
+        "\u202e",
+    ]
+)
+KEYS = st.sampled_from(
+    [
+        "cpus",
+        "load",
+        "memory",
+        "mode",
+        "devices",
+        "append",
+        "[expect]",
+        "exits",
+        "a",
+        ".a" * 200,
+        " = ",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        "\n# ",
+        '"',
+        "'",
+        "9" * 400,
+        "0x" + "f" * 20,
+        "1e999",
+        "inf",
+        "1979-05-27",
+        "\x1b",
+        '"full"',
+        "true",
+        "\n# ///\n",
+        "hlt\n",
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("guests") / "guest"
+    folder.mkdir()
+    (folder / "own.inc").write_text('nop\n.include "own.inc"\n')
+    (folder.parent / "up.inc").write_text("secret words\n")
+    return folder
+
+
+@settings(max_examples=100, deadline=None)
+@given(pieces=st.lists(st.tuples(PIECES, st.sampled_from([1, 1, 1, 3, 100])), max_size=12))
+@example(pieces=[(".ascii ", 1), ('"', 1), ('\\"', 100_000)])
+@example(pieces=[("\n.rept 9000\n", 1), ("mov rax, [rbx + \\+]", 1), ("\n.endr\n", 1)])
+@example(pieces=[("\n.rept 9000\n", 1), (".fill ", 1), ("1 << 24", 1), ("\n.endr\n", 1)])
+@example(pieces=[("b: ", 1_300)])
+def test_sources_of_expensive_pieces(folder: Path, pieces: list[tuple[str, int]]) -> None:
+    source = "".join(text * count for text, count in pieces)
+    try:
+        assemble(source, include_dir=folder)
+    except LoadError as error:
+        assert str(error).isprintable() or "\t" in str(error)
+        assert len(str(error)) < 2_000
+        assert "secret" not in str(error)
+
+
+@settings(max_examples=300, deadline=None)
+@given(pieces=st.lists(st.tuples(KEYS, st.sampled_from([1, 1, 1, 2, 50])), max_size=12))
+@example(pieces=[("a", 1), (".a" * 200, 100), (" = ", 1), ("9" * 400, 1)])
+@example(pieces=[("cpus", 1), (" = ", 1), ("9" * 400, 13)])
+@example(pieces=[("devices", 1), (" = ", 1), ("[", 4_000)])
+def test_heads_of_expensive_pieces(pieces: list[tuple[str, int]]) -> None:
+    toml = "".join(text * count for text, count in pieces)
+    try:
+        parse_guest(f"# /// pykvm\n# {toml}\n# ///\nhlt\n")
+    except LoadError as error:
+        assert str(error).isprintable() or "\t" in str(error)
