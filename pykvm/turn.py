@@ -29,10 +29,11 @@ class Turn:
     Attributes:
         clock_ns: the machine's clock. One that stands still, as a clock of instructions does
             between two of them, leaves turns to their bytes and items alone, which repeat.
+        items_left: may be taken from without a call; `spend` sees it.
         is_over: the rest is to be put off; never before anything was spent.
     """
 
-    __slots__ = ("_bytes_left", "_end_ns", "_items_left", "clock_ns", "is_over")
+    __slots__ = ("_bytes_left", "_end_ns", "clock_ns", "is_over", "items_left")
 
     def __init__(self) -> None:
         self.clock_ns: Callable[[], int] = _still
@@ -40,15 +41,15 @@ class Turn:
 
     def begin(self) -> None:
         """Another one."""
-        self._bytes_left, self._items_left = TURN_BYTES, TURN_ITEMS
+        self._bytes_left, self.items_left = TURN_BYTES, TURN_ITEMS
         self._end_ns = self.clock_ns() + TURN_NS
         self.is_over = False
 
     def spend(self, size_bytes: int, items: int = 1) -> None:
         """So much was done."""
         self._bytes_left -= size_bytes
-        self._items_left -= items
-        if self._bytes_left <= 0 or self._items_left <= 0 or self.clock_ns() >= self._end_ns:
+        self.items_left -= items
+        if self._bytes_left <= 0 or self.items_left <= 0 or self.clock_ns() >= self._end_ns:
             self.is_over = True
 
 

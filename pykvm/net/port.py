@@ -129,7 +129,8 @@ class Inbox:
         """The oldest frames. After none, the next that comes wakes the machine."""
         with self._lock:
             found = [self._frames.popleft() for _ in range(min(limit, len(self._frames)))]
-            self._bytes -= sum(map(len, found))
+            if found:
+                self._bytes -= sum(map(len, found))
             self._attended = bool(found)
             return found
 

@@ -32,6 +32,7 @@ F_DISCARD, F_WRITE_ZEROES = 1 << 13, 1 << 14
 
 # §5.2.6.
 S_OK, S_IOERR, S_UNSUPP = 0, 1, 2
+_OK = bytes((S_OK,))
 RANGE_UNMAP = 1
 HEAD = struct.Struct("<IIQ")  # type, reserved, sector
 RANGE = struct.Struct("<QII")  # sector, number of sectors, flags
@@ -168,9 +169,10 @@ class Block(Device):
             done = self._execute(chain, room_bytes)
         except BaseException as error:
             return _ended(chain, room_bytes, 0, error)
-        if isinstance(done, int):
-            return _ended(chain, room_bytes, done)
-        return self._in_parts(chain, room_bytes, done)
+        if not isinstance(done, int):
+            return self._in_parts(chain, room_bytes, done)
+        chain.write(_OK, room_bytes)
+        return done + 1 if done == room_bytes else done
 
     @staticmethod
     def _in_parts(chain: Chain, room_bytes: int, parts: Parts) -> Parts:
@@ -208,10 +210,11 @@ class Block(Device):
     def _read(self, chain: Chain, sector: int, size_bytes: int) -> int | Parts:
         self._check(sector, size_bytes)
         start = sector * SECTOR_BYTES
-        if 0 < size_bytes <= CHUNK_BYTES:  # most are, and need no parts
+        if size_bytes > CHUNK_BYTES:
+            return self._read_parts(chain, start, size_bytes)
+        if size_bytes:
             self._read_chunk(chain, start, 0, size_bytes)
-            return size_bytes
-        return self._read_parts(chain, start, size_bytes)
+        return size_bytes
 
     def _read_parts(self, chain: Chain, start: int, size_bytes: int) -> Parts:
         for offset, length in _chunks(0, size_bytes):

@@ -142,13 +142,14 @@ class Device:
             if (paused := self._paused.pop(queue, None)) and not self._part_by_part(queue, *paused):
                 return
             for chain in chains:
-                written: int | Parts = 0
                 try:
                     written = answer(chain)
-                finally:
-                    if isinstance(written, int):
-                        queue.push(chain, written)
-                if not isinstance(written, int) and not self._part_by_part(queue, chain, written):
+                except BaseException:
+                    queue.push(chain)
+                    raise
+                if isinstance(written, int):
+                    queue.push(chain, written)
+                elif not self._part_by_part(queue, chain, written):
                     return
         finally:
             self.signal(queue)
@@ -215,9 +216,14 @@ class Device:
 
     def _begin_business(self) -> None:
         self.activated()
-        for index, queue in enumerate(self.queues):
-            if queue.ready:  # Linux puts buffers in, and notifies of them, before: §3.1.1
-                self._notified(index)
+        ready = [index for index, queue in enumerate(self.queues) if queue.ready]
+        try:
+            for index in ready:  # Linux puts buffers in, and notifies of them, before: §3.1.1
+                self.notified(index)
+        except BaseException:
+            for index in ready:
+                self._ask_again(index)
+            raise
 
     def _accepts(self) -> bool:
         """§2.2: no feature that was not offered, and no legacy driver."""
@@ -254,16 +260,11 @@ class Device:
         What the host's side raises ends the run; the queue's rest has its turn in the next one.
         """
         if index < len(self.queues):
-            self.attempt(partial(self._notified, index))
-
-    def _notified(self, index: int) -> None:
-        try:
-            self.notified(index)
-        except (QueueError, MemoryAccessError):
-            raise
-        except BaseException:
-            self._ask_again(index)
-            raise
+            try:
+                self.attempt(partial(self.notified, index))
+            except BaseException:
+                self._ask_again(index)
+                raise
 
     def attempt(self, work: Callable[[], None]) -> None:
         """Do work on queues of a live device, on a notification or because the host has something.

@@ -183,16 +183,18 @@ class Net(Device):
         is_plain = self.active_pairs == 1
         for chains in queue.bursts():
             made: list[bytes] = []
+            is_cut = index in self._segments  # the first of them, a turn ago
             for place, chain in enumerate(chains):
                 if not _PACKET_MIN <= chain.readable_bytes <= _PACKET_MAX:
                     counts.tx_errors += 1
                     continue
-                if index not in self._segments:
+                if not is_cut:
                     data = chain.read()
                     if is_plain and data.startswith(_PLAIN):
                         made.append(data[_HEADER_SIZE:])
                         continue
                     self._segments[index] = self._prepared(data, index // 2)
+                is_cut = False
                 if not self._segment(index, made):
                     queue.put_back(chains[place:])
                     chains = chains[:place]

@@ -47,6 +47,7 @@ class Queue:
         self.turn = turn
         self.size_max = size_max
         self.cut: Callable[[], None] = lambda: None
+        self._taken: deque[Chain] = deque()
         self.reset()
 
     def reset(self) -> None:
@@ -56,7 +57,7 @@ class Queue:
         self._ring: SplitRing | PackedRing | None = None
         self._in_order = False
         self._order: deque[Chain] = deque()
-        self._taken: deque[Chain] = deque()
+        self._taken.clear()
 
     @property
     def ready(self) -> bool:
@@ -91,7 +92,8 @@ class Queue:
         ring = self._ring
         if ring is None:
             return []
-        if self.turn.is_over:
+        turn = self.turn
+        if turn.is_over or turn.items_left <= 0:
             self.put_off()
             return []
         if self._taken:
@@ -104,7 +106,7 @@ class Queue:
             if not chains:
                 return []
         ring.quiet()
-        self.turn.spend(0, sum([len(each.readable) + len(each.writable) for each in chains]))
+        turn.items_left -= sum([len(each.readable) + len(each.writable) for each in chains])
         if self._in_order:
             self._order.extend(chains)
         return chains
@@ -131,11 +133,12 @@ class Queue:
 
     def __iter__(self) -> Iterator[Chain]:
         """The same one by one; what is not taken out of it comes first the next time."""
+        turn, taken = self.turn, self._taken
         for burst in self.bursts():
-            self._taken.extend(burst)
-            while self._taken:
-                yield self._taken.popleft()
-                if self.turn.is_over:
+            taken.extend(burst)
+            while taken:
+                yield taken.popleft()
+                if turn.is_over:
                     break
 
     def put_back(self, chains: Sequence[Chain]) -> None:
