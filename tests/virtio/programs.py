@@ -66,9 +66,9 @@ class SpokenTo(Vsock):
     def notified(self, index: int) -> None:
         """The programs do not sleep while a guest is at work."""
         super().notified(index)
-        self.turn()
+        self.go_round()
 
-    def turn(self) -> None:
+    def go_round(self) -> None:
         """Each program does something, then the device looks at what there is, twice."""
         self._answer()
         self._speak()
@@ -112,4 +112,4 @@ class SpokenTo(Vsock):
 
 def speak(device: Device) -> None:
     assert isinstance(device, SpokenTo)
-    device.turn()
+    device.go_round()
