@@ -45,12 +45,14 @@ sleep:
     exit 0
 
 tick:
+    cmp ebx, INTERRUPTS
+    je served # one that was on its way when the timer was stopped
     inc ebx
     mov al, '.'
     out DEBUGCON_PORT, al
     cmp ebx, INTERRUPTS
     jb served
-    lapic_write LAPIC_TIMER_START, 0 # enough, however late this one is
+    lapic_write LAPIC_TIMER_START, 0 # enough
 served:
     lapic_write LAPIC_EOI, 0
     iretq

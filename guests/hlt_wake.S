@@ -37,6 +37,8 @@
     exit 0
 
 timer:
+    mov al, 0xFF # no more, should whoever puts this state into another machine start the timer anew
+    out PIC1 + 1, al
     print interrupt_text
     mov al, PIC_EOI
     out PIC1, al

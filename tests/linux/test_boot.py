@@ -105,15 +105,15 @@ def test_a_stock_kernel_starts_under_a_kvm_that_emulates_cpl_0(
         devices=KERNEL_DEVICES, float_unclaimed=True, append="console=ttyS0 earlyprintk=ttyS0",
     ) as vm:  # fmt: skip
         vm.load_kernel(kernel.kernel, initrd)
-        start = time.monotonic()
-        while goal.encode() not in vm.output.data and time.monotonic() < start + patience_s:
+        start = time.thread_time()  # what it gets of a busy host, not how long that takes
+        while goal.encode() not in vm.output.data and time.thread_time() < start + patience_s:
             result = vm.run(timeout=2)
             if result.outcome is not Outcome.TIMEOUT:
                 break
     said = result.output.decode(errors="replace")
     with capsys.disabled():
         print(
-            f"\nKVM emulates CPL 0 here: {time.monotonic() - start:.0f} s to "
+            f"\nKVM emulates CPL 0 here: {time.thread_time() - start:.0f} s of CPU time to "
             f"{said.strip().splitlines()[-1:]}, {result.assist_instructions} instructions of "
             f"it in {result.assist_entries} visits to the emulator, the end: {result.reason}"
         )

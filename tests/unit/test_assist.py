@@ -39,7 +39,7 @@ def machine(source: str, **options: object) -> VM:
 def test_a_guest_that_kvm_refuses_runs_with_auto() -> None:
     guest = load_guest(GUESTS / "simd.S")
     with guest.machine() as vm:
-        result = vm.run(10)
+        result = vm.run(60)
     assert vm.backend.name == "kvm"
     assert result.output.decode() == guest.expect.output
     assert result.status == 0
@@ -50,7 +50,7 @@ def test_a_guest_that_kvm_refuses_runs_with_auto() -> None:
 
 def test_without_assist_the_refusal_ends_the_run() -> None:
     with load_guest(GUESTS / "simd.S").machine(assist=False) as vm:
-        result = vm.run(10)
+        result = vm.run(60)
     assert (result.outcome, result.assist_entries) == (Outcome.DIED, 0)
     assert isinstance(result.exit, InternalError)
     assert result.exit.suberror == InternalError.EMULATION
@@ -90,7 +90,7 @@ def test_exits_in_the_emulator_are_exits_of_the_machine() -> None:
     source += "mov esi, [rdi]\nout 0x98, al\nhlt"
     with machine(source) as vm:
         seen = []
-        for exit in vm.exits(timeout=10):
+        for exit in vm.exits(timeout=60):
             seen.append(exit)
             match exit:
                 case PortIn():
@@ -114,7 +114,7 @@ def test_code_changed_from_outside_is_seen() -> None:
     source = "popcnt ecx, ecx\nnext: in al, 0x99\npatch: mov ebx, 1\nhlt\n"
     with machine(source) as vm:
         patch = vm.image.symbols["patch"]
-        for exit in vm.exits(timeout=10):
+        for exit in vm.exits(timeout=60):
             if isinstance(exit, PortIn):
                 vm.memory.write(patch + 1, b"\x02")
                 vm.answer(0)
@@ -127,7 +127,7 @@ def test_a_loop_in_the_emulator_is_bounded_in_time_and_stoppable() -> None:
         assert vm.run(0.2).outcome is Outcome.TIMEOUT
         timer = threading.Timer(0.1, vm.stop)
         timer.start()
-        assert vm.run(10).outcome is Outcome.INTERRUPTED
+        assert vm.run(60).outcome is Outcome.INTERRUPTED
         timer.join()
         assert vm.run(0.05).outcome is Outcome.TIMEOUT  # the stop was for one run
         assert vm.result.assist_instructions > 100_000
@@ -139,7 +139,7 @@ def test_closing_ends_a_run_in_the_emulator() -> None:
 
     def run() -> None:
         try:
-            vm.run(10)
+            vm.run(60)
         except BaseException as error:
             failures.append(error)
 
@@ -160,23 +160,23 @@ def test_interrupts_of_kvms_chips_arrive() -> None:
     image = assemble(changed, name=str(guest.path), include_dir=GUESTS)
     with VM(backend="auto", **guest.options()) as vm:
         vm.load(image)
-        result = vm.run(10)
+        result = vm.run(60)
         assert (result.output.decode(), result.status) == (guest.expect.output, 0)
         assert result.assist_entries > 1
 
 
 def test_several_processors_are_helped_with_single_instructions() -> None:
     with machine("popcnt eax, ebx\nmov al, 9\nout 0xf8, al", cpus=2) as vm:
-        result = vm.run(10)
+        result = vm.run(60)
     assert (result.status, result.assist_instructions) == (9, 1)
 
 
 def test_a_debugger_sees_the_refusal() -> None:
     with machine("popcnt eax, ebx\nhlt") as vm:
         as_kvm(vm.vcpu).set_guest_debug(single_step=True)
-        assert isinstance(vm.run(10).exit, InternalError)
+        assert isinstance(vm.run(60).exit, InternalError)
         as_kvm(vm.vcpu).set_guest_debug()
-        assert vm.run(10).outcome is Outcome.HALT
+        assert vm.run(60).outcome is Outcome.HALT
 
 
 # Where KVM runs CPL 0 in an emulator of its own, the guest need not be refused anything.
@@ -244,7 +244,7 @@ def test_what_the_emulator_does_not_know_either_is_the_plain_error() -> None:
         leaf = next(each for each in as_kvm(vm.vcpu).get_cpuid() if each.function == 7)
         if not leaf.ebx & 1 << 16:
             pytest.skip("this processor has no AVX-512")
-        result = vm.run(10)
+        result = vm.run(60)
         assert isinstance(result.exit, InternalError)
         assert (result.outcome, result.assist_entries) == (Outcome.DIED, 0)
         assert "AVX-512" in hints(vm, result)[0]
@@ -255,4 +255,4 @@ def test_bound_has_the_same_first_byte() -> None:
     source += "limits: .long 1, 9"
     with VM(backend="auto") as vm:
         vm.load(assemble(source, mode="protected"))
-        assert vm.run(10).status == 3
+        assert vm.run(60).status == 3

@@ -57,7 +57,7 @@ def culprits(source: str, mode: str) -> list[str]:
         program = pykvm.assemble(source, mode=mode)
         vm.load(program)
         starts = {line.address for line in program.listing}
-        for exit in vm.exits(timeout=5):
+        for exit in vm.exits(timeout=60):
             if not isinstance(exit, Interrupted):
                 instruction = culprit(vm.vcpu, vm.memory, exit)
                 assert instruction is not None

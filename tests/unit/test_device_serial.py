@@ -79,7 +79,7 @@ def test_output_may_feed() -> None:
             "mov dx, COM1_PORT\nin al, dx\nout EXIT_PORT, al\n"
         )
         vm.load(pykvm.assemble(source))
-        assert vm.run(10).status == ord("A")
+        assert vm.run(60).status == ord("A")
 
 
 # Registers.
@@ -360,7 +360,7 @@ def test_a_guest_echoes_what_it_is_fed() -> None:
     with pykvm.VM(memory="1M") as vm:
         vm.load(pykvm.assemble(ECHO))
         assert vm.feed(b"ping\n") == 5
-        assert vm.run(timeout=5).output == b"ping\n"
+        assert vm.run(timeout=60).output == b"ping\n"
 
 
 def test_console_and_serial_output_keep_their_order() -> None:
@@ -377,7 +377,7 @@ def test_console_and_serial_output_keep_their_order() -> None:
     """
     with pykvm.VM(memory="1M") as vm:
         vm.load(pykvm.assemble(source))
-        assert vm.run(timeout=5).output == b"ab" * 20
+        assert vm.run(timeout=60).output == b"ab" * 20
 
 
 def test_a_machine_without_a_serial_port_takes_no_input() -> None:

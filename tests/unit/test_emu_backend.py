@@ -100,7 +100,7 @@ def test_a_guest_moves_from_kvm_to_the_emulator_and_back() -> None:
         for machine in machines:
             machine.load(image)
         for number, machine in enumerate(machines):
-            exit = next(machine.exits(timeout=5))
+            exit = next(machine.exits(timeout=60))
             assert isinstance(exit, PortIn)
             if number == 2:
                 break
@@ -118,7 +118,7 @@ def test_a_guest_moves_from_kvm_to_the_emulator_and_back() -> None:
 
 def test_an_answer_still_comes_where_registers_change_meanwhile(vm: VM) -> None:
     vm.load(assemble("in al, 0x99\nhlt"))
-    for exit in vm.exits(timeout=5):
+    for exit in vm.exits(timeout=60):
         if isinstance(exit, PortIn):
             vm.registers.rbx = 5
             vm.answer(0x42)
@@ -129,7 +129,7 @@ def test_an_answer_still_comes_where_registers_change_meanwhile(vm: VM) -> None:
 def test_code_written_from_outside_is_seen(vm: VM) -> None:
     image = assemble("next: mov al, 1\nin al, 0x99\nadd bl, al\njmp next")
     vm.load(image)
-    for number, exit in enumerate(vm.exits(timeout=5)):
+    for number, exit in enumerate(vm.exits(timeout=60)):
         assert isinstance(exit, PortIn)
         assert vm.registers.al == 1 + (number > 0)
         if number == 2:
@@ -187,7 +187,7 @@ def test_what_waits_for_a_processor_is_part_of_its_state(vm: VM) -> None:
     trap = Events(exception_pending=True, exception_vector=1)
     vcpu.set_events(trap)
     assert vcpu.get_events().exception_vector == 1
-    assert vm.run(5).outcome is Outcome.SHUTDOWN  # there is no IDT
+    assert vm.run(60).outcome is Outcome.SHUTDOWN  # there is no IDT
 
 
 def test_the_clock_moves_alone() -> None:
@@ -208,7 +208,7 @@ def test_it_is_closed_for_whoever_still_holds_it() -> None:
 
     def run() -> None:
         with pytest.raises(ClosedError):
-            vm.run(10)
+            vm.run(60)
 
     thread = threading.Thread(target=run)
     thread.start()

@@ -23,7 +23,7 @@ HALT = Image("<halt>", Mode.LONG, 0x1_0000, ((0x1_0000, b"\xf4"),))
 def run_and_close() -> None:
     with pykvm.VM(memory="1M") as vm:
         vm.load(HALT)
-        vm.run(timeout=5)
+        vm.run(timeout=60)
 
 
 def run_with_eventfds() -> None:

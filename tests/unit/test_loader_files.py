@@ -26,7 +26,7 @@ def test_a_flat_binary_runs_in_every_mode(mode: Mode, tmp_path: Path) -> None:
     assert image.entry == (0x7C00 if mode is Mode.REAL else 0x1_0000)
     with pykvm.VM(memory="1M") as vm:
         vm.load(image)
-        assert vm.run(timeout=10).output == b"!"
+        assert vm.run(timeout=60).output == b"!"
 
 
 def test_a_flat_binary_goes_where_it_is_told(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_a_flat_binary_goes_where_it_is_told(tmp_path: Path) -> None:
     with pykvm.VM(memory="2M") as vm:
         vm.load(pykvm.read_image(path, load=0x1F_FFFB))
         assert vm.registers.rip == 0x1F_FFFB
-        assert vm.run(timeout=10).output == b"!"
+        assert vm.run(timeout=60).output == b"!"
 
 
 def test_bytes_load_as_files_do() -> None:
@@ -127,7 +127,7 @@ def test_a_guest_that_does_not_fit_is_refused_and_nothing_is_written(
 def test_what_the_mode_does_not_use_is_free(guest: Image) -> None:
     with pykvm.VM(memory="1M") as vm:
         vm.load(guest)
-        assert vm.run(timeout=10).output == b"!"
+        assert vm.run(timeout=60).output == b"!"
 
 
 @pytest.mark.parametrize("backing", ["anonymous", "memfd", "huge"])
@@ -143,7 +143,7 @@ def test_zeros_reach_exactly_as_far_as_they_say(backing: str) -> None:
 def test_zeros_take_no_memory_of_the_host() -> None:
     with pykvm.VM(memory="64G") as vm:
         vm.load(image(0x1_0000, zeros=((1 << 32, 32 << 30),)))
-        assert vm.run(timeout=10).output == b"!"
+        assert vm.run(timeout=60).output == b"!"
 
 
 def test_a_guest_can_be_loaded_over_one_that_ran() -> None:
@@ -151,7 +151,7 @@ def test_a_guest_can_be_loaded_over_one_that_ran() -> None:
         for mode in (Mode.PROTECTED, Mode.REAL, Mode.LONG, Mode.PROTECTED):
             vm.load(image(mode.load_base, mode=mode))
             assert vm.registers.rflags == RFLAGS_FIXED
-            vm.run(timeout=10)
+            vm.run(timeout=60)
     assert vm.output.data == b"!!!!"
 
 

@@ -169,7 +169,7 @@ def run(
 ) -> bytes:
     path.write_bytes(data)
     vm.load_kernel(path)
-    result = vm.run(timeout=10)
+    result = vm.run(timeout=60)
     assert (result.outcome, result.status) == end, result.reason
     return result.output
 

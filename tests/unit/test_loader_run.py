@@ -25,7 +25,7 @@ def test_a_c_program_runs_in_its_own_mode(bits: str, mode: Mode, tmp_path: Path)
     path = cc.build("hello.c", tmp_path / "hello", bits, LINK_AT_1_MIB)
     with pykvm.VM(memory="16M") as vm:
         vm.load(path)
-        result = vm.run(timeout=10)
+        result = vm.run(timeout=60)
         assert vm.image is not None
         assert vm.image.mode is mode
         assert vm.image.symbols["_start"] == vm.image.entry
@@ -40,14 +40,14 @@ def test_loading_again_zeroes_bss_again(backing: str, tmp_path: Path) -> None:
     with pykvm.VM(memory="16M", backing=backing) as vm:
         for runs in (1, 2):
             vm.load(str(path))
-            assert vm.run(timeout=10).output == b"Hello from C\n" * runs
+            assert vm.run(timeout=60).output == b"Hello from C\n" * runs
 
 
 def test_a_64_bit_program_can_be_entered_at_cpl_3(tmp_path: Path) -> None:
     path = cc.build("hello.c", tmp_path / "hello", "-m64")
     with pykvm.VM(memory="16M") as vm:
         vm.load(read_image(path, mode="user"))
-        for exit in vm.exits(timeout=10):
+        for exit in vm.exits(timeout=60):
             if vm.output.data.endswith(b"\n"):
                 break
             assert vm.registers.cs & 3 == 3, exit
@@ -68,7 +68,7 @@ def test_a_multiboot_kernel_finds_what_it_is_owed(
     path = cc.build("multiboot_kernel.c", tmp_path / "kernel", *MULTIBOOT)
     with pykvm.VM(memory=memory, append="console=0xe9 quiet") as vm:
         vm.load(path)
-        result = vm.run(timeout=10)
+        result = vm.run(timeout=60)
     assert result.output.decode().splitlines() == [
         f"magic 2badb002 flags 245 lower 27f upper {upper:x}",
         f"[{path} console=0xe9 quiet] from pykvm",

@@ -16,7 +16,7 @@ from pykvm.virtio.net import Net
 def test_hello_prints_and_halts() -> None:
     with pykvm.VM(memory="1M") as vm:
         vm.load(pykvm.assemble("mov al, 'H'\nout 0xe9, al\nhlt"))
-        result = vm.run(timeout=5)
+        result = vm.run(timeout=60)
     assert result.outcome is pykvm.Outcome.HALT
     assert result.output == b"H"
     assert result.exits == {"PortOut": 1, "Halt": 1}
@@ -43,7 +43,7 @@ def test_a_machine_can_be_loaded_again_in_another_mode() -> None:
     with pykvm.VM(memory="1M", float_unclaimed=True) as vm:
         for mode in ("long", "real", "user", "protected", "long"):
             vm.load(pykvm.assemble("mov al, 7\nout 0xf4, al", mode=mode))
-            assert vm.run(timeout=5).status == 15, mode
+            assert vm.run(timeout=60).status == 15, mode
 
 
 def test_loading_into_used_memory_leaves_nothing_of_what_was_there() -> None:
@@ -90,7 +90,7 @@ def test_a_device_is_locked_from_the_first_call_on_another_thread(backend: str) 
         vm.ports.claim(0x300, 1, Device())
         code = "mov ecx, 10\nmov edx, 0x300\nagain: out dx, al\ndec ecx\njnz again\nhlt"
         vm.load(pykvm.assemble(code))
-        assert vm.run(timeout=5).outcome is pykvm.Outcome.HALT
+        assert vm.run(timeout=60).outcome is pykvm.Outcome.HALT
     assert not any(owned[1:5])
     assert all(owned[5:])
     assert len(owned) == 10

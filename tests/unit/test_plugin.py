@@ -71,7 +71,7 @@ def test_guests_come_from_text_file_and_image(pytester: pytest.Pytester) -> None
     def test_vm(vm):
         machine = vm(memory="1M")
         machine.load(pykvm.assemble("hlt"))
-        assert machine.run(timeout=5).outcome is pykvm.Outcome.HALT
+        assert machine.run(timeout=60).outcome is pykvm.Outcome.HALT
     """
     )
     result = run(pytester)

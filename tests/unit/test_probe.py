@@ -46,7 +46,7 @@ def run(name: str, mode: Mode, old: bytes = b"", new: bytes = b"") -> pykvm.Resu
     pieces = tuple((gpa, data.replace(old, new) if old else data) for gpa, data in image.pieces)
     with pykvm.VM(memory="1M", devices=("exit",)) as vm:
         vm.load(replace(image, mode=mode, pieces=pieces))
-        return vm.run(timeout=5)
+        return vm.run(timeout=60)
 
 
 def test_the_guest_of_cpl0_sse_computes_what_it_should_where_every_cpu_can() -> None:

@@ -9,6 +9,7 @@ from pykvm import host
 from pykvm.errors import UnclaimedAccess
 from pykvm.hints import hints
 from pykvm.report import place, render
+from pykvm.state import MpState
 from pykvm.trace import Trace
 
 
@@ -21,7 +22,7 @@ def report(source: str, mode: str = "long", timeout: float = 5, **options: objec
 def test_an_unclaimed_access_says_where_and_by_whom() -> None:
     with pykvm.VM(memory="1M") as vm:
         vm.load(pykvm.assemble("mov al, 5\nout 0x99, al\nhlt"))
-        error = vm.run(timeout=5).error
+        error = vm.run(timeout=60).error
     assert isinstance(error, UnclaimedAccess)
     assert (error.space, error.address, error.size_bytes, error.value) == ("port", 0x99, 1, 5)
     assert (error.rip, error.instruction) == (0x1_0002, "out 0x99, al")
@@ -73,7 +74,7 @@ def test_traced_exits_are_in_the_report() -> None:
     with pykvm.VM(memory="1M", native=False) as vm:
         vm.load(pykvm.assemble("out 0xe9, al\nud2"))
         vm.observer = Trace(vm)
-        text = render(vm, vm.run(timeout=5))
+        text = render(vm, vm.run(timeout=60))
     assert "last exits:" in text
     assert "out port 0xe9 size 1" in text
 
@@ -125,7 +126,8 @@ def test_a_timeout_says_where_the_guest_was() -> None:
 def test_a_guest_that_sleeps_for_ever_is_found_at_its_hlt() -> None:
     with pykvm.VM(memory="1M", cpus=2) as vm:
         vm.load(pykvm.assemble("cli\nhlt\nnop"))
-        result = vm.run(timeout=0.2)
+        while vm.vcpu.get_mp_state() is not MpState.HALTED:
+            result = vm.run(timeout=0.2)
         assert place(vm, result) == "vCPU 0 at 0x10001: hlt"
         assert "IF is clear: no interrupt can wake it" in render(vm, result)
 
@@ -133,7 +135,7 @@ def test_a_guest_that_sleeps_for_ever_is_found_at_its_hlt() -> None:
 def test_a_jump_to_nowhere_is_reported() -> None:
     with pykvm.VM(memory="1M") as vm:
         vm.load(pykvm.assemble("mov rax, 0x100000000\njmp rax"))
-        result = vm.run(timeout=5)
+        result = vm.run(timeout=60)
         assert place(vm, result) == "vCPU 0 at 0x100000000, where nothing is mapped"
         text = render(vm, result)
     assert "0x100000000 is not mapped" in text
@@ -143,4 +145,4 @@ def test_a_jump_to_nowhere_is_reported() -> None:
 def test_a_run_that_ended_well_needs_no_advice() -> None:
     with pykvm.VM(memory="1M") as vm:
         vm.load(pykvm.assemble("hlt"))
-        assert hints(vm, vm.run(timeout=5)) == []
+        assert hints(vm, vm.run(timeout=60)) == []

@@ -29,7 +29,7 @@ class _Port:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 def test_a_storm_of_exits_ends_in_time_and_each_read_counts_once(backend: str) -> None:
     port = _Port()
     with pykvm.VM(memory="1M", backend=backend) as vm:
@@ -41,11 +41,11 @@ def test_a_storm_of_exits_ends_in_time_and_each_read_counts_once(backend: str) -
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 def test_one_element_of_a_string_is_read_once(backend: str) -> None:
     port = _Port()
     with pykvm.VM(memory="1M", backend=backend) as vm:
         vm.ports.claim(0x70F, 1, port)
         vm.load(pykvm.assemble("mov dx, 0x70f\nmov edi, 0x60000\ninsb\nhlt"))
-        assert vm.run(timeout=5).outcome is Outcome.HALT
+        assert vm.run(timeout=60).outcome is Outcome.HALT
         assert (port.reads, vm.registers.rdi) == (1, 0x60001)

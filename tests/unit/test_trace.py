@@ -31,7 +31,7 @@ def trace(source: str, **options: object) -> list[re.Match[str]]:
     with pykvm.VM(memory="1M", native=False, **options) as vm:
         vm.load(pykvm.assemble(source))
         vm.observer = Trace(vm, stream)
-        vm.run(timeout=5)
+        vm.run(timeout=60)
     matches = [LINE.fullmatch(line) for line in stream.getvalue().splitlines()]
     assert None not in matches
     return [match for match in matches if match]
@@ -75,7 +75,7 @@ def test_every_vcpu_is_traced() -> None:
     with pykvm.VM(memory="1M", cpus=2, native=False) as vm:
         vm.load(pykvm.assemble("out 0xe9, al\nout 0xf8, al"))
         vm.observer = Trace(vm, stream)
-        assert vm.run(timeout=5).outcome is pykvm.Outcome.EXIT
+        assert vm.run(timeout=60).outcome is pykvm.Outcome.EXIT
     assert len(stream.getvalue().splitlines()) == 2
 
 
@@ -83,7 +83,7 @@ def test_the_recent_lines_are_few() -> None:
     with pykvm.VM(memory="1M", native=False) as vm:
         vm.load(pykvm.assemble("mov ecx, 100\nnext: out 0xe9, al\nloop next\nhlt"))
         vm.observer = observer = Trace(vm)
-        vm.run(timeout=5)
+        vm.run(timeout=60)
         recent = observer.recent
     assert observer.count == 101
     assert len(recent) == RECENT
@@ -104,7 +104,7 @@ def test_an_observer_sees_what_the_user_answered() -> None:
     with pykvm.VM(memory="1M") as vm:
         vm.load(pykvm.assemble("in al, 0x99\nhlt"))
         vm.observer = note
-        for exit in vm.exits(timeout=5):
+        for exit in vm.exits(timeout=60):
             if exit.is_read:
                 vm.answer(0x142)
     assert [answer for _, answer in seen] == [0x42, None]

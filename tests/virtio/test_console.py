@@ -146,7 +146,7 @@ def test_input_is_kept_up_to_a_bound_and_survives_a_reset() -> None:
 
 def test_the_machines_output_is_the_console_unless_it_has_an_end() -> None:
     with load_guest(GUEST).machine() as vm:
-        assert vm.run(10).output == b"Say something: you said hello, world\n"
+        assert vm.run(60).output == b"Say something: you said hello, world\n"
 
 
 def test_an_end_that_is_full_makes_the_guest_wait() -> None:
