@@ -82,7 +82,6 @@ class Machine(Parts):
     _result: Result | None = None
     _failure: BaseException | None = None
     _started_ns = 0
-    _deadline_ns: int | None = None
 
     def __init__(
         self,
@@ -132,7 +131,7 @@ class Machine(Parts):
         self._closed = False
         is_wall = clock == "wall"
         self._clock_ns = time.monotonic_ns if is_wall else self.vm.now_ns
-        self._backlog = Backlog(self._is_ending, is_fed=is_wall and cpus > 1)
+        self._backlog = Backlog(is_fed=is_wall and cpus > 1)
         self._board = Board(
             self.vm, self.memory, self.mmio, self._worker, doorbells=eventfds,
             irqfds=eventfds and chips and irqchip != "split",
@@ -302,18 +301,14 @@ class Machine(Parts):
         self.memory.is_new = False
         self._ending = self._result = None
         self._started_ns = time.monotonic_ns()
-        self._deadline_ns = None if timeout_ns is None else self._started_ns + timeout_ns
+        deadline_ns = None if timeout_ns is None else self._started_ns + timeout_ns
+        self._backlog.deadline_ns = deadline_ns
         return timeout_ns
-
-    def _is_ending(self) -> bool:
-        """Whether the run is to end before its processors do anything more."""
-        deadline_ns = self._deadline_ns
-        return self._is_stopped or (deadline_ns is not None and time.monotonic_ns() >= deadline_ns)
 
     def _finish(self) -> None:
         for vcpu in self.vcpus:
             vcpu.end()
-        self._is_stopped = False
+        self._backlog.is_stopped = False
         self._runs.release()
 
     def _run_vcpu(self, vcpu: Vcpu, timeout_ns: int | None) -> None:

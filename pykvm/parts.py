@@ -75,7 +75,6 @@ class Parts:
     _is_shared: bool
     _take_console: Callable[[], bytes] | None = None
     _ending: Ending | None = None
-    _is_stopped = False
     _closed = True
 
     def _add_memory(self, size_bytes: int, backing: Backing) -> None:
@@ -368,7 +367,7 @@ class Parts:
         self._load(linux.kernel_image(data, name, boot, mode), self.append, boot.tables)
 
     def _stop_all(self) -> None:
-        self._is_stopped = True
+        self._backlog.is_stopped = True
         for vcpu in self.vcpus:
             vcpu.stop()
 

@@ -57,12 +57,16 @@ class Backlog:
     """What devices of a machine have put off.
 
     Args:
-        is_ending: whether the run under way is to end.
         is_fed: others can put in new requests while these are done: processors that run on.
+
+    Attributes:
+        deadline_ns: when the run under way is to end, by time.monotonic_ns; None: it need not.
+        is_stopped: it is to end now.
     """
 
-    def __init__(self, is_ending: Callable[[], bool], *, is_fed: bool) -> None:
-        self._is_ending = is_ending
+    def __init__(self, *, is_fed: bool) -> None:
+        self.deadline_ns: int | None = None
+        self.is_stopped = False
         self._is_fed = is_fed
         self._works: deque[Work] = deque()
 
@@ -78,8 +82,12 @@ class Backlog:
         works = self._works
         if not works:
             return
-        end_ns = time.monotonic_ns() + FED_NS
-        while works and not self._is_ending():
+        end_ns = time.monotonic_ns() + FED_NS if self._is_fed else None
+        while works and not self.is_stopped and not _is_over(self.deadline_ns):
             works.popleft()()
-            if self._is_fed and time.monotonic_ns() >= end_ns:
+            if _is_over(end_ns):
                 return
+
+
+def _is_over(end_ns: int | None) -> bool:
+    return end_ns is not None and time.monotonic_ns() >= end_ns

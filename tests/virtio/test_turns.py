@@ -282,13 +282,16 @@ def test_a_turn_ends_by_the_machine_s_clock_and_not_before_anything_is_done() ->
 
 def test_a_backlog_is_left_where_the_run_is_to_end() -> None:
     done: list[int] = []
-    backlog = Backlog(lambda: len(done) >= 3, is_fed=False)
+    backlog = Backlog(is_fed=False)
 
     def work() -> None:
         done.append(1)
+        backlog.is_stopped = len(done) == 3
         backlog.add(work)
 
     backlog.add(work)
     backlog.work_off()
-    assert len(done) == 3
-    assert len(backlog) == 1
+    assert (len(done), len(backlog)) == (3, 1)
+    backlog.is_stopped, backlog.deadline_ns = False, 0
+    backlog.work_off()
+    assert (len(done), len(backlog)) == (3, 1)
