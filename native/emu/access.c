@@ -16,12 +16,19 @@ static bool through_stack(const struct emu_insn *insn)
 }
 
 static void check_address(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear,
-                          uint32_t size_bytes)
+                          uint32_t size_bytes, uint32_t alignment)
 {
     if (emu_code64(cpu) && !(canonical(linear) && canonical(linear + size_bytes - 1)))
         emu_raise_error(cpu, insn, through_stack(insn) ? EXC_SS : EXC_GP, 0);
-    if (cpu->tlb == cpu->tlbs[EMU_TLB_USER_ALIGNED] && linear % size_bytes && size_bytes <= 8)
+    if (emu_checks_alignment(cpu) && linear % alignment)
         emu_raise_error(cpu, insn, EXC_AC, 0);
+}
+
+/* Of words, doublewords and quadwords; wider operands raise #AC only where their instruction
+ * says so. SDM vol. 3A table 6-7 */
+static uint32_t natural_alignment(uint32_t size_bytes)
+{
+    return size_bytes <= 8 ? size_bytes : 1;
 }
 
 void emu_stack_canonical(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear,
@@ -161,13 +168,19 @@ void emu_write_slow(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t l
 void emu_read_bytes(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear, void *to,
                     uint32_t size_bytes)
 {
+    emu_read_aligned(cpu, insn, linear, to, size_bytes, natural_alignment(size_bytes));
+}
+
+void emu_read_aligned(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear, void *to,
+                      uint32_t size_bytes, uint32_t alignment)
+{
     emu_tlb_recall(cpu->tlb, linear);
     const uint8_t *host = emu_tlb_read(cpu, linear, size_bytes);
     if (host) {
         memcpy(to, host, size_bytes);
         return;
     }
-    check_address(cpu, insn, linear, size_bytes);
+    check_address(cpu, insn, linear, size_bytes, alignment);
     read_linear(cpu, insn, current_tlb(cpu), linear, address_mask(emu_code64(cpu)), to, size_bytes);
     watch(cpu, insn, linear, size_bytes, false);
 }
@@ -175,13 +188,19 @@ void emu_read_bytes(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t l
 void emu_write_bytes(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear,
                      const void *from, uint32_t size_bytes)
 {
+    emu_write_aligned(cpu, insn, linear, from, size_bytes, natural_alignment(size_bytes));
+}
+
+void emu_write_aligned(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear,
+                       const void *from, uint32_t size_bytes, uint32_t alignment)
+{
     emu_tlb_recall(cpu->tlb, linear);
     uint8_t *host = emu_tlb_write(cpu, linear, size_bytes);
     if (host) {
         memcpy(host, from, size_bytes);
         return;
     }
-    check_address(cpu, insn, linear, size_bytes);
+    check_address(cpu, insn, linear, size_bytes, alignment);
     watch(cpu, insn, linear, size_bytes, true);
     write_linear(cpu, insn, current_tlb(cpu), linear, address_mask(emu_code64(cpu)), from,
                  size_bytes);
@@ -198,10 +217,16 @@ static bool is_special(struct emu_cpu *cpu, uint64_t gpa, uint32_t size_bytes)
 void emu_probe_write(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear,
                      uint32_t size_bytes)
 {
+    emu_probe_aligned(cpu, insn, linear, size_bytes, natural_alignment(size_bytes));
+}
+
+void emu_probe_aligned(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear,
+                       uint32_t size_bytes, uint32_t alignment)
+{
     emu_tlb_recall(cpu->tlb, linear);
     if (emu_tlb_write(cpu, linear, size_bytes))
         return;
-    check_address(cpu, insn, linear, size_bytes);
+    check_address(cpu, insn, linear, size_bytes, alignment);
     uint64_t mask = address_mask(emu_code64(cpu));
     uint32_t first = first_part(linear, size_bytes);
     enum emu_tlb_index index = current_tlb(cpu);

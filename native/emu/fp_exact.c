@@ -40,9 +40,8 @@ const struct emu_insn *emu_fp_exact_r(struct emu_cpu *cpu, const struct emu_insn
 void emu_fp_source_m(struct emu_cpu *cpu, const struct emu_insn *insn,
                      const struct emu_fp_kind *kind, union emu_vec *source)
 {
-    uint64_t linear = emu_ea(cpu, insn, kind->source_bytes, false);
-    if (emu_fp_aligned(kind) && (linear & 15))
-        emu_raise_error(cpu, insn, EXC_GP, 0);
+    uint64_t linear =
+        emu_ea_aligned(cpu, insn, kind->source_bytes, emu_fp_aligned(kind) ? 16 : 1, false);
     memset(source, 0, sizeof(*source));
     emu_load_vec(cpu, insn, linear, source, kind->source_bytes);
 }

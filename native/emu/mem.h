@@ -71,6 +71,23 @@ static inline uint64_t emu_ea(struct emu_cpu *cpu, const struct emu_insn *insn, 
     return emu_ea_of(cpu, insn, emu_ea_sum(cpu, insn), size_bytes, write);
 }
 
+/* The same where the operand has to be aligned: that is checked before its segment. */
+static inline uint64_t emu_ea_aligned(struct emu_cpu *cpu, const struct emu_insn *insn,
+                                      uint32_t size_bytes, uint32_t alignment, bool write)
+{
+    uint64_t sum = emu_ea_sum(cpu, insn);
+    uint64_t linear = insn->ea ? emu_unchecked(cpu, insn->ea, sum) : sum;
+    if (EMU_UNLIKELY(linear % alignment))
+        emu_raise_error(cpu, insn, EXC_GP, 0);
+    return emu_ea_of(cpu, insn, sum, size_bytes, write);
+}
+
+/* Whether misaligned accesses are #AC: CPL 3 with CR0.AM and EFLAGS.AC. */
+static inline bool emu_checks_alignment(const struct emu_cpu *cpu)
+{
+    return cpu->tlb == cpu->tlbs[EMU_TLB_USER_ALIGNED];
+}
+
 /* Host address of [linear, linear + size_bytes) where the TLB allows the access and it
  * stays within a page, or NULL. size_bytes: at most 64. */
 static inline uint8_t *emu_tlb_read(const struct emu_cpu *cpu, uint64_t linear, uint32_t size_bytes)

@@ -90,6 +90,14 @@ void emu_read_bytes(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t l
 void emu_write_bytes(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear,
                      const void *from, uint32_t size_bytes);
 
+/* The same for operands with an alignment of their own; 1: none that #AC tells of. */
+void emu_read_aligned(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear, void *to,
+                      uint32_t size_bytes, uint32_t alignment);
+void emu_write_aligned(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear,
+                       const void *from, uint32_t size_bytes, uint32_t alignment);
+void emu_probe_aligned(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear,
+                       uint32_t size_bytes, uint32_t alignment);
+
 /* The processor's own accesses: descriptor tables, TSS. Supervisor rights. */
 uint64_t emu_read_system(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear,
                          uint32_t size_bytes);

@@ -62,15 +62,17 @@ static void multiply(struct emu_soft *soft, const struct emu_fp_kind *kind, unsi
                                          emu_element(source, bits, i)));
 }
 
-/* Neighbours `apart` from each other, to the first of both. */
+/* To each element its neighbour `apart` from it. All come to the same sum but for NaNs, of which
+ * the first counts: an element's own, on Intel's processors; the manual leaves that open. */
 static void add_neighbours(struct emu_soft *soft, const struct emu_fp_kind *kind,
                            union emu_vec *terms, unsigned apart)
 {
     unsigned bits = kind->bits;
-    for (unsigned i = 0; i < kind->lanes; i += 2 * apart)
+    union emu_vec from = *terms;
+    for (unsigned i = 0; i < kind->lanes; i++)
         emu_set_element(terms, bits, i,
-                        emu_soft_add(soft, bits, emu_element(terms, bits, i),
-                                     emu_element(terms, bits, i + apart)));
+                        emu_soft_add(soft, bits, emu_element(&from, bits, i),
+                                     emu_element(&from, bits, i ^ apart)));
 }
 
 /* The sum goes to where imm[3:0] says. */
@@ -88,7 +90,7 @@ static void dot_product(struct emu_soft *soft, const struct emu_fp_kind *kind,
     }
     for (unsigned i = 0; i < kind->lanes; i++)
         if (mask >> i % in_lane & 1)
-            emu_set_element(to, bits, i, emu_element(&terms, bits, i - i % in_lane));
+            emu_set_element(to, bits, i, emu_element(&terms, bits, i));
 }
 
 #define ROUND_BY_MXCSR 4u

@@ -3,13 +3,6 @@
 #include "fp_exact.h"
 #include "mmx.h"
 
-/* Exceptions pending in the x87 unit: before the operand's own faults. */
-static inline void report_pending(struct emu_cpu *cpu, const struct emu_insn *insn)
-{
-    if (cpu->fpu.status & FSW_ES)
-        emu_raise(cpu, insn, EXC_MF);
-}
-
 /* Two integers to the low half of a register, or to the whole. */
 static void from_mmx(struct emu_cpu *cpu, const struct emu_insn *insn, unsigned bits,
                      uint64_t source)
@@ -30,7 +23,7 @@ static void from_mmx(struct emu_cpu *cpu, const struct emu_insn *insn, unsigned 
     static EMU_OP(op_##name##_r)                                                                   \
     {                                                                                              \
         uint64_t source = emu_mmx_get(cpu, insn->rm)[0];                                           \
-        report_pending(cpu, insn);                                                                 \
+        emu_mmx_wait(cpu, insn);                                                                   \
         from_mmx(cpu, insn, bits, source);                                                         \
         emu_mmx_begin(cpu, insn);                                                                  \
         EMU_NEXT;                                                                                  \
@@ -65,14 +58,14 @@ static void to_mmx(struct emu_cpu *cpu, const struct emu_insn *insn, const struc
                                                    bytes, false, false, truncates};                \
     static EMU_OP(op_##name##_r)                                                                   \
     {                                                                                              \
-        report_pending(cpu, insn);                                                                 \
+        emu_mmx_wait(cpu, insn);                                                                   \
         to_mmx(cpu, insn, &name##_kind, &cpu->vec[insn->rm]);                                      \
         EMU_NEXT;                                                                                  \
     }                                                                                              \
     static EMU_OP(op_##name##_m)                                                                   \
     {                                                                                              \
         union emu_vec source;                                                                      \
-        report_pending(cpu, insn);                                                                 \
+        emu_mmx_wait(cpu, insn);                                                                   \
         emu_fp_source_m(cpu, insn, &name##_kind, &source);                                         \
         to_mmx(cpu, insn, &name##_kind, &source);                                                  \
         EMU_NEXT_UNCHAINED;                                                                        \

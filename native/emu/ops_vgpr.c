@@ -21,8 +21,7 @@
         emu_mmx_set(cpu, insn->reg, emu_get_##s(cpu, insn->rm));                                   \
         EMU_NEXT;                                                                                  \
     }                                                                                              \
-    EMU_VEC_LOAD_OP(op_mmovd_##s##_m, size_bytes, 0, emu_mmx_begin(cpu, insn);                     \
-                    emu_mmx_set(cpu, insn->reg, b[0]))
+    EMU_MMX_LOAD_OP(op_mmovd_##s##_m, size_bytes, emu_mmx_set(cpu, insn->reg, b[0]))
 FROM_GENERAL(d, 4)
 FROM_GENERAL(q, 8)
 
@@ -41,6 +40,7 @@ FROM_GENERAL(q, 8)
     }                                                                                              \
     static EMU_OP(op_mstore_##s##_m)                                                               \
     {                                                                                              \
+        emu_mmx_wait(cpu, insn);                                                                   \
         uint64_t linear = emu_ea(cpu, insn, sizeof(EMU_TYPE_##s), true);                           \
         emu_probe_write(cpu, insn, linear, sizeof(EMU_TYPE_##s));                                  \
         emu_mmx_begin(cpu, insn);                                                                  \
@@ -139,16 +139,19 @@ static EMU_OP(op_mpmovmskb)
 }
 static const struct emu_forms mpmovmskb = EMU_FORMS_RM(op_mpmovmskb, NULL);
 
-/* Store the bytes that `mask` has a bit for at [rDI]: all of them or none. */
+/* Store the bytes that `mask` has a bit for at [rDI]: all of them or none. Alignment is checked as
+ * of a quadword, the operand's own where it has one. */
 static EMU_NOINLINE void store_bytes(struct emu_cpu *cpu, const struct emu_insn *insn,
                                      unsigned mask, emu_lane value)
 {
     union emu_vec bytes = {.lane = {value}};
+    if (emu_checks_alignment(cpu) && emu_ea_of(cpu, insn, cpu->gpr[RDI], 1, true) % 8)
+        emu_raise_error(cpu, insn, EXC_AC, 0);
     if (!mask)
         return;
     unsigned first = (unsigned)__builtin_ctz(mask), last = 31 - (unsigned)__builtin_clz(mask);
     uint64_t linear = emu_ea_of(cpu, insn, cpu->gpr[RDI], last + 1, true);
-    emu_probe_write(cpu, insn, linear + first, last + 1 - first);
+    emu_probe_aligned(cpu, insn, linear + first, last + 1 - first, 1);
     for (unsigned i = first; i <= last; i++)
         if (mask >> i & 1)
             emu_store_b(cpu, insn, linear + i, bytes.u8[i]);
@@ -162,8 +165,9 @@ static EMU_OP(op_maskmovdqu)
 
 static EMU_OP(op_maskmovq)
 {
-    emu_mmx_begin(cpu, insn);
+    emu_mmx_wait(cpu, insn);
     store_bytes(cpu, insn, sign_bits_8(emu_mmx_get(cpu, insn->rm)[0]), emu_mmx_get(cpu, insn->reg));
+    emu_mmx_begin(cpu, insn);
     EMU_NEXT;
 }
 static const struct emu_forms maskmovdqu = EMU_FORMS_RM(op_maskmovdqu, NULL);

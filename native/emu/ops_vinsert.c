@@ -51,7 +51,7 @@ static EMU_OP(op_mpinsrw_r)
         put_pinsrw(emu_mmx_get(cpu, insn->reg), insn->imm & 3, (uint16_t)cpu->gpr[insn->rm])[0]);
     EMU_NEXT;
 }
-EMU_VEC_LOAD_OP(op_mpinsrw_m, 2, 0, emu_mmx_begin(cpu, insn);
+EMU_MMX_LOAD_OP(op_mpinsrw_m, 2,
                 emu_mmx_set(cpu, insn->reg,
                             put_pinsrw(emu_mmx_get(cpu, insn->reg), insn->imm & 3,
                                        (uint16_t)b[0])[0]))

@@ -1,5 +1,28 @@
-/* Loads and stores of chosen elements: VMASKMOV, VPMASKMOV, gathers. */
+/* Loads and stores of chosen elements: VMASKMOV, VPMASKMOV, gathers. None of them checks alignment
+ * (Intel SDM vol. 2C, VMASKMOV, VGATHERDPS). */
 #include "vec.h"
+
+static uint64_t load_element(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear,
+                             unsigned size_bytes)
+{
+    uint64_t value = 0;
+    const uint8_t *host = emu_tlb_read(cpu, linear, size_bytes);
+    if (EMU_LIKELY(host))
+        memcpy(&value, host, size_bytes);
+    else
+        emu_read_aligned(cpu, insn, linear, &value, size_bytes, 1);
+    return value;
+}
+
+static void store_element(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear,
+                          unsigned size_bytes, uint64_t value)
+{
+    uint8_t *host = emu_tlb_write(cpu, linear, size_bytes);
+    if (EMU_LIKELY(host))
+        memcpy(host, &value, size_bytes);
+    else
+        emu_write_aligned(cpu, insn, linear, &value, size_bytes, 1);
+}
 
 static inline bool chosen(const union emu_vec *mask, unsigned i, unsigned size_bytes)
 {
@@ -23,7 +46,7 @@ static EMU_NOINLINE void load_chosen(struct emu_cpu *cpu, const struct emu_insn 
     for (unsigned i = 0; i < count; i++)
         if (chosen(&cpu->vec[insn->src], i, size_bytes)) {
             uint64_t linear = emu_ea_of(cpu, insn, sum + size_bytes * i, size_bytes, false);
-            put(&result, i, size_bytes, emu_load(cpu, insn, linear, size_bytes));
+            put(&result, i, size_bytes, load_element(cpu, insn, linear, size_bytes));
         }
     cpu->vec[insn->reg] = result;
 }
@@ -36,15 +59,16 @@ static EMU_NOINLINE void store_chosen(struct emu_cpu *cpu, const struct emu_insn
     uint64_t sum = emu_ea_sum(cpu, insn);
     for (unsigned i = 0; i < count; i++)
         if (chosen(mask, i, size_bytes))
-            emu_probe_write(cpu, insn, emu_ea_of(cpu, insn, sum + size_bytes * i, size_bytes, true),
-                            size_bytes);
+            emu_probe_aligned(cpu, insn,
+                              emu_ea_of(cpu, insn, sum + size_bytes * i, size_bytes, true),
+                              size_bytes, 1);
     for (unsigned i = 0; i < count; i++) {
         const union emu_vec *source = &cpu->vec[insn->reg];
         if (!chosen(mask, i, size_bytes))
             continue;
         uint64_t value = size_bytes == 4 ? source->u32[i & 7] : source->u64[i & 3];
-        emu_store(cpu, insn, emu_ea_of(cpu, insn, sum + size_bytes * i, size_bytes, true),
-                  size_bytes, value);
+        store_element(cpu, insn, emu_ea_of(cpu, insn, sum + size_bytes * i, size_bytes, true),
+                      size_bytes, value);
     }
 }
 
@@ -72,31 +96,41 @@ static uint64_t gather_element(struct emu_cpu *cpu, const struct emu_insn *insn,
     const union emu_vec *indexes = &cpu->vec[insn->imm];
     uint64_t index =
         gather->index_bytes == 4 ? (uint64_t)(int64_t)(int32_t)indexes->u32[i] : indexes->u64[i];
-    uint64_t sum = emu_ea_sum(cpu, insn) + (index << insn->scale), value = 0;
+    uint64_t sum = emu_ea_sum(cpu, insn) + (index << insn->scale);
     if (insn->ea & EMU_EA_CHECK)
         keep_progress(cpu, insn, gather);
     uint64_t linear = emu_ea_of(cpu, insn, sum, gather->size_bytes, false);
-    const uint8_t *host = emu_tlb_read(cpu, linear, gather->size_bytes);
-    if (!host) {
+    if (!emu_tlb_read(cpu, linear, gather->size_bytes))
         keep_progress(cpu, insn, gather);
-        return emu_read_slow(cpu, insn, linear, gather->size_bytes);
-    }
-    memcpy(&value, host, gather->size_bytes);
-    return value;
+    return load_element(cpu, insn, linear, gather->size_bytes);
+}
+
+/* The mask becomes all ones or nothing in each element before the first is loaded, and the rest of
+ * both registers is cleared: a fault shows it. */
+static void begin(struct gather *gather)
+{
+    unsigned bytes = gather->size_bytes * gather->count, kept = bytes > 16 ? 32 : 16;
+    for (unsigned i = 0; i < gather->count; i++)
+        put(&gather->mask, i, gather->size_bytes,
+            chosen(&gather->mask, i, gather->size_bytes) ? UINT64_MAX : 0);
+    memset(gather->mask.u8 + bytes, 0, sizeof(gather->mask) - bytes);
+    memset(gather->result.u8 + kept, 0, sizeof(gather->result) - kept);
 }
 
 static EMU_NOINLINE void gather(struct emu_cpu *cpu, const struct emu_insn *insn,
                                 unsigned index_bytes, unsigned size_bytes, unsigned count)
 {
+    unsigned bytes = size_bytes * count;
     struct gather at = {cpu->vec[insn->reg], cpu->vec[insn->src], index_bytes, size_bytes, count};
     if (insn->reg == insn->src || insn->reg == insn->imm || insn->src == insn->imm)
         emu_raise(cpu, insn, EXC_UD);
+    begin(&at);
     for (unsigned i = 0; i < count; i++) {
         if (chosen(&at.mask, i, size_bytes))
             put(&at.result, i, size_bytes, gather_element(cpu, insn, &at, i));
         put(&at.mask, i, size_bytes, 0);
     }
-    memset(at.result.u8 + size_bytes * count, 0, sizeof(at.result) - size_bytes * count);
+    memset(at.result.u8 + bytes, 0, sizeof(at.result) - bytes);
     cpu->vec[insn->reg] = at.result;
     cpu->vec[insn->src] = (union emu_vec){.lane = {{0}, {0}}};
 }

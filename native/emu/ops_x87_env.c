@@ -96,11 +96,17 @@ static uint32_t env_bytes(const struct emu_insn *insn)
     return emu_osize(insn) == EMU_16 ? 14 : 28;
 }
 
+/* SDM vol. 3A table 6-7 */
+static uint32_t env_alignment(const struct emu_insn *insn)
+{
+    return emu_osize(insn) == EMU_16 ? 2 : 4;
+}
+
 static EMU_OP(op_fnstenv)
 {
     uint8_t bytes[28];
     uint32_t size = write_env(cpu, insn, bytes);
-    emu_store_vec(cpu, insn, emu_ea(cpu, insn, size, true), bytes, size);
+    emu_write_aligned(cpu, insn, emu_ea(cpu, insn, size, true), bytes, size, env_alignment(insn));
     emu_x87_set_control(&cpu->fpu, cpu->fpu.control | FP80_EXCEPTIONS);
     DONE;
 }
@@ -110,7 +116,7 @@ static EMU_OP(op_fldenv)
     uint8_t bytes[28];
     uint32_t size = env_bytes(insn);
     emu_x87_wait(cpu, insn);
-    emu_load_vec(cpu, insn, emu_ea(cpu, insn, size, false), bytes, size);
+    emu_read_aligned(cpu, insn, emu_ea(cpu, insn, size, false), bytes, size, env_alignment(insn));
     read_env(cpu, insn, bytes);
     DONE;
 }
@@ -122,7 +128,7 @@ static EMU_OP(op_fnsave)
     uint32_t size = write_env(cpu, insn, bytes);
     for (unsigned i = 0; i < 8; i++, size += 10)
         memcpy(bytes + size, emu_x87_st(fpu, i), 10);
-    emu_store_vec(cpu, insn, emu_ea(cpu, insn, size, true), bytes, size);
+    emu_write_aligned(cpu, insn, emu_ea(cpu, insn, size, true), bytes, size, env_alignment(insn));
     init(fpu);
     DONE;
 }
@@ -133,7 +139,8 @@ static EMU_OP(op_frstor)
     uint8_t bytes[28 + 80];
     uint32_t size = env_bytes(insn);
     emu_x87_wait(cpu, insn);
-    emu_load_vec(cpu, insn, emu_ea(cpu, insn, size + 80, false), bytes, size + 80);
+    emu_read_aligned(cpu, insn, emu_ea(cpu, insn, size + 80, false), bytes, size + 80,
+                     env_alignment(insn));
     read_env(cpu, insn, bytes);
     for (unsigned i = 0; i < 8; i++, size += 10)
         memcpy(emu_x87_st(fpu, i), bytes + size, 10);
@@ -183,7 +190,8 @@ static EMU_OP(op_fwait)
 static EMU_OP(op_emms)
 {
     emu_x87_wait(cpu, insn);
-    cpu->fpu.used = 0;
+    cpu->fpu.top = cpu->fpu.used =
+        0; /* SDM vol. 3A §12.2: TOP too, as with every MMX instruction */
     EMU_NEXT;
 }
 

@@ -4,6 +4,7 @@
 #define DONE EMU_NEXT_UNCHAINED
 
 static const uint8_t sizes[] = {10, 4, 8, 2, 4, 8, 10};
+static const uint8_t alignments[] = {8, 4, 8, 2, 4, 8, 8}; /* SDM vol. 3A table 6-7 */
 
 /* Denormals are reported, but even unmasked do not keep a load from happening. */
 static void push(struct emu_fpu *fpu, uint16_t status, struct emu_st value)
@@ -16,13 +17,36 @@ static void push(struct emu_fpu *fpu, uint16_t status, struct emu_st value)
         emu_x87_push(fpu, value);
 }
 
+static void load_operand(struct emu_cpu *cpu, const struct emu_insn *insn, enum fp80_format format,
+                         void *to)
+{
+    uint32_t size = sizes[format];
+    uint64_t linear = emu_ea(cpu, insn, size, false);
+    const uint8_t *host = emu_tlb_read(cpu, linear, size);
+    if (EMU_LIKELY(host))
+        memcpy(to, host, size);
+    else
+        emu_read_aligned(cpu, insn, linear, to, size, alignments[format]);
+}
+
+static void store_operand(struct emu_cpu *cpu, const struct emu_insn *insn, enum fp80_format format,
+                          const void *from)
+{
+    uint32_t size = sizes[format];
+    uint64_t linear = emu_ea(cpu, insn, size, true);
+    uint8_t *host = emu_tlb_write(cpu, linear, size);
+    if (EMU_LIKELY(host))
+        memcpy(host, from, size);
+    else
+        emu_write_aligned(cpu, insn, linear, from, size, alignments[format]);
+}
+
 static void load(struct emu_cpu *cpu, const struct emu_insn *insn, enum fp80_format format)
 {
     uint64_t operand[2] = {0, 0};
-    uint32_t size = sizes[format];
     struct emu_st value;
     emu_x87_wait(cpu, insn);
-    emu_load_vec(cpu, insn, emu_ea(cpu, insn, size, false), operand, size);
+    load_operand(cpu, insn, format, operand);
     emu_x87_note_memory(cpu, insn);
     uint16_t status = fp80_load(format, operand, &value);
     if (status & FP80_IE)
@@ -45,14 +69,14 @@ static void store_indefinite(enum fp80_format format, uint8_t *to)
     memcpy(to, values[format], sizes[format]);
 }
 
-/* Memory first: where it faults, nothing has happened. */
+/* Memory first: where it faults, nothing has happened. What an unmasked exception keeps from being
+ * stored touches no memory. */
 static void store(struct emu_cpu *cpu, const struct emu_insn *insn, enum fp80_format format,
                   bool chop, bool pop)
 {
     struct emu_fpu *fpu = &cpu->fpu;
     uint8_t bytes[16];
     uint16_t status = 0;
-    uint64_t linear = emu_ea(cpu, insn, sizes[format], true);
     emu_x87_wait(cpu, insn);
     if (emu_x87_empty(fpu, 0)) {
         store_indefinite(format, bytes);
@@ -62,10 +86,8 @@ static void store(struct emu_cpu *cpu, const struct emu_insn *insn, enum fp80_fo
     } else {
         status = fp80_store(fpu->control, format, chop, emu_x87_st(fpu, 0), bytes);
     }
-    if (status & ~fpu->control & FP80_NOT_STORED)
-        emu_probe_write(cpu, insn, linear, sizes[format]);
-    else
-        emu_store_vec(cpu, insn, linear, bytes, sizes[format]);
+    if (!(status & ~fpu->control & FP80_NOT_STORED))
+        store_operand(cpu, insn, format, bytes);
     emu_x87_note_memory(cpu, insn);
     if (!emu_x87_report(fpu, status, FP80_C1, FP80_NOT_STORED) && pop)
         emu_x87_pop(fpu);

@@ -12,13 +12,14 @@ static bool pointers64(const struct emu_insn *insn)
     return emu_osize(insn) == EMU_64;
 }
 
+/* With alignment checks an image that not even a doubleword may lie at is #AC, which the manual
+ * leaves to the processor (SDM vol. 3A §6.15), and otherwise #GP. */
 static uint64_t aligned_operand(struct emu_cpu *cpu, const struct emu_insn *insn, uint32_t size,
                                 uint32_t alignment, bool write)
 {
-    uint64_t linear = emu_ea(cpu, insn, size, write);
-    if (linear % alignment)
-        emu_raise_error(cpu, insn, EXC_GP, 0);
-    return linear;
+    if (emu_checks_alignment(cpu) && emu_ea(cpu, insn, size, write) % 4)
+        emu_raise_error(cpu, insn, EXC_AC, 0);
+    return emu_ea_aligned(cpu, insn, size, alignment, write);
 }
 
 /* Bytes of the legacy area that processors write. */

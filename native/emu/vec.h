@@ -78,9 +78,7 @@ static inline emu_lane emu_lane_at(const void *from, uint32_t size_bytes)
     static EMU_NOINLINE EMU_OP(name##_slow)                                                        \
     {                                                                                              \
         union emu_vec value_;                                                                      \
-        uint64_t linear_ = emu_ea(cpu, insn, size_bytes, false);                                   \
-        if (linear_ & (align))                                                                     \
-            emu_raise_error(cpu, insn, EXC_GP, 0);                                                 \
+        uint64_t linear_ = emu_ea_aligned(cpu, insn, size_bytes, (align) + 1, false);              \
         emu_read_bytes(cpu, insn, linear_, &value_, size_bytes);                                   \
         emu_lane b = emu_lane_at(&value_, size_bytes);                                             \
         emu_lane b1 = (size_bytes) == 32 ? value_.lane[1] : (emu_lane){0};                         \
@@ -110,9 +108,7 @@ static inline emu_lane emu_lane_at(const void *from, uint32_t size_bytes)
 #define EMU_VEC_STORE_OP(name, size_bytes, align, source)                                          \
     static EMU_NOINLINE EMU_OP(name##_slow)                                                        \
     {                                                                                              \
-        uint64_t linear_ = emu_ea(cpu, insn, size_bytes, true);                                    \
-        if (linear_ & (align))                                                                     \
-            emu_raise_error(cpu, insn, EXC_GP, 0);                                                 \
+        uint64_t linear_ = emu_ea_aligned(cpu, insn, size_bytes, (align) + 1, true);               \
         emu_write_bytes(cpu, insn, linear_, &(source), size_bytes);                                \
         EMU_NEXT_UNCHAINED;                                                                        \
     }                                                                                              \

@@ -377,7 +377,7 @@ def _runs(a: bytes, b: bytes) -> list[tuple[int, int]]:
 
 def disassemble(case: Case) -> str:
     """By capstone, or why not."""
-    import capstone  # cannot be loaded under sanitizers
+    import capstone
 
     engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     found = next(engine.disasm_lite(case.code, case.start), None)

@@ -58,7 +58,7 @@ class Case:
     results: dict[str, tuple[object, ...]] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        import capstone  # cannot be loaded under sanitizers
+        import capstone
 
         text = ", ".join(
             f"{i.mnemonic} {i.op_str}".strip()

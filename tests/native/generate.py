@@ -63,13 +63,12 @@ STRINGS = (*range(0xA4, 0xA8), *range(0xAA, 0xB0))
 
 
 def checks_alignment(row: Row) -> bool:
-    """Where #AC is not the choice of a processor, as for 16 bytes (SDM vol. 3A §6.15)."""
-    general = not row.shape >> C["UNIT_SHIFT"] & C["UNIT"]
+    """Where the emulator knows which accesses #AC is about: not where there are several parts."""
     far = row.map == 0 and (
         row.opcode in (0xA6, 0xA7, 0xCA, 0xCB, 0xCF) or (row.opcode == 0xFF and row.digit in (3, 5))
     )
     others = (0xAE, 0xB2, 0xB4, 0xB5, 0xC7)  # the XSAVE family, LSS and its kin
-    return general and not far and not (row.map == 1 and row.opcode in others)
+    return not far and not (row.map == 1 and row.opcode in others)
 
 
 def has_far_operand(row: Row) -> bool:

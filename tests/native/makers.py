@@ -13,14 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rows import LONGEST, C, Row, decoder
+from cases import AVX, AVX_FP, MMX, SSE, SSE_FP, X87
+from rows import LONGEST, MAPS, C, Row, decoder
 
 INTEL, AMD = "intel", "amd"
 FOLLOWED = INTEL
 VENDORS = {"GenuineIntel": INTEL, "AuthenticAMD": AMD, "HygonGenuine": AMD}
 # What a result consists of. A fault is vector, error code, rip and, for #PF, CR2.
 PARTS = ("fault", "flags", "registers", "memory", "state")
-UD, SS, GP, PF = 6, 12, 13, 14
+UD, SS, GP, PF, AC = 6, 12, 13, 14, 17
+VECTORS = (SSE, SSE_FP, AVX, AVX_FP)
+IMAGES = ((1, 0xAE), (1, 0xC7))
 
 # Features of the emulator's that programs see, as /proc/cpuinfo calls them.
 FEATURES = {
@@ -112,7 +115,106 @@ def _overridden(seen: Seen) -> bool:
     return False
 
 
+def _gathers(seen: Seen) -> bool:
+    """Both faulted alike, and nothing but the destination and the mask differ."""
+    insn = decoder().out.insn
+    mine = {start + 16 * number for number in (insn.reg, insn.src) for start in (160, 576)}
+    differ = set(_differing(seen, 16))
+    return seen.row.has("VSIB") and bool(seen.emu[0]) and differ <= mine
+
+
+def _differing(seen: Seen, size: int) -> list[int]:
+    """Where the states differ, in pieces of this size."""
+    a, b = seen.cpu[4], seen.emu[4]
+    return [at for at in range(0, len(a), size) if a[at : at + size] != b[at : at + size]]
+
+
+def _is_nan(piece: bytes) -> bool:
+    bits = 8 * len(piece)
+    infinity = 0x7F800000 if bits == 32 else 0x7FF << 52
+    return int.from_bytes(piece, "little") & ~(1 << bits - 1) > infinity
+
+
+def _other_nans(seen: Seen) -> bool:
+    """Nothing but NaNs differ, and they are NaNs on both."""
+    size = 8 if seen.row.opcode == 0x41 else 4
+    places = [(each[4], at) for each in (seen.cpu, seen.emu) for at in _differing(seen, size)]
+    nans = all(_is_nan(state[at : at + size]) for state, at in places)
+    return MAPS[seen.row.map].endswith("0f3a") and seen.row.opcode in (0x40, 0x41) and nans
+
+
+def _stores_nothing(seen: Seen) -> bool:
+    """The emulator has an exception pending now, and the processor looked at memory."""
+    looked = unit(seen.row) == X87 and bool(seen.cpu[0]) and not seen.emu[0]
+    return looked and bool(seen.emu[4][2] & 0x80)  # FSW.ES
+
+
+def _marks_mmx(seen: Seen) -> bool:
+    """Nothing but TOP, tags and what moves with TOP differ."""
+    faulted = bool(seen.cpu[0]) and seen.same_place()
+    differ = _differing(seen, 16)
+    return unit(seen.row) == MMX and faulted and all(at < 160 for at in differ)
+
+
+def _beyond_stack(seen: Seen) -> bool:
+    """An operand that has to be aligned, through RSP or RBP; the kernel may have made it #UD."""
+    aligned = unit(seen.row) in (SSE, SSE_FP, AVX) or opcode(seen.row) in IMAGES
+    through_stack = decoder().out.insn.base in (4, 5)
+    return (
+        aligned and through_stack and seen.vectors() in ((SS, GP), (UD, GP)) and seen.same_place()
+    )
+
+
 TABLE = [
+    Difference(
+        "gather that faults",
+        intel="the mask is all ones or nothing in each element, and both registers are clear above",
+        amd="elements to come and what lies above are as they were",
+        applies=_gathers,
+        parts=("state",),
+    ),
+    Difference(
+        "DPPS and DPPD with several NaNs",
+        intel="each element's sum begins with its own product, whose NaN counts",
+        amd="one sum for all elements",
+        applies=_other_nans,
+        parts=("state",),
+    ),
+    Difference(
+        "x87 store that an unmasked exception keeps from storing",
+        intel="touches no memory",
+        amd="the operand's fault first",
+        applies=_stores_nothing,
+        parts=("fault", "flags", "state"),
+    ),
+    Difference(
+        "MMX store that faults",
+        intel="leaves TOP and tags alone",
+        amd="has gone to MMX state",
+        applies=_marks_mmx,
+        parts=("state",),
+    ),
+    Difference(
+        "unaligned vectors of 16 and 32 bytes under alignment checks",
+        intel="no #AC",
+        amd="#AC",
+        applies=lambda s: unit(s.row) in VECTORS and s.cpu[0][:1] == (AC,),
+        parts=PARTS,
+    ),
+    Difference(
+        "XSAVE and its kin, misaligned, under alignment checks",
+        intel="#AC where the address is no doubleword's",
+        amd="#GP",
+        applies=lambda s: opcode(s.row) in IMAGES and s.vectors() == (GP, AC),
+        parts=("fault",),
+    ),
+    Difference(
+        "misaligned operand beyond SS",
+        intel="#GP, for its alignment",
+        amd="#SS",
+        applies=_beyond_stack,
+        parts=("fault",),
+    ),
     Difference(
         "segment override that is ignored",
         intel="an address that is not canonical: #SS or #GP by the base register",

@@ -73,9 +73,10 @@ def drawn() -> list[Case]:
 
 
 def record_drawn(oracle: RowOracle, by: str) -> int:
-    """Keep what the processor does with drawn cases; how many disagree with the emulator."""
-    cases = drawn()
-    oracle.run(cases)
+    """Keep what the processor does with drawn cases, and those of the past; how many disagree."""
+    cases = drawn() + [case for _, case in past.kept()]
+    recorded.run_cases(oracle, cases)
+    cases = [case for case in cases if case.results]  # KVM refused the others
     wrong = [case for case in cases if differential_rows.verdict(case) is None]
     for case in wrong:
         print(differential_rows.describe(case))
@@ -107,7 +108,7 @@ def main() -> None:
     record_differences(oracle, by)
     wrong = record_drawn(oracle, by)
     oracle.close()
-    sys.exit(f"{wrong} of {COUNT} cases disagree with the emulator" if wrong else 0)
+    sys.exit(f"{wrong} cases disagree with the emulator" if wrong else 0)
 
 
 if __name__ == "__main__":

@@ -106,14 +106,18 @@ def read(file: Path) -> list[tuple[Record, dict[str, Any]]]:
     return found
 
 
+def run_cases(oracle: differential_rows.RowOracle, cases: list[Case]) -> None:
+    """Run cases of any numbers, in as few batches as these allow."""
+    while cases:
+        batch = {case.number: case for case in reversed(cases)}
+        cases = [case for case in cases if batch[case.number] is not case]
+        oracle.run(list(batch.values()))
+
+
 def run(oracle: differential_rows.RowOracle, file: Path) -> list[Record]:
-    """The file's records after their cases have run; each by itself where numbers repeat."""
+    """The file's records after their cases have run."""
     found = read(file)
-    numbers = [record.case.number for record, _ in found]
-    cases = [record.case for record, _ in found]
-    together = len(set(numbers)) == len(numbers)
-    for batch in [cases] if together else [[case] for case in cases]:
-        oracle.run(list(batch))
+    run_cases(oracle, [record.case for record, _ in found])
     for record, fields in found:
         if record.case.results:
             record.results = {m: from_fields(record.case, f) for m, f in fields.items()}

@@ -52,7 +52,8 @@ def state_image(rng: random.Random, unit: int) -> bytes:
         image = rng.choice(pool.x87)
         head, st = image[:24], image[32:160]
         if unit == MMX:
-            head, st = CLEAN_X87, b"".join(rng.choice(pool.low)[:8] + bytes(8) for _ in range(8))
+            head = head if rng.random() < 0.3 else CLEAN_X87
+            st = b"".join(rng.choice(pool.low)[:8] + bytes(8) for _ in range(8))
     mxcsr = rng.choice(pool.controls) if unit in (SSE_FP, AVX_FP, 0) else 0x1F80
     if rng.random() < 0.15:  # equal registers
         same = rng.randrange(len(low))
