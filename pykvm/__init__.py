@@ -9,6 +9,7 @@ TYPE_CHECKING = (
 )
 
 if TYPE_CHECKING:
+    from pykvm._version import __version__
     from pykvm.asm import Program, assemble
     from pykvm.loader import parse_image, read_image
     from pykvm.machine import Machine
@@ -21,6 +22,7 @@ else:
         __name__,
         {
             "VM": "pykvm.machine:Machine",
+            "__version__": "pykvm._version:__version__",
             "Machine": "pykvm.machine:Machine",
             "Outcome": "pykvm.result:Outcome",
             "Program": "pykvm.asm:Program",
@@ -37,6 +39,7 @@ __all__ = [
     "Outcome",
     "Program",
     "Result",
+    "__version__",
     "assemble",
     "parse_image",
     "read_image",

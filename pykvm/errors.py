@@ -4,16 +4,45 @@ from __future__ import annotations
 
 import errno as _errno
 import os
+from typing import Any
 
 from pykvm.text import printable, shorten
 
 
 class PykvmError(Exception):
-    """Base of every error that pykvm raises on purpose."""
+    """Base of every error that pykvm raises on purpose.
+
+    Errors are values: two that say the same are equal, and one that comes from another process,
+    pickled, is what it was there.
+    """
 
     def __str__(self) -> str:
         """What is wrong, with what a file or a guest put into it escaped."""
         return printable(super().__str__())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args, self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        """What it carries besides its message."""
+        return self.__dict__.copy()
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.__reduce__() == other.__reduce__()
+
+    def __hash__(self) -> int:
+        return hash((type(self), str(self)))
+
+
+def _again(kind: type[PykvmError], args: tuple[Any, ...], facts: dict[str, Any]) -> PykvmError:
+    """The error that was pickled: its text is made already."""
+    error = kind.__new__(kind)
+    error.args = args
+    for name, value in facts.items():
+        setattr(error, name, value)
+    return error
 
 
 class UsageError(PykvmError):
@@ -121,6 +150,9 @@ class RegisterError(PykvmError, AttributeError):
     def __init__(self, name: str, why: str) -> None:
         super().__init__(f"register {name!r}: {why}")
         self.name = name
+
+    def _facts(self) -> dict[str, Any]:
+        return {**super()._facts(), "name": self.name}  # AttributeError keeps that elsewhere
 
 
 class BusError(PykvmError):

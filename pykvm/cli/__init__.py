@@ -53,6 +53,17 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
+class ShowVersion(argparse.Action):
+    """Print the version, which takes a look at what is installed, and end."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_args: object) -> NoReturn:
+        """Do so."""
+        from pykvm import __version__
+
+        print(f"pykvm {__version__}")
+        parser.exit()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the process's exit status."""
     _open_closed_streams()
@@ -91,6 +102,7 @@ def _outcome(words: Sequence[str], numbers: Sequence[int]) -> int:
 def _run(words: Sequence[str]) -> int:
     logging.getLogger("pykvm").addHandler(logging.NullHandler())  # the command says it itself
     parser = Parser(prog="pykvm", description="A KVM micro-hypervisor.")
+    parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version and end")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
         import_module(f"pykvm.cli.{name}").add_parser(subparsers)
