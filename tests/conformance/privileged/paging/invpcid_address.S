@@ -18,6 +18,7 @@
 .include "../check64.inc"
 
     call catch_faults
+    needs 7, ebx, 10
     mov dword ptr [WINDOW_PAGE], 1
     mov dword ptr [WINDOW_PAGE2], 2
     call open_window

@@ -10,13 +10,13 @@
 
 # INVPCID of type 1 ends all translations of one PCID that are not global.
 #
-# On KVM of host kind 3: check 0 fails, after vector 13 with error code 0: its CPUID has no PCIDs.
-#
 # Source: Intel SDM vol. 2A, INVPCID.
 
 .include "../check64.inc"
 
     call catch_faults
+    needs 7, ebx, 10
+    needs 1, ecx, 17
     mov dword ptr [WINDOW_PAGE], 1
     mov dword ptr [WINDOW_PAGE2], 2
     call open_window

@@ -18,6 +18,7 @@
 .include "../check64.inc"
 
     call catch_faults
+    needs 7, ebx, 10
     mov rax, 0x100000002
     lcall [rip + target]
     exit 0

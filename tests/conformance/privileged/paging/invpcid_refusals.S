@@ -19,6 +19,7 @@
 .include "../check64.inc"
 
     call catch_faults
+    needs 7, ebx, 10
     mov ebx, 4
     attempt
     invpcid rbx, [rip + nothing]

@@ -11,13 +11,12 @@
 # With CR4.PCIDE set a write to CR3 with bit 63 clear ends the translations of the new PCID; with
 # bit 63 set it need not.
 #
-# On KVM of host kind 3: check 0 fails, after vector 13 with error code 0: its CPUID has no PCIDs.
-#
 # Source: Intel SDM vol. 3A §4.10.1 (PCIDs), §4.10.4.1 (MOV to CR3).
 
 .include "../check64.inc"
 
     call catch_faults
+    needs 1, ecx, 17
     mov dword ptr [WINDOW_PAGE], 1
     mov dword ptr [WINDOW_PAGE2], 2
     call open_window

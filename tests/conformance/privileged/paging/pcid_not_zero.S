@@ -15,6 +15,7 @@
 .include "../check64.inc"
 
     call catch_faults
+    needs 1, ecx, 17
     mov rbx, PML4_BASE + 8 # PWT and PCD are in the same place
     mov cr3, rbx
     mov rbx, cr4
