@@ -275,10 +275,6 @@ LOOP = Listing("""
 FIRST_TURNS, LAST_TURNS = 1 << 10, 1 << 30
 ENOUGH_NS = 5_000_000
 
-# The kernel's emulator runs 1 to 5 million instructions a second, the slowest CPU that has
-# virtualization some hundred million.
-ON_CPU_PER_S = 50_000_000
-
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -297,11 +293,6 @@ class Pace:
     def per_s(self) -> float:
         """Instructions per second."""
         return self.instructions * 1e9 / self.wall_ns
-
-    @property
-    def on_cpu(self) -> bool:
-        """Whether the CPU executes such code, rather than the kernel's emulator."""
-        return self.per_s > ON_CPU_PER_S
 
 
 @cache

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 
 from pykvm import host, probe
-from pykvm.doctor import Examination, examine, place
+from pykvm.doctor import Examination, examine
 
 STATUS_CANNOT_RUN = 1
 
@@ -41,7 +41,7 @@ def lines(examination: Examination) -> Iterator[tuple[str, str]]:
     for pace in examination.paces:
         yield (
             f"CPL {pace.cpl}",
-            (f"{place(pace)}; measured: {pace.per_s / 1e6:,.1f} million instructions/s"),
+            f"{examination.place(pace)}; measured: {pace.per_s / 1e6:,.1f} million instructions/s",
         )
     if examination.emulator is not None:
         yield "emu", f"measured: {examination.emulator.per_s / 1e6:,.1f} million instructions/s"

@@ -95,10 +95,17 @@ def test_where_code_runs_follows_from_its_pace() -> None:
     emulated = probe.Pace(cpl=0, instructions=10_000, wall_ns=5_000_000)
     native = probe.Pace(cpl=3, instructions=10_000_000, wall_ns=5_000_000)
     assert (emulated.per_s, native.per_s) == (2e6, 2e9)
-    assert (doctor.place(emulated), doctor.place(native)) == (
+    found = doctor.Examination(host.DEVICE, host.Host.read(), paces=(emulated, native))
+    assert (found.place(emulated), found.place(native)) == (
         "in the kernel's emulator",
         "on the CPU",
     )
+
+
+def test_a_slow_cpu_is_not_taken_for_the_kernels_emulator() -> None:
+    paces = (probe.Pace(0, 10_000, 5_000_000), probe.Pace(3, 12_000, 5_000_000))
+    found = doctor.Examination(host.DEVICE, host.Host.read(), paces=paces)
+    assert [found.place(pace) for pace in paces] == ["on the CPU"] * 2
 
 
 def test_a_closed_pipe_is_no_traceback() -> None:
