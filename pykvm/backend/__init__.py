@@ -6,15 +6,17 @@ what they mean. Everything else in pykvm knows these Protocols and no backend.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pykvm import host
 from pykvm.backend.abilities import VcpuControl, VcpuState, VmEvents, VmMemory, VmState
-from pykvm.errors import KvmUnavailable, UsageError
+from pykvm.errors import KvmError, KvmUnavailable, PykvmError, UsageError
 
 if TYPE_CHECKING:  # the pytest plugin asks for BACKENDS in every run: keep that cheap
+    from pykvm.backend.kvm import KvmBackend
     from pykvm.exits import Exit
     from pykvm.memory import Region
     from pykvm.registers import Registers, SpecialRegisters
@@ -22,7 +24,10 @@ if TYPE_CHECKING:  # the pytest plugin asks for BACKENDS in every run: keep that
 BACKENDS = ("kvm", "emu")  # best first
 CLOCKS = ("wall", "instructions")
 
+VARIABLE = "PYKVM_BACKEND"
+
 _OPENS = f"{host.DEVICE} opens"
+_NO_KVM = (KvmUnavailable, KvmError)  # what "auto" does without KVM for
 
 
 class RawExit(Protocol):
@@ -234,10 +239,10 @@ def open_backend(
     """The named backend, or the best that opens here and has the clock.
 
     What "auto" took and why is in `why` and, once, in the log `pykvm`: a warning where KVM does
-    not open, else for information.
+    not open, or runs no machine, else for information.
 
     Args:
-        name: "auto" or one of BACKENDS.
+        name: "auto" or one of BACKENDS; for "auto" the variable PYKVM_BACKEND may have one.
         clock: one of CLOCKS.
         assist: let the emulator execute what KVM refuses; None: where the name is "auto".
         why: it is this one, where the name is not "auto".
@@ -246,6 +251,8 @@ def open_backend(
         UsageError: no such backend or clock, or one that has not the other.
         KvmUnavailable: KVM is asked for by name, and does not open.
     """
+    if name == "auto" and (chosen := asked_for(name)) != "auto":
+        name, why = chosen, f"{VARIABLE} asks for it"
     if name != "auto" and name not in BACKENDS:
         raise UsageError(
             f"there is no backend {name!r}; choose auto or one of {', '.join(BACKENDS)}"
@@ -261,6 +268,31 @@ def open_backend(
     return backend
 
 
+def asked_for(name: str) -> str:
+    """The backend that is asked for where an argument or option has this name.
+
+    Raises:
+        UsageError: the variable PYKVM_BACKEND decides, and names none.
+    """
+    if name != "auto":
+        return name
+    wanted = os.environ.get(VARIABLE) or "auto"
+    if wanted not in ("auto", *BACKENDS, "all"):
+        raise UsageError(
+            f"{VARIABLE} is {wanted!r}; set it to auto, all or one of {', '.join(BACKENDS)}"
+        )
+    return "auto" if wanted == "all" else wanted  # that is for tests: each of them on each
+
+
+def kvm_problem() -> PykvmError | None:
+    """Why KVM runs no machine here, as a small one tells; None where it does."""
+    try:
+        _kvm("asked for", False).try_out()
+    except _NO_KVM as error:
+        return error
+    return None
+
+
 def _best(clock: str, assist: bool) -> tuple[Backend, bool]:
     """The backend, and whether it is there in place of a better one."""
     if clock != "wall":
@@ -269,8 +301,10 @@ def _best(clock: str, assist: bool) -> tuple[Backend, bool]:
     if assist and host.emulates_cpl0():
         why += ", and what computes long at CPL 0, slowly in this KVM, moves to pykvm's emulator"
     try:
-        return _kvm(why, assist), False
-    except KvmUnavailable as error:
+        kvm = _kvm(why, assist)
+        kvm.try_out()
+        return kvm, False
+    except _NO_KVM as error:
         return _emu(f"no KVM: {error}"), True
 
 
@@ -283,7 +317,7 @@ def _tell(name: str, why: str, fallback: bool) -> None:
 
 
 @cache
-def _kvm(why: str, assist: bool) -> Backend:
+def _kvm(why: str, assist: bool) -> KvmBackend:
     from pykvm.backend.kvm import KvmBackend
 
     return KvmBackend(why, assist)

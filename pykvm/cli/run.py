@@ -12,12 +12,12 @@ from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from pykvm import host
-from pykvm.backend import BACKENDS, CLOCKS, open_backend
+from pykvm.backend import BACKENDS, CLOCKS, asked_for, open_backend
 from pykvm.cli import devices, network
 from pykvm.cli.input import raw_terminal, start_feeding
 from pykvm.cli.options import add_include_dirs, parse_address, parse_path, reads, say, whole_number
 from pykvm.culprit import culprit
-from pykvm.errors import UsageError
+from pykvm.errors import KvmError, KvmUnavailable, UsageError
 from pykvm.guest import IRQCHIPS, Guest, load_guest, parse_device, parse_seconds
 from pykvm.hints import hints
 from pykvm.loader import SOURCE_SUFFIXES, read_image
@@ -97,6 +97,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def main(args: argparse.Namespace) -> int:
     """Run it; returns the guest's exit status."""
+    try:
+        return _main(args)
+    except (KvmError, KvmUnavailable) as error:
+        if asked_for(args.backend) == "kvm":
+            error.args = (f"{error}; or take --backend emu, which needs no KVM",)
+        raise
+
+
+def _main(args: argparse.Namespace) -> int:
     if args.kernel is not None:
         return _run_kernel(args)
     if args.file is None:
@@ -127,7 +136,7 @@ def _run_kernel(args: argparse.Namespace) -> int:
             irqchip="full", pit=True, float_unclaimed=True,
         ),
     )  # fmt: skip
-    if args.backend == "auto" and host.problem() is None and host.emulates_cpl0():
+    if asked_for(args.backend) == "auto" and host.problem() is None and host.emulates_cpl0():
         args.backend = open_backend("emu", args.clock, why=_KERNEL_WHY)
 
     def load(machine: Machine) -> None:

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pykvm import host
-from pykvm.backend import BACKENDS
+from pykvm.backend import BACKENDS, VARIABLE, kvm_problem
 
 if TYPE_CHECKING:
     from pykvm.machine import Machine
     from pykvm.testing.runner import GuestRunner
 
-VARIABLE = "PYKVM_BACKEND"
 CHOICES = ("auto", "all", *BACKENDS)
 
 PROPERTY = "pykvm_backend"  # in reports, and so in JUnit's XML
 RAN = ("passed", "failed", "xfailed", "xpassed")
 
 _runner = pytest.StashKey["GuestRunner"]()
+_fell_back = pytest.StashKey[str]()  # why KVM runs no machine, though it opens
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,10 +62,14 @@ def pytest_report_header() -> str:
     return f"pykvm: backends: {', '.join(offered)}; {'; '.join((*why, what))}"
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     """Which backends really ran, where tests asked for one."""
     ran = Counter(name for how in RAN for name in _backends(terminalreporter.stats.get(how, ())))
     skipped = len(_backends(terminalreporter.stats.get("skipped", ())))
+    if (why := config.stash.get(_fell_back, "")) and ran:
+        terminalreporter.write_line(f"pykvm: no kvm: {why}")
     if ran or skipped:
         where = ", ".join(f"{name} ({count} tests)" for name, count in sorted(ran.items()))
         terminalreporter.write_line(
@@ -105,6 +109,11 @@ def problem(backend: str) -> str:
     return str(error or "")
 
 
+def trouble(backend: str) -> str:
+    """The same for one that is about to be used: it may open and yet run no machine."""
+    return problem(backend) or str((backend == "kvm" and kvm_problem()) or "")
+
+
 @pytest.fixture
 def pykvm_backend(request: pytest.FixtureRequest) -> str:
     """The backend that this test's guests run on; skips where the host offers none.
@@ -114,6 +123,8 @@ def pykvm_backend(request: pytest.FixtureRequest) -> str:
     wanted = _wanted(request.node)
     choice = getattr(request, "param", _choice(request.config))
     name, why = _choose(choice, wanted)
+    if choice == "auto" and name != wanted[0] and not problem(wanted[0]):
+        request.config.stash[_fell_back] = trouble(wanted[0])
     request.node.user_properties.append((PROPERTY, name))
     if why and _choice(request.config) == name:
         pytest.fail(f"--pykvm-backend {name}: {why}", pytrace=False)
@@ -125,12 +136,12 @@ def pykvm_backend(request: pytest.FixtureRequest) -> str:
 def _choose(choice: str, wanted: list[str]) -> tuple[str, str]:
     """The backend to run on, and why it cannot be, if it cannot."""
     if choice == "auto":
-        problems = {name: problem(name) for name in wanted}
+        problems = {name: trouble(name) for name in wanted}
         offered = [name for name in wanted if not problems[name]]
         return (offered[0], "") if offered else ("none", "; ".join(problems.values()))
     if choice not in wanted:
         return "none", f"for backend {', '.join(wanted)} only"
-    return choice, problem(choice)
+    return choice, trouble(choice)
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ MISSING = KvmUnavailable("missing", "/dev/kvm does not exist", "load kvm")
 
 
 @pytest.fixture(autouse=True)
-def _afresh() -> None:
+def _afresh(monkeypatch: pytest.MonkeyPatch) -> None:
     backend._tell.cache_clear()
+    monkeypatch.delenv(backend.VARIABLE, raising=False)
 
 
 def no_kvm(why: str, assist: bool) -> backend.Backend:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import overload
 
 from pykvm.backend import Vcpu, Vm
+from pykvm.backend.kvm import trial
 from pykvm.backend.kvm.system import System
 from pykvm.backend.kvm.vcpu import KvmVcpu
 from pykvm.backend.kvm.vm import KvmVm
@@ -35,6 +36,14 @@ class KvmBackend:
         self.system = System.shared()
         self.why = why
         self.assist = assist
+
+    def try_out(self) -> None:
+        """Make a machine and let it run; done once, if that goes well.
+
+        Raises:
+            KvmError: this KVM runs none, or none any more.
+        """
+        trial.run(self.system)
 
     def create_vm(
         self, clock: str = "wall", regions: Sequence[Region] = (), cpu: str | None = None

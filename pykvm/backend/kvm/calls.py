@@ -15,6 +15,7 @@ _HINTS = {
     errno.ENOMEM: "the host is out of memory, or a limit on locked or mapped memory is reached",
     errno.EBUSY: "another thread is using it",
     errno.ENOTTY: "this KVM does not know the call",
+    errno.EIO: "the machine was made in another process: make one in this process",
 }
 
 # What it means for one call.
@@ -29,6 +30,7 @@ _CALL_HINTS = {
     ("KVM_CREATE_IRQCHIP", errno.EEXIST): "the machine has interrupt chips",
     ("KVM_CREATE_IRQCHIP", errno.EINVAL): "interrupt chips come before the first vCPU",
     ("KVM_CREATE_PIT2", errno.EEXIST): "the machine has a PIT",
+    ("timer_create", errno.EAGAIN): "too few signals may wait: raise `ulimit -i`",
     ("KVM_INTERRUPT", errno.EEXIST): "an interrupt is pending",
     ("KVM_INTERRUPT", errno.ENXIO): "the interrupt controller is in the kernel: drive its lines",
     ("KVM_IOEVENTFD", errno.EEXIST): "an ioeventfd has this address, size and datamatch",

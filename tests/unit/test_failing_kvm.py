@@ -1,0 +1,155 @@
+"""A KVM that opens and then fails: `auto` takes the emulator and says so; `kvm` says what to do.
+
+A library before the C library lets one kind of ioctl fail; it is compiled here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pykvm import host
+
+pytestmark = [
+    pytest.mark.skipif(host.problem() is not None, reason=str(host.problem())),
+    pytest.mark.skipif("PYKVM_SANITIZED" in os.environ, reason="preloads a library itself"),
+]
+
+KVM_CREATE_VM, KVM_CREATE_VCPU, KVM_SET_MEMORY, KVM_RUN = 0xAE01, 0xAE41, 0xAE46, 0xAE80
+PROGRAM = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+int ioctl(int fd, unsigned long request, ...)
+{
+    int (*next)(int, unsigned long, ...);
+    *(void **)&next = dlsym(RTLD_NEXT, "ioctl");
+    va_list arguments;
+    va_start(arguments, request);
+    void *argument = va_arg(arguments, void *);
+    va_end(arguments);
+    if ((request & 0xffff) == strtoul(getenv("FAILING"), NULL, 0)) {
+        errno = atoi(getenv("ERROR"));
+        return -1;
+    }
+    return next(fd, request, argument);
+}
+"""
+GUEST = "mov al, 5\nout 0xf8, al\n"
+TEST = f"def test_five(guest):\n    assert guest({GUEST!r}).status == 5\n"
+MACHINE = "import pykvm; vm = pykvm.VM(); print(vm.backend.name)"
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What fails in place of KVM."""
+    place = tmp_path_factory.mktemp("failing")
+    source, library = place / "failing.c", place / "failing.so"
+    source.write_text(PROGRAM)
+    if (compiler := shutil.which("cc")) is None:
+        pytest.skip("no C compiler (cc)")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+def run(
+    *words: str, library: Path, request: int, error: int, more: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if name != "PYKVM_BACKEND"}
+    failing = {"LD_PRELOAD": str(library), "FAILING": hex(request), "ERROR": str(error)}
+    return subprocess.run(
+        [sys.executable, *words], env=clean | failing | dict(more or {}),
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> str:
+    path = tmp_path / "five.S"
+    path.write_text(GUEST)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        (KVM_CREATE_VM, errno.EBUSY), (KVM_CREATE_VM, errno.ENOMEM), (KVM_CREATE_VM, errno.ENODEV),
+        (KVM_CREATE_VCPU, errno.ENOMEM), (KVM_CREATE_VCPU, errno.EINVAL),
+        (KVM_SET_MEMORY, errno.EINVAL), (KVM_RUN, errno.EPERM), (KVM_RUN, errno.ENOMEM),
+    ],
+)  # fmt: skip
+def test_auto_takes_the_emulator_and_says_so(
+    request_: int, error: int, guest: str, library: Path
+) -> None:
+    name = errno.errorcode[error]
+    done = run("-m", "pykvm", "run", guest, library=library, request=request_, error=error)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 5
+    assert line.startswith("pykvm: backend emu: no KVM: ")
+    assert f"({name})" in line
+    done = run("-c", MACHINE, library=library, request=request_, error=error)
+    (line,) = done.stderr.splitlines()
+    assert (done.stdout, f"({name})" in line) == ("emu\n", True)
+
+
+def test_the_plugin_takes_the_emulator_and_says_so(tmp_path: Path, library: Path) -> None:
+    path = tmp_path / "test_five.py"
+    path.write_text(TEST)
+    words = ("-m", "pytest", "-p", "no:cacheprovider", str(path))
+    done = run(*words, library=library, request=KVM_RUN, error=errno.EPERM)
+    assert done.returncode == 0, done.stdout
+    lines = [line for line in done.stdout.splitlines() if line.startswith("pykvm: ")]
+    assert any(line.startswith("pykvm: no kvm: KVM_RUN: ") for line in lines)
+    assert "pykvm: guests ran on emu (1 tests)" in lines
+
+
+@pytest.mark.parametrize("how", ["option", "variable"])
+def test_kvm_by_name_names_the_emulator(how: str, guest: str, library: Path) -> None:
+    words: tuple[str, ...] = ("--backend", "kvm") if how == "option" else ()
+    more = {"PYKVM_BACKEND": "kvm"} if how == "variable" else {}
+    done = run(
+        "-m", "pykvm", "run", *words, guest,
+        library=library, request=KVM_CREATE_VM, error=errno.EBUSY, more=more,
+    )  # fmt: skip
+    assert done.returncode == 125
+    assert done.stderr.startswith("pykvm: KVM_CREATE_VM: ")
+    assert "--backend emu" in done.stderr
+
+
+def test_the_variable_holds_everywhere(guest: str, library: Path) -> None:
+    def asked(backend: str, *words: str) -> subprocess.CompletedProcess[str]:
+        more = {"PYKVM_BACKEND": backend}
+        return run(*words, library=library, request=KVM_CREATE_VM, error=errno.EBUSY, more=more)
+
+    done = asked("emu", "-m", "pykvm", "run", guest)
+    assert done.stderr == "pykvm: backend emu: PYKVM_BACKEND asks for it\n"
+    done = asked("emu", "-c", MACHINE)
+    assert (done.stdout, done.stderr) == ("emu\n", "")
+    done = asked("xen", "-c", MACHINE)
+    assert "PYKVM_BACKEND is 'xen'" in done.stderr
+
+
+def test_too_few_signals_are_a_limit_that_is_named(guest: str) -> None:
+    clean = {name: value for name, value in os.environ.items() if name != "PYKVM_BACKEND"}
+
+    def limited(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "pykvm", "run", *words, guest], capture_output=True, text=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_SIGPENDING, (0, 0)),
+            env=clean, timeout=300,
+        )  # fmt: skip
+
+    done = limited("--backend", "kvm")
+    assert (done.returncode, "ulimit -i" in done.stderr) == (125, True), done.stderr
+    assert limited().returncode == 5
