@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import BinaryIO
@@ -103,7 +104,11 @@ class Machine(Parts):
         virtio_events: str = "exit",
         exit_port: int | None = None,
     ) -> None:
+        if not isinstance(backend, str) and not hasattr(backend, "create_vm"):
+            raise UsageError(f"a backend is a name, or what open_backend gave, not {backend!r}")
+        _check_names(cpu=cpu, irqchip=irqchip, backing=backing, clock=clock, append=append)
         size_bytes = _check(memory, cpus, devices)
+        self._maker = os.getpid()
         self._native = native
         self.memory = GuestMemory()
         self.ports = Bus("port", 0x1_0000)
@@ -126,7 +131,7 @@ class Machine(Parts):
             chips = irqchip != "none" or pit or cpus > 1
             self.vm = self.backend.create_vm(clock, self.memory.regions, None if chips else cpu)
         except BaseException:
-            self.memory.close()
+            self.memory.give_back()
             raise
         self._closed = False
         is_wall = clock == "wall"
@@ -240,8 +245,10 @@ class Machine(Parts):
             How many bytes were taken; offer the rest again later.
 
         Raises:
-            UsageError: the machine has neither.
+            UsageError: the machine has neither, or these are no bytes.
         """
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise UsageError(f"a guest is fed bytes, not {data!r}")
         with self._lock:
             self._check_open()
             if (port := self.serial or self.console) is None:
@@ -493,7 +500,14 @@ class Machine(Parts):
     # The end.
 
     def close(self) -> None:
-        """Give memory and file descriptors back. Calling it again does nothing."""
+        """Give memory and file descriptors back. Calling it again does nothing.
+
+        Any thread may close a machine, also while it runs: whatever others do with it completes
+        or raises ClosedError.
+        """
+        if os.getpid() != self._maker:  # a copy, in a forked child: it is given back with that
+            self._closed = True
+            return
         self._worker.close()  # its calls take the lock
         with self._lock:
             if self._closed:
@@ -501,7 +515,7 @@ class Machine(Parts):
             self._closed = True
             self._board.close()
             self.vm.detach()
-            self.memory.close()  # before the VM, which costs the kernel far less
+            self.memory.give_back()  # before the VM, which costs the kernel far less
             self.vm.close()
 
     def __enter__(self) -> Machine:
@@ -520,6 +534,12 @@ class Machine(Parts):
             self.close()
 
 
+def _check_names(**values: str) -> None:
+    for name, value in values.items():
+        if not isinstance(value, str):
+            raise UsageError(f"{name} is a text, not {value!r}")
+
+
 def _check(memory: int | str, cpus: int, devices: Sequence[str]) -> int:
     size_bytes = parse_size(memory)
     if not layout.MIN_RAM_SIZE <= size_bytes <= layout.MAX_RAM_SIZE:
@@ -527,8 +547,10 @@ def _check(memory: int | str, cpus: int, devices: Sequence[str]) -> int:
         raise LayoutError(f"memory is {least}M at least and {most}G at most, not {memory}")
     if size_bytes % layout.PAGE_SIZE:
         raise LayoutError(f"memory is a multiple of 4 KiB, not {memory}")
-    if not isinstance(cpus, int) or not 1 <= cpus <= MAX_CPUS:
+    if type(cpus) is not int or not 1 <= cpus <= MAX_CPUS:
         raise UsageError(f"a machine has 1 to {MAX_CPUS} CPUs, not {cpus}")
+    if isinstance(devices, str) or not isinstance(devices, Iterable):
+        raise UsageError(f"devices is a sequence of names, not {devices!r}")
     for name in devices:
         if name not in ALL_DEVICES:
             names = ", ".join(ALL_DEVICES)
@@ -554,6 +576,6 @@ def _by_eventfd(events: str, clock: str) -> bool:
 def _nanoseconds(timeout: float | None) -> int | None:
     if timeout is None:
         return None
-    if not 0 < timeout < MAX_TIMEOUT_S:
+    if not isinstance(timeout, int | float) or not 0 < timeout < MAX_TIMEOUT_S:
         raise UsageError(f"a timeout is more than 0 and less than {MAX_TIMEOUT_S} s, not {timeout}")
     return int(timeout * NS_PER_S)

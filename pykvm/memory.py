@@ -13,7 +13,7 @@ from typing import Any
 
 from pykvm import layout
 from pykvm._native import ffi
-from pykvm.errors import ClosedError, LayoutError, MemoryAccessError, UsageError
+from pykvm.errors import ClosedError, LayoutError, MemoryAccessError, PykvmError, UsageError
 from pykvm.text import excerpt
 
 MAX_SIZE = 1 << 64
@@ -61,6 +61,7 @@ class Region:
         readonly: guest writes exit as MMIO instead.
         backing: what it really rests on; `note` says why where that is not what was asked.
         fd: of the memfd, None otherwise.
+        is_mapped: a machine sees it: it cannot be unmapped here meanwhile.
         on_write: who is told of writes from outside the guest: gpa and number of bytes.
     """
 
@@ -71,6 +72,7 @@ class Region:
         self.backing = backing
         self.note = ""
         self.fd: int | None = None
+        self.is_mapped = False
         self.on_write: Callable[[int, int], None] | None = None
         self._map = self._open()
         self._buffer: Any = ffi.from_buffer("uint8_t[]", self._map, require_writable=True)
@@ -83,6 +85,18 @@ class Region:
         """Note where the guest sees it from now on."""
         self.gpa = gpa
         self.end = gpa + self.size_bytes
+
+    def check_unmapped(self) -> None:
+        """Raise where a machine sees the region.
+
+        Raises:
+            UsageError: it does.
+        """
+        if self.is_mapped:
+            raise UsageError(
+                f"the machine sees the memory at {self.gpa:#x}: take it away with "
+                "vm.vm.unmap(region), or close the machine"
+            )
 
     def _open(self) -> mmap.mmap:
         try:
@@ -117,8 +131,8 @@ class Region:
 
     def written(self, start: int, end: int) -> None:
         """Tell whoever asked that the bytes at offsets [start, end) have changed."""
-        if self.on_write is not None:
-            self.on_write(self.gpa + start, end - start)
+        if (on_write := self.on_write) is not None:
+            on_write(self.gpa + start, end - start)
 
     def clear(self, start: int, end: int) -> None:
         """Make the bytes at offsets [start, end) zero."""
@@ -146,7 +160,12 @@ class Region:
         self._map.madvise(advice, self._skip + start, size_bytes)
 
     def close(self) -> None:
-        """Unmap, or where somebody still holds a view, leave that to the view's end."""
+        """Unmap, or where somebody still holds a view, leave that to the view's end.
+
+        Raises:
+            UsageError: a machine sees it.
+        """
+        self.check_unmapped()
         self.view.release()
         ffi.release(self._buffer)
         with suppress(BufferError):
@@ -161,6 +180,10 @@ class Region:
 _RESERVED = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 _PRIVATE = _RESERVED | getattr(mmap, "MAP_NORESERVE", 0x4000)
 _HUGETLB_2M = 0x40000 | 21 << 26  # MAP_HUGETLB | MAP_HUGE_2MB, <linux/mman.h>
+
+
+# What comes out of an access with wrong types, or on memory that another thread has closed.
+_COMPLAINTS = (TypeError, ValueError, OverflowError, IndexError, AttributeError)
 
 
 class GuestMemory:
@@ -196,6 +219,8 @@ class GuestMemory:
         Raises:
             LayoutError: not whole pages, out of range, or overlapping what is there.
         """
+        if self._closed:
+            raise ClosedError("machine")
         self._check_place(gpa, size_bytes, None)
         region = Region(gpa, size_bytes, backing, readonly)
         self._insert(region)
@@ -213,11 +238,19 @@ class GuestMemory:
         self._insert(region)
 
     def remove(self, region: Region) -> None:
-        """Take a region out and unmap it; its backend must have let it go before."""
+        """Take a region out and unmap it.
+
+        Raises:
+            UsageError: the machine sees it: its backend must have let it go before.
+            LayoutError: it is no part of this memory.
+        """
+        region.check_unmapped()
         self._take_out(region)
         region.close()
 
     def _check_place(self, gpa: int, size_bytes: int, moved: Region | None) -> None:
+        if not (isinstance(gpa, int) and isinstance(size_bytes, int)):
+            raise LayoutError(f"memory has an address and a number of bytes, not {gpa!r}")
         if gpa % layout.PAGE_SIZE or size_bytes % layout.PAGE_SIZE or size_bytes <= 0 or gpa < 0:
             raise LayoutError(
                 f"memory at {gpa:#x} of {size_bytes:#x} bytes is not a number of 4 KiB pages"
@@ -304,16 +337,19 @@ class GuestMemory:
         Raises:
             MemoryAccessError: any byte is outside guest memory.
         """
-        if size_bytes < 0:
-            raise MemoryAccessError(gpa, size_bytes, "has a negative size")
-        region = self._latest  # as in _find, without the cost of a call
-        if region is None or gpa < region.gpa or gpa + size_bytes > region.end:
-            region = self._find(gpa, size_bytes)
-        if region:
-            self.is_new = False
-            start = gpa - region.gpa
-            return bytes(region.view[start : start + size_bytes])
-        return b"".join(self._pieces(gpa, size_bytes))
+        try:
+            if size_bytes < 0:
+                raise MemoryAccessError(gpa, size_bytes, "has a negative size")
+            region = self._latest  # as in _find, without the cost of a call
+            if region is None or gpa < region.gpa or gpa + size_bytes > region.end:
+                region = self._find(gpa, size_bytes)
+            if region:
+                self.is_new = False
+                start = gpa - region.gpa
+                return bytes(region.view[start : start + size_bytes])
+            return b"".join(self._pieces(gpa, size_bytes))
+        except _COMPLAINTS as error:
+            raise self._refusal(error) from error
 
     def write(self, gpa: int, data: bytes | bytearray | memoryview) -> None:
         """Copy `data` in; regions that are read-only for the guest can be written here.
@@ -321,19 +357,22 @@ class GuestMemory:
         Raises:
             MemoryAccessError: any byte is outside guest memory; nothing is written then.
         """
-        if region := self._find(gpa, len(data)) if type(data) is bytes else None:
-            self.is_new = False
-            start = gpa - region.gpa
-            region.view[start : start + len(data)] = data
-            if region.on_write is not None:
-                region.on_write(gpa, len(data))
-            return
-        view = memoryview(data).cast("B")
-        position = 0
-        for region, start, end in self._spans(gpa, len(view)):
-            region.view[start:end] = view[position : position + end - start]
-            region.written(start, end)
-            position += end - start
+        try:
+            if region := self._find(gpa, len(data)) if type(data) is bytes else None:
+                self.is_new = False
+                start = gpa - region.gpa
+                region.view[start : start + len(data)] = data
+                if (on_write := region.on_write) is not None:
+                    on_write(gpa, len(data))
+                return
+            view = memoryview(data).cast("B")
+            position = 0
+            for region, start, end in self._spans(gpa, len(view)):
+                region.view[start:end] = view[position : position + end - start]
+                region.written(start, end)
+                position += end - start
+        except _COMPLAINTS as error:
+            raise self._refusal(error) from error
 
     def write_by_device(self, gpa: int, data: bytes | bytearray | memoryview) -> None:
         """The same for a device, which writes no more than the guest may.
@@ -360,9 +399,12 @@ class GuestMemory:
         Raises:
             MemoryAccessError: any byte is outside guest memory; nothing is cleared then.
         """
-        for region, start, end in self._spans(gpa, size_bytes):
-            region.clear(start, end)
-            region.written(start, end)
+        try:
+            for region, start, end in self._spans(gpa, size_bytes):
+                region.clear(start, end)
+                region.written(start, end)
+        except _COMPLAINTS as error:
+            raise self._refusal(error) from error
 
     def view(self, gpa: int, size_bytes: int) -> memoryview:
         """The bytes themselves, without a copy; they must lie in one region.
@@ -373,11 +415,16 @@ class GuestMemory:
         if self._closed:
             raise ClosedError("machine")
         self.is_new = False
-        region = self._find(gpa, size_bytes) if size_bytes >= 0 else None
-        if region is None:
-            raise MemoryAccessError(gpa, size_bytes, "does not lie in one region of guest memory")
-        start = gpa - region.gpa
-        return region.view[start : start + size_bytes]
+        try:
+            region = self._find(gpa, size_bytes) if size_bytes >= 0 else None
+            if region is None:
+                raise MemoryAccessError(
+                    gpa, size_bytes, "does not lie in one region of guest memory"
+                )
+            start = gpa - region.gpa
+            return region.view[start : start + size_bytes]
+        except _COMPLAINTS as error:
+            raise self._refusal(error) from error
 
     def read_int(self, gpa: int, size_bytes: int) -> int:
         """A little-endian unsigned number of `size_bytes` bytes."""
@@ -385,7 +432,11 @@ class GuestMemory:
 
     def write_int(self, gpa: int, value: int, size_bytes: int) -> None:
         """Store `value`, truncated to `size_bytes` bytes, little-endian."""
-        self.write(gpa, (value & ((1 << 8 * size_bytes) - 1)).to_bytes(size_bytes, "little"))
+        try:
+            data = (value & ((1 << 8 * size_bytes) - 1)).to_bytes(size_bytes, "little")
+        except _COMPLAINTS as error:
+            raise self._refusal(error) from error
+        self.write(gpa, data)
 
     def __getitem__(self, where: slice | int) -> bytes | int:
         """`memory[gpa]` is a byte, `memory[gpa:end]` bytes."""
@@ -406,10 +457,27 @@ class GuestMemory:
             raise UsageError(f"memory[{start:#x}:{stop:#x}] takes exactly {stop - start} bytes")
         self.write(start, data)
 
+    def _refusal(self, error: Exception) -> PykvmError:
+        """What an access is refused with that came too late, or was none."""
+        if self._closed:
+            return ClosedError("machine")
+        return UsageError(f"memory takes an address, and a number of bytes or bytes: {error}")
+
     def close(self) -> None:
-        """Unmap everything; later accesses raise ClosedError."""
-        self._closed = True
+        """Unmap everything; later accesses raise ClosedError.
+
+        Raises:
+            UsageError: the machine still sees a region.
+        """
         for region in self.regions:
+            region.check_unmapped()
+        self.give_back()
+
+    def give_back(self) -> None:
+        """The same of a machine that is gone: nobody sees the regions any more."""
+        self._closed = True
+        for region in tuple(self.regions):
+            region.is_mapped = False
             region.close()
         self.regions.clear()
         self._bases.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -76,6 +77,7 @@ class Parts:
     _take_console: Callable[[], bytes] | None = None
     _ending: Ending | None = None
     _closed = True
+    _maker = 0  # the process that made it
 
     def _add_memory(self, size_bytes: int, backing: Backing) -> None:
         low_bytes = min(size_bytes, layout.RAM_HOLE_BASE)
@@ -236,6 +238,7 @@ class Parts:
     @property
     def registers(self) -> RegisterFile:
         """The first processor's registers by name, readable and writable between exits."""
+        self._check_process()
         return RegisterFile(self.vcpu)
 
     def load(self, image: Image | Path | str, modules: Sequence[Module | Path | str] = ()) -> None:
@@ -251,6 +254,8 @@ class Parts:
             UsageError: the command line is too long, or the guest takes no modules.
         """
         self._check_open()
+        if not isinstance(image, Image | Path | str):
+            raise UsageError(f"a guest is an image or a file's path, not {image!r}")
         if not isinstance(image, Image):
             image = read_image(image)
         if image.multiboot:
@@ -374,6 +379,14 @@ class Parts:
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError("machine")
+        self._check_process()
+
+    def _check_process(self) -> None:
+        """KVM serves the process alone that made the machine, and threads stay behind there."""
+        if os.getpid() != self._maker:
+            raise UsageError(
+                f"this machine was made in another process, {self._maker}: make one in this process"
+            )
 
 
 def _refuse(modules: Sequence[object], name: str) -> None:

@@ -57,7 +57,9 @@ class Worker:
         Raises:
             UsageError: the delay is no finite number.
         """
-        if not math.isfinite(delay_s):
+        if not callable(call):
+            raise UsageError(f"a call is a function without arguments, not {call!r}")
+        if not isinstance(delay_s, int | float) or not math.isfinite(delay_s):
             raise UsageError(f"a delay is a finite number of seconds, not {delay_s}")
         with self._guard:
             if self._closed:

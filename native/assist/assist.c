@@ -25,6 +25,7 @@ enum { PYKVM_ASSIST_FREE, PYKVM_ASSIST_BUSY, PYKVM_ASSIST_CLOSED };
 #define TICK_NS UINT64_C(50000000)
 #define FIRST_MOVE_NS UINT64_C(40000)
 #define PATIENCE_MAX UINT64_C(1024)
+#define WAIT_NS 50000L
 #define INSNS_PER_US UINT64_C(300) /* of the emulator, roughly */
 
 static uint64_t now_ns(void)
@@ -55,14 +56,35 @@ void pykvm_assist_init(struct pykvm_assist *assist, struct pykvm_vcpu *vcpu,
     assist->patience = 1;
 }
 
+static void lock(struct pykvm_assist *assist)
+{
+    while (atomic_flag_test_and_set_explicit(&assist->guard, memory_order_acquire))
+        ;
+}
+
+static void unlock(struct pykvm_assist *assist)
+{
+    atomic_flag_clear_explicit(&assist->guard, memory_order_release);
+}
+
+/* Let others know of the processor, or not. */
+static struct emu_cpu *swap(struct pykvm_assist *assist, struct emu_cpu *cpu)
+{
+    lock(assist);
+    struct emu_cpu *before = assist->cpu;
+    assist->cpu = cpu;
+    unlock(assist);
+    return before;
+}
+
 static void drop(struct pykvm_assist *assist)
 {
-    if (assist->cpu)
-        emu_cpu_destroy(assist->cpu);
+    struct emu_cpu *cpu = swap(assist, NULL);
+    if (cpu)
+        emu_cpu_destroy(cpu);
     if (assist->vm)
         emu_vm_destroy(assist->vm);
     free(assist->transfer);
-    assist->cpu = NULL;
     assist->vm = NULL;
     assist->transfer = NULL;
 }
@@ -99,10 +121,10 @@ static int make(struct pykvm_assist *assist)
     int error = map_all(assist);
     if (error)
         return error;
-    assist->cpu = emu_cpu_create(assist->vm, 0);
-    return assist->cpu
-               ? pykvm_transfer_cpuid(assist->transfer, assist->vcpu->fd, assist->vm, assist->cpu)
-               : -ENOMEM;
+    swap(assist, emu_cpu_create(assist->vm, 0));
+    return assist->cpu ? pykvm_transfer_cpuid(assist->transfer, assist->vcpu->file.fd, assist->vm,
+                                              assist->cpu)
+                       : -ENOMEM;
 }
 
 static int bring(struct pykvm_assist *assist, bool refused)
@@ -111,7 +133,7 @@ static int bring(struct pykvm_assist *assist, bool refused)
     if (assist->layout != assist->kvm->layout)
         error = map_all(assist);
     if (!error)
-        error = pykvm_transfer_in(assist->transfer, assist->vcpu->fd, assist->cpu, refused);
+        error = pykvm_transfer_in(assist->transfer, assist->vcpu->file.fd, assist->cpu, refused);
     if (error)
         return error;
     assist->writes = assist->kvm->writes;
@@ -157,17 +179,17 @@ static int move_in(struct pykvm_assist *assist, bool refused)
 }
 
 /* Let KVM's copy be what the processor is. Returns 0 or -errno. */
-int pykvm_assist_sync(struct pykvm_assist *assist)
+static int sync_copy(struct pykvm_assist *assist)
 {
     if (!assist->inside || assist->synced)
         return 0;
     assist->synced = true;
-    return pykvm_transfer_out(assist->transfer, assist->vcpu->fd, assist->cpu);
+    return pykvm_transfer_out(assist->transfer, assist->vcpu->file.fd, assist->cpu);
 }
 
 static int move_out(struct pykvm_assist *assist)
 {
-    int error = pykvm_assist_sync(assist);
+    int error = sync_copy(assist);
     assist->inside = false;
     assist->left_ns = now_ns();
     pykvm_forget_tick(); /* it is no sign that KVM is slow */
@@ -187,7 +209,7 @@ static int resume(struct pykvm_assist *assist)
     assist->writes = assist->kvm->writes;
     int error = assist->layout != assist->kvm->layout ? map_all(assist) : 0;
     if (!error && assist->changed)
-        error = pykvm_transfer_in(assist->transfer, assist->vcpu->fd, assist->cpu, false);
+        error = pykvm_transfer_in(assist->transfer, assist->vcpu->file.fd, assist->cpu, false);
     assist->synced = assist->changed = false;
     return error;
 }
@@ -223,7 +245,7 @@ static bool crawls(struct pykvm_assist *assist)
     bool computes = exits == assist->exits;
     assist->exits = exits;
     return computes && assist->stays && !assist->one_only &&
-           pykvm_transfer_privileged(assist->vcpu->fd, assist->interrupts);
+           pykvm_transfer_privileged(assist->vcpu->file.fd, assist->interrupts);
 }
 
 /* KVM came back with this key: is it better to go on in the emulator? */
@@ -282,10 +304,38 @@ static bool take(struct pykvm_assist *assist, int64_t *key)
     return false;
 }
 
+static void sleep_ns(long ns)
+{
+    nanosleep(&(struct timespec){.tv_nsec = ns}, NULL);
+}
+
+/* The same by any thread, as soon as no other one is inside; -EBADF once it is closed. What
+ * `changes` the copy is taken over from there. */
+int pykvm_assist_sync(struct pykvm_assist *assist, bool changes)
+{
+    int64_t key;
+    int error = 0;
+    atomic_fetch_add(&assist->waiting, 1);
+    while (!take(assist, &key) && !error)
+        if (key >> PYKVM_PORT_SHIFT == EBADF)
+            error = -EBADF;
+        else
+            sleep_ns(WAIT_NS);
+    atomic_fetch_sub(&assist->waiting, 1);
+    if (error)
+        return error;
+    error = sync_copy(assist);
+    assist->changed |= changes;
+    atomic_store(&assist->use, PYKVM_ASSIST_FREE);
+    return error;
+}
+
 /* As pykvm_vcpu_run. Exits of the emulator are put where those of the vCPU are. */
 int64_t pykvm_assist_run(struct pykvm_assist *assist)
 {
     int64_t key;
+    if (atomic_load_explicit(&assist->waiting, memory_order_relaxed))
+        sleep_ns(2 * WAIT_NS);
     if (!take(assist, &key))
         return key;
     int error = assist->inside ? resume(assist) : 0;
@@ -328,20 +378,53 @@ void pykvm_assist_abandon(struct pykvm_assist *assist)
 bool pykvm_assist_close(struct pykvm_assist *assist)
 {
     int free = PYKVM_ASSIST_FREE;
-    if (!atomic_compare_exchange_strong(&assist->use, &free, PYKVM_ASSIST_CLOSED))
-        return free == PYKVM_ASSIST_CLOSED;
-    drop(assist);
-    assist->inside = false;
+    if (atomic_compare_exchange_strong(&assist->use, &free, PYKVM_ASSIST_CLOSED)) {
+        drop(assist);
+        assist->inside = false;
+    } else if (free != PYKVM_ASSIST_CLOSED) {
+        return false;
+    }
     return pykvm_vcpu_close(assist->vcpu);
 }
 
-/* Exits that came from the emulator, by kind; its own ticks are none. */
-uint64_t pykvm_assist_count(const struct pykvm_assist *assist, int kind)
+/* The bound of the runs that follow is the vCPU's. */
+void pykvm_assist_begin(struct pykvm_assist *assist)
 {
-    return assist->cpu && kind != PYKVM_AGAIN ? emu_cpu_count(assist->cpu, kind) : 0;
+    lock(assist);
+    if (assist->cpu)
+        emu_cpu_begin(assist->cpu, assist->vcpu->deadline_ns);
+    unlock(assist);
 }
 
-uint64_t pykvm_assist_native_count(const struct pykvm_assist *assist)
+void pykvm_assist_end(struct pykvm_assist *assist)
 {
-    return assist->cpu ? emu_cpu_native_count(assist->cpu) : 0;
+    lock(assist);
+    if (assist->cpu)
+        emu_cpu_end(assist->cpu);
+    unlock(assist);
+}
+
+void pykvm_assist_stop(struct pykvm_assist *assist)
+{
+    lock(assist);
+    if (assist->cpu)
+        emu_cpu_stop(assist->cpu);
+    unlock(assist);
+}
+
+/* Exits that came from the emulator, by kind; its own ticks are none. */
+uint64_t pykvm_assist_count(struct pykvm_assist *assist, int kind)
+{
+    lock(assist);
+    uint64_t count = assist->cpu && kind != PYKVM_AGAIN ? emu_cpu_count(assist->cpu, kind) : 0;
+    unlock(assist);
+    return count;
+}
+
+uint64_t pykvm_assist_native_count(struct pykvm_assist *assist)
+{
+    lock(assist);
+    uint64_t count = assist->cpu ? emu_cpu_native_count(assist->cpu) : 0;
+    unlock(assist);
+    return count;
 }

@@ -21,6 +21,8 @@ struct pykvm_assist {
     bool synced;
     bool changed;            /* KVM's copy was changed: the emulator goes on from it */
     atomic_int use;          /* PYKVM_ASSIST_FREE and so on */
+    atomic_int waiting;      /* threads that want to use it between two runs */
+    atomic_flag guard;       /* `cpu` comes and goes under it: other threads stop and count it */
     uint64_t layout, writes; /* of the memory, as last seen */
     uint32_t mapped_count;
     uint64_t mapped_gpa[PYKVM_SLOTS_KEPT];
@@ -38,8 +40,11 @@ bool pykvm_assist_close(struct pykvm_assist *assist);
 int64_t pykvm_assist_run(struct pykvm_assist *assist);
 int64_t pykvm_assist_complete(struct pykvm_assist *assist);
 void pykvm_assist_abandon(struct pykvm_assist *assist);
-int pykvm_assist_sync(struct pykvm_assist *assist);
-uint64_t pykvm_assist_count(const struct pykvm_assist *assist, int kind);
-uint64_t pykvm_assist_native_count(const struct pykvm_assist *assist);
+int pykvm_assist_sync(struct pykvm_assist *assist, bool changes);
+void pykvm_assist_begin(struct pykvm_assist *assist);
+void pykvm_assist_end(struct pykvm_assist *assist);
+void pykvm_assist_stop(struct pykvm_assist *assist);
+uint64_t pykvm_assist_count(struct pykvm_assist *assist, int kind);
+uint64_t pykvm_assist_native_count(struct pykvm_assist *assist);
 
 #endif

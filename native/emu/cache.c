@@ -18,6 +18,7 @@ void emu_cache_deinit(struct emu_cache *cache)
         free(cache->chunk[i]);
     free(cache->blocks);
     free(cache->pages);
+    *cache = (struct emu_cache){0};
 }
 
 /* Drop every block. Only where none is being executed: from the run loop. */
@@ -176,18 +177,38 @@ static void written_in_page(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes
     *dropped = true;
 }
 
-/* Guest memory has changed: blocks decoded from it are gone, links to them invalid. */
-void emu_code_written(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes)
+static void written_in_pages(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes, bool *dropped)
 {
-    bool dropped = false;
     while (size_bytes) {
         uint64_t here = EMU_PAGE_BYTES - gpa % EMU_PAGE_BYTES;
         if (here > size_bytes)
             here = size_bytes;
-        written_in_page(vm, gpa, here, &dropped);
+        written_in_page(vm, gpa, here, dropped);
         gpa += here;
         size_bytes -= here;
     }
+}
+
+/* So many pages that it is quicker to go through those that code came from. */
+static void written_at_large(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes, bool *dropped)
+{
+    uint64_t last = size_bytes - 1 > UINT64_MAX - gpa ? UINT64_MAX : gpa + size_bytes - 1;
+    for (uint32_t i = 0; i < EMU_PAGE_BUCKETS; i++)
+        for (struct emu_code_page *page = vm->cache.pages[i]; page; page = page->next)
+            if (page->chunks && page->gpa >= (gpa & EMU_PAGE_MASK) && page->gpa <= last) {
+                page_drop(vm, page);
+                *dropped = true;
+            }
+}
+
+/* Guest memory has changed: blocks decoded from it are gone, links to them invalid. */
+void emu_code_written(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes)
+{
+    bool dropped = false;
+    if (size_bytes > EMU_PAGE_BUCKETS * EMU_PAGE_BYTES)
+        written_at_large(vm, gpa, size_bytes, &dropped);
+    else
+        written_in_pages(vm, gpa, size_bytes, &dropped);
     if (dropped)
         for (struct emu_cpu *cpu = vm->cpus; cpu; cpu = cpu->next)
             emu_code_changed(cpu);

@@ -115,7 +115,7 @@ void emu_timers_shift(struct emu_vm *vm, uint64_t delta_ns)
     shift(&pit->expires_ns, delta_ns);
     shift(&vm->line_ns, delta_ns);
     for (unsigned i = 0; i < 3; i++)
-        pit->channel[i].loaded_ns += (int64_t)delta_ns;
+        pit->channel[i].loaded_ns = (int64_t)((uint64_t)pit->channel[i].loaded_ns + delta_ns);
     for (struct emu_cpu *cpu = vm->cpus; cpu; cpu = cpu->next)
         shift(&cpu->lapic->expires_ns, delta_ns);
     emu_timers_changed(vm);

@@ -354,6 +354,8 @@ struct emu_region {
 #define EMU_NOTES_MAX 64
 
 struct emu_vm {
+    atomic_uint users; /* the owner, and the processors that are not destroyed */
+    bool closed;       /* nothing comes any more: emu_vm_close */
     struct pykvm_natives *natives;
     struct emu_cpu *cpus;
     struct emu_cache cache;
@@ -379,7 +381,7 @@ struct emu_vm {
 
     enum emu_irqchip irqchip;
     struct emu_chips *chips;
-    pthread_mutex_t lock; /* of the chips, and of whose turn it is */
+    pthread_mutex_t lock; /* of the chips, and of whose turn it is; recursive */
     struct emu_cpu *holder;
     atomic_uint freezers;  /* threads that change what processors work on */
     pthread_cond_t frozen; /* a processor stands still, or may go on */
@@ -491,6 +493,7 @@ void emu_models_init(struct emu_vm *vm);
 
 /* vm.c */
 void emu_vm_take_notes(struct emu_vm *vm);
+void emu_vm_drop(struct emu_vm *vm);
 struct emu_region *emu_region_at(struct emu_vm *vm, uint64_t gpa);
 
 /* dirty.c */

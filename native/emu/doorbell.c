@@ -37,11 +37,12 @@ void emu_doorbells_destroy(struct emu_vm *vm)
     for (uint32_t i = 0; vm->doorbells && i < vm->doorbells->bells; i++)
         close(vm->doorbells->bell[i].fd);
     free(vm->doorbells);
+    vm->doorbells = NULL;
 }
 
 static bool have_doorbells(struct emu_vm *vm)
 {
-    if (!vm->doorbells)
+    if (!vm->doorbells && !vm->closed)
         vm->doorbells = calloc(1, sizeof(*vm->doorbells));
     return vm->doorbells;
 }
@@ -210,13 +211,14 @@ void emu_vm_remove_coalesced(struct emu_vm *vm, bool is_port, uint64_t address, 
 /* All that was collected, oldest first: EMU_COALESCED_MAX at most. Returns how many. */
 uint32_t emu_vm_take_coalesced(struct emu_vm *vm, struct emu_write *writes)
 {
-    struct emu_doorbells *bells = vm->doorbells;
-    if (!bells)
-        return 0;
+    uint32_t count = 0;
     emu_vm_lock(vm);
-    uint32_t count = bells->writes;
-    memcpy(writes, bells->write, count * sizeof(*writes));
-    bells->writes = 0;
+    struct emu_doorbells *bells = vm->doorbells;
+    if (bells) {
+        count = bells->writes;
+        memcpy(writes, bells->write, count * sizeof(*writes));
+        bells->writes = 0;
+    }
     emu_vm_unlock(vm);
     return count;
 }

@@ -131,6 +131,7 @@ struct emu_write {
 };
 
 struct emu_vm *emu_vm_create(struct pykvm_natives *natives);
+void emu_vm_close(struct emu_vm *vm);
 void emu_vm_destroy(struct emu_vm *vm);
 int emu_vm_map(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes, void *hva, uint32_t flags);
 int emu_vm_unmap(struct emu_vm *vm, uint64_t gpa);
@@ -181,7 +182,7 @@ uint64_t emu_cpu_retired(const struct emu_cpu *cpu);
 uint64_t emu_cpu_count(const struct emu_cpu *cpu, int kind);
 uint64_t emu_cpu_native_count(const struct emu_cpu *cpu);
 
-void emu_cpu_get_state(const struct emu_cpu *cpu, struct emu_state *state);
+void emu_cpu_get_state(struct emu_cpu *cpu, struct emu_state *state);
 int emu_cpu_set_state(struct emu_cpu *cpu, const struct emu_state *state);
 void emu_cpu_set_registers(struct emu_cpu *cpu, const uint64_t *values);
 int emu_cpu_get_msr(struct emu_cpu *cpu, uint32_t index, uint64_t *value);
@@ -193,10 +194,10 @@ int emu_cpu_interrupt(struct emu_cpu *cpu, uint8_t vector);
 void emu_cpu_nmi(struct emu_cpu *cpu);
 int emu_cpu_get_lapic(struct emu_cpu *cpu, void *registers);
 int emu_cpu_set_lapic(struct emu_cpu *cpu, const void *registers);
-enum emu_mp_state emu_cpu_get_mp_state(const struct emu_cpu *cpu);
+enum emu_mp_state emu_cpu_get_mp_state(struct emu_cpu *cpu);
 void emu_cpu_set_mp_state(struct emu_cpu *cpu, enum emu_mp_state state);
 void emu_cpu_set_debug(struct emu_cpu *cpu, uint32_t what, const uint64_t *dr);
-bool emu_cpu_ready_for_interrupt(const struct emu_cpu *cpu);
+bool emu_cpu_ready_for_interrupt(struct emu_cpu *cpu);
 void emu_cpu_want_window(struct emu_cpu *cpu, bool on);
 uint32_t emu_msr_indices(uint32_t *indices, uint32_t max);
 

@@ -42,13 +42,14 @@ void emu_irqfds_destroy(struct emu_vm *vm)
     }
     close(all->epoll);
     free(all);
+    vm->irqfds = NULL;
 }
 
 static bool have_irqfds(struct emu_vm *vm)
 {
     struct emu_irqfds *all = vm->irqfds;
-    if (all)
-        return true;
+    if (all || vm->closed)
+        return all;
     all = calloc(1, sizeof(*all));
     if (all && (all->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0) {
         free(all);

@@ -101,8 +101,7 @@ uint32_t emu_msr_indices(uint32_t *indices, uint32_t max)
     return count;
 }
 
-/* Returns 0, or -ENOENT where there is no such register. */
-int emu_cpu_get_msr(struct emu_cpu *cpu, uint32_t index, uint64_t *value)
+static int read_msr(struct emu_cpu *cpu, uint32_t index, uint64_t *value)
 {
     enum msr_rule rule;
     const uint64_t *field = field_of(cpu, index, &rule);
@@ -192,10 +191,23 @@ static int write_msr(struct emu_cpu *cpu, uint32_t index, uint64_t value, bool b
     return 0;
 }
 
-/* Returns 0, -ENOENT where there is no such register, -EINVAL where it cannot hold that. */
+/* Returns 0, or -ENOENT where there is no such register. Any thread. */
+int emu_cpu_get_msr(struct emu_cpu *cpu, uint32_t index, uint64_t *value)
+{
+    emu_vm_freeze(cpu->vm);
+    int result = read_msr(cpu, index, value);
+    emu_vm_thaw(cpu->vm);
+    return result;
+}
+
+/* Returns 0, -ENOENT where there is no such register, -EINVAL where it cannot hold that. Any
+ * thread. */
 int emu_cpu_set_msr(struct emu_cpu *cpu, uint32_t index, uint64_t value)
 {
-    return write_msr(cpu, index, value, false);
+    emu_vm_freeze(cpu->vm);
+    int result = write_msr(cpu, index, value, false);
+    emu_vm_thaw(cpu->vm);
+    return result;
 }
 
 /* Does the owner want to see this access? The x2APIC's registers cannot be trapped. */
@@ -243,7 +255,7 @@ static EMU_OP(op_rdmsr)
     emu_go_home(cpu, insn);
     if (is_trapped(cpu->vm, index, false))
         value = ask_owner(cpu, insn, PYKVM_MSR_READ, 0, EMU_MSR_TRAPPED);
-    else if (is_absent(cpu, index) || emu_cpu_get_msr(cpu, index, &value))
+    else if (is_absent(cpu, index) || read_msr(cpu, index, &value))
         value = ask_owner(cpu, insn, PYKVM_MSR_READ, 0, EMU_MSR_UNKNOWN);
     cpu->gpr[RAX] = (uint32_t)value;
     cpu->gpr[RDX] = value >> 32;

@@ -132,6 +132,14 @@ static void run_timers(struct emu_cpu *cpu)
     emu_vm_unlock(vm);
 }
 
+static int pass_turn(struct emu_cpu *cpu)
+{
+    emu_fp_leave(cpu);
+    int kind = emu_turn_pass(cpu, cpu->yields);
+    emu_fp_enter(cpu);
+    return kind;
+}
+
 /* A slice is used up, or cut short because timers have changed: are the time, the budget
  * or the turn? */
 static int slice_over(struct emu_cpu *cpu)
@@ -144,7 +152,7 @@ static int slice_over(struct emu_cpu *cpu)
     if (EMU_UNLIKELY(cpu->vm->irqfds))
         emu_irqfds_look(cpu->vm, emu_now_ns());
     if (cpu->vm->cpu_count > 1 && (cpu->quantum <= 0 || cpu->yields || cpu->gives_way))
-        kind = emu_turn_pass(cpu, cpu->yields);
+        kind = pass_turn(cpu);
     cpu->yields = cpu->gives_way = false;
     begin_slice(cpu);
     if (kind != EMU_STAY)
@@ -168,7 +176,9 @@ static int idle(struct emu_cpu *cpu)
     cpu->shadow = 0;
     cpu->resliced = true;
     end_slice(cpu);
+    emu_fp_leave(cpu);
     int kind = emu_turn_idle(cpu);
+    emu_fp_enter(cpu);
     begin_slice(cpu);
     return kind;
 }
@@ -183,6 +193,11 @@ static int tell_owner(struct emu_cpu *cpu)
         kind = PYKVM_IOAPIC_EOI;
     }
     return kind;
+}
+
+static bool takes_interrupts(const struct emu_cpu *cpu)
+{
+    return (cpu->rflags & FLAG_IF) && !cpu->shadow && cpu->interrupt < 0 && !cpu->event.pending;
 }
 
 /* The vector to take: the owner's, or the chips'. -1: none, or its priority is too low; the
@@ -230,6 +245,14 @@ static void take_event(struct emu_cpu *cpu)
     emu_deliver(cpu, &event);
 }
 
+/* Whoever waits for that may ask for MXCSR, which is in this thread's own. */
+static void park(struct emu_cpu *cpu)
+{
+    emu_fp_leave(cpu);
+    emu_turn_park(cpu);
+    emu_fp_enter(cpu);
+}
+
 static int attend_flags(struct emu_cpu *cpu)
 {
     unsigned why = atomic_load_explicit(&cpu->attention, memory_order_acquire);
@@ -239,7 +262,7 @@ static int attend_flags(struct emu_cpu *cpu)
     cpu->resliced |= why & (EMU_ATTEND_EVENT | EMU_ATTEND_TURN);
     cpu->gives_way |= !!(why & EMU_ATTEND_TURN);
     if (why & EMU_ATTEND_PARK)
-        emu_turn_park(cpu);
+        park(cpu);
     if (why & EMU_ATTEND_WRITES)
         emu_vm_take_notes(cpu->vm);
     return (why & EMU_ATTEND_STOP) && atomic_exchange(&cpu->stop, false) ? PYKVM_INTERRUPTED
@@ -286,7 +309,7 @@ static int attend(struct emu_cpu *cpu)
     if ((cpu->left <= 0 || cpu->resliced || cpu->yields) && (kind = slice_over(cpu)) != EMU_STAY)
         return kind;
     cpu->resliced = false;
-    if (EMU_UNLIKELY(cpu->wants_window) && !cpu->alone && emu_cpu_ready_for_interrupt(cpu))
+    if (EMU_UNLIKELY(cpu->wants_window) && !cpu->alone && takes_interrupts(cpu))
         return PYKVM_IRQ_WINDOW;
     if (!cpu->alone)
         take_interrupt(cpu);
@@ -388,11 +411,13 @@ static int64_t enter(struct emu_cpu *cpu, uint64_t budget)
     }
     cpu->counts[kind]++;
     cpu->exit_kind = kind;
-    atomic_store(&cpu->inside, false);
-    emu_turn_left(cpu->vm);
     int64_t key = pykvm_key(kind, &cpu->exit);
     struct pykvm_natives *natives = cpu->vm->natives;
-    return natives && pykvm_natives_pending(natives) ? key | PYKVM_OUTPUT_PENDING : key;
+    if (natives && pykvm_natives_pending(natives))
+        key |= PYKVM_OUTPUT_PENDING;
+    atomic_store(&cpu->inside, false);
+    emu_turn_left(cpu->vm);
+    return key;
 }
 
 /* Run until an exit that the owner has to see, or for `budget` instructions (then
@@ -443,14 +468,18 @@ void emu_cpu_stop(struct emu_cpu *cpu)
     emu_turn_wake(cpu);
 }
 
-/* An external interrupt for the guest, taken once it can be. -EBUSY: one waits already. */
+/* An external interrupt for the guest, taken once it can be. -EBUSY: one waits already. Any
+ * thread. */
 int emu_cpu_interrupt(struct emu_cpu *cpu, uint8_t vector)
 {
-    if (cpu->interrupt >= 0)
-        return -EBUSY;
-    cpu->interrupt = vector;
-    emu_turn_wake(cpu);
-    return 0;
+    emu_vm_freeze(cpu->vm);
+    bool waits = cpu->interrupt >= 0;
+    if (!waits) {
+        cpu->interrupt = vector;
+        emu_turn_wake(cpu);
+    }
+    emu_vm_thaw(cpu->vm);
+    return waits ? -EBUSY : 0;
 }
 
 void emu_cpu_nmi(struct emu_cpu *cpu)
@@ -470,14 +499,19 @@ uint64_t emu_cpu_native_count(const struct emu_cpu *cpu)
     return cpu->native_count;
 }
 
-/* Would an interrupt that is injected now be taken at once? */
-bool emu_cpu_ready_for_interrupt(const struct emu_cpu *cpu)
+/* Would an interrupt that is injected now be taken at once? Any thread. */
+bool emu_cpu_ready_for_interrupt(struct emu_cpu *cpu)
 {
-    return (cpu->rflags & FLAG_IF) && !cpu->shadow && cpu->interrupt < 0 && !cpu->event.pending;
+    emu_vm_freeze(cpu->vm);
+    bool ready = takes_interrupts(cpu);
+    emu_vm_thaw(cpu->vm);
+    return ready;
 }
 
-/* Leave with PYKVM_IRQ_WINDOW as soon as that is so. */
+/* Leave with PYKVM_IRQ_WINDOW as soon as that is so. Any thread. */
 void emu_cpu_want_window(struct emu_cpu *cpu, bool on)
 {
+    emu_vm_freeze(cpu->vm);
     cpu->wants_window = on;
+    emu_vm_thaw(cpu->vm);
 }

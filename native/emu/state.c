@@ -140,6 +140,7 @@ struct emu_cpu *emu_cpu_create(struct emu_vm *vm, uint32_t index)
     if (!cpu)
         return NULL;
     memset(cpu, 0, sizeof(*cpu));
+    atomic_fetch_add(&vm->users, 1);
     cpu->vm = vm;
     cpu->index = index;
     cpu->wake_fd = -1;
@@ -172,12 +173,15 @@ static void leave_vm(struct emu_cpu *cpu)
         }
     if (cpu->vm->holder == cpu)
         cpu->vm->holder = NULL;
+    if (cpu->wake_fd >= 0)
+        close(cpu->wake_fd);
+    cpu->wake_fd = -1;
     pthread_cond_broadcast(&cpu->vm->frozen);
     emu_vm_unlock(cpu->vm);
 }
 
-/* Shut the processor for ever and give back what it holds but itself, so that whoever
- * still knows it gets an error. False while a thread is inside. */
+/* Shut the processor for ever: it runs no more, and whoever still asks it for something does
+ * no harm. False while a thread is inside. */
 bool emu_cpu_close(struct emu_cpu *cpu)
 {
     bool nobody = false;
@@ -185,20 +189,20 @@ bool emu_cpu_close(struct emu_cpu *cpu)
         return atomic_load(&cpu->closed);
     atomic_store(&cpu->closed, true);
     leave_vm(cpu);
+    return true;
+}
+
+/* Free it: nobody knows it any more. */
+void emu_cpu_destroy(struct emu_cpu *cpu)
+{
+    emu_cpu_close(cpu);
     pthread_cond_destroy(&cpu->changed);
-    if (cpu->wake_fd >= 0)
-        close(cpu->wake_fd);
     free(cpu->lapic);
     for (uint32_t i = 0; i < EMU_TLBS; i++)
         free(cpu->tlbs[i]);
     free(cpu->jumps);
     free(cpu->cpuid);
-    return true;
-}
-
-void emu_cpu_destroy(struct emu_cpu *cpu)
-{
-    emu_cpu_close(cpu);
+    emu_vm_drop(cpu->vm);
     free(cpu);
 }
 
@@ -271,7 +275,7 @@ static void fpu_in(struct emu_cpu *cpu, const struct emu_state *state)
         fpu->reg[(fpu->top + i) & 7] = (struct emu_st){state->st[i][0], (uint16_t)state->st[i][1]};
 }
 
-void emu_cpu_get_state(const struct emu_cpu *cpu, struct emu_state *state)
+static void state_out(const struct emu_cpu *cpu, struct emu_state *state)
 {
     memset(state, 0, sizeof(*state));
     memcpy(state->gpr, cpu->gpr, sizeof(state->gpr));
@@ -305,6 +309,14 @@ void emu_cpu_get_state(const struct emu_cpu *cpu, struct emu_state *state)
     state->trap = cpu->trap;
     state->interrupt_waits = cpu->interrupt >= 0;
     state->interrupt_vector = (uint8_t)(cpu->interrupt >= 0 ? cpu->interrupt : 0);
+}
+
+/* Any thread, also while the processor runs. */
+void emu_cpu_get_state(struct emu_cpu *cpu, struct emu_state *state)
+{
+    emu_vm_freeze(cpu->vm);
+    state_out(cpu, state);
+    emu_vm_thaw(cpu->vm);
 }
 
 static void control_in(struct emu_cpu *cpu, const struct emu_state *state)
@@ -391,9 +403,12 @@ void emu_cpu_take_startup(struct emu_cpu *cpu)
     cpu->mp_state = EMU_MP_RUNNABLE;
 }
 
-enum emu_mp_state emu_cpu_get_mp_state(const struct emu_cpu *cpu)
+enum emu_mp_state emu_cpu_get_mp_state(struct emu_cpu *cpu)
 {
-    return cpu->halted ? EMU_MP_HALTED : (enum emu_mp_state)cpu->mp_state;
+    emu_vm_freeze(cpu->vm);
+    uint8_t state = cpu->halted ? EMU_MP_HALTED : cpu->mp_state;
+    emu_vm_thaw(cpu->vm);
+    return (enum emu_mp_state)state;
 }
 
 /* Without an irqchip a processor runs, whatever is said here. */
@@ -401,10 +416,12 @@ void emu_cpu_set_mp_state(struct emu_cpu *cpu, enum emu_mp_state state)
 {
     if (!cpu->lapic)
         return;
+    emu_vm_freeze(cpu->vm);
     cpu->halted = state == EMU_MP_HALTED;
     if (cpu->halted)
         emu_cpu_abandon(cpu);
     cpu->mp_state = (uint8_t)(cpu->halted ? EMU_MP_RUNNABLE : state);
+    emu_vm_thaw(cpu->vm);
 }
 
 static void cpl_from_state(struct emu_cpu *cpu)
@@ -443,8 +460,7 @@ bool emu_cpu_visit_ended(const struct emu_cpu *cpu)
     return cpu->visit_ended;
 }
 
-/* gpr[16] in encoding order, rip, rflags: as struct emu_state begins. */
-void emu_cpu_set_registers(struct emu_cpu *cpu, const uint64_t *values)
+static void registers_in(struct emu_cpu *cpu, const uint64_t *values)
 {
     uint32_t rflags = (uint32_t)values[17];
     bool vm86 = emu_vm86(cpu);
@@ -460,12 +476,17 @@ void emu_cpu_set_registers(struct emu_cpu *cpu, const uint64_t *values)
     emu_attend(cpu, EMU_ATTEND_EVENT);
 }
 
-/* Returns 0, or -EINVAL where long mode's switches contradict each other. */
-int emu_cpu_set_state(struct emu_cpu *cpu, const struct emu_state *state)
+/* gpr[16] in encoding order, rip, rflags: as struct emu_state begins. Any thread. */
+void emu_cpu_set_registers(struct emu_cpu *cpu, const uint64_t *values)
 {
-    if ((state->efer & EFER_LMA) && !((state->cr0 & CR0_PG) && (state->cr4 & CR4_PAE)))
-        return -EINVAL;
-    emu_cpu_set_registers(cpu, state->gpr);
+    emu_vm_freeze(cpu->vm);
+    registers_in(cpu, values);
+    emu_vm_thaw(cpu->vm);
+}
+
+static void state_in(struct emu_cpu *cpu, const struct emu_state *state)
+{
+    registers_in(cpu, state->gpr);
     for (unsigned i = 0; i < EMU_SEGMENTS; i++)
         cpu->seg[i] = segment_in(&state->segment[i]);
     control_in(cpu, state);
@@ -478,5 +499,15 @@ int emu_cpu_set_state(struct emu_cpu *cpu, const struct emu_state *state)
         emu_pdptes_load(cpu, cpu->cr3);
     emu_tlb_flush(cpu, true);
     emu_mode_changed(cpu);
+}
+
+/* Returns 0, or -EINVAL where long mode's switches contradict each other. Any thread. */
+int emu_cpu_set_state(struct emu_cpu *cpu, const struct emu_state *state)
+{
+    if ((state->efer & EFER_LMA) && !((state->cr0 & CR0_PG) && (state->cr4 & CR4_PAE)))
+        return -EINVAL;
+    emu_vm_freeze(cpu->vm);
+    state_in(cpu, state);
+    emu_vm_thaw(cpu->vm);
     return 0;
 }

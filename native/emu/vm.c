@@ -1,9 +1,28 @@
 /* The machine: guest-physical memory and the processors on it. */
+#define _XOPEN_SOURCE 700
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "chips.h"
+
+/* Recursive: what runs under it may have been asked for from outside, too. */
+static void init_lock(pthread_mutex_t *lock)
+{
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(lock, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+}
+
+static void forget_translations(struct emu_vm *vm)
+{
+    vm->last_region = NULL;
+    vm->cache.flush_wanted = true;
+    for (struct emu_cpu *cpu = vm->cpus; cpu; cpu = cpu->next)
+        emu_tlb_flush(cpu, true);
+}
 
 struct emu_vm *emu_vm_create(struct pykvm_natives *natives)
 {
@@ -15,7 +34,8 @@ struct emu_vm *emu_vm_create(struct pykvm_natives *natives)
     vm->start_ns = emu_now_ns();
     vm->next_timer_ns = EMU_NEVER;
     vm->line_ns = EMU_NEVER;
-    pthread_mutex_init(&vm->lock, NULL);
+    vm->users = 1;
+    init_lock(&vm->lock);
     pthread_cond_init(&vm->frozen, NULL);
     emu_decode_init();
     emu_models_init(vm);
@@ -26,14 +46,32 @@ struct emu_vm *emu_vm_create(struct pykvm_natives *natives)
     return vm;
 }
 
-/* The processors go first, each by emu_cpu_destroy. */
-void emu_vm_destroy(struct emu_vm *vm)
+static void forget_regions(struct emu_vm *vm)
 {
+    for (uint32_t i = 0; i < vm->region_count; i++)
+        free(vm->region[i].dirty);
+    vm->region_count = vm->logged_count = 0;
+    forget_translations(vm);
+}
+
+/* Nothing touches the guest's memory any more, and what was lent is given back: whoever still
+ * knows the machine or its processors, which must have been closed, does no harm. Any thread. */
+void emu_vm_close(struct emu_vm *vm)
+{
+    emu_vm_freeze(vm);
+    vm->closed = true;
+    forget_regions(vm);
     emu_cache_deinit(&vm->cache);
     emu_doorbells_destroy(vm);
     emu_irqfds_destroy(vm);
-    for (uint32_t i = 0; i < vm->region_count; i++)
-        free(vm->region[i].dirty);
+    emu_vm_thaw(vm);
+}
+
+/* The owner, or a processor, knows it no more. */
+void emu_vm_drop(struct emu_vm *vm)
+{
+    if (atomic_fetch_sub(&vm->users, 1) > 1)
+        return;
     pthread_cond_destroy(&vm->frozen);
     pthread_mutex_destroy(&vm->lock);
     if (vm->chips)
@@ -42,12 +80,11 @@ void emu_vm_destroy(struct emu_vm *vm)
     free(vm);
 }
 
-static void forget_translations(struct emu_vm *vm)
+/* The struct itself goes with the last of its processors. */
+void emu_vm_destroy(struct emu_vm *vm)
 {
-    vm->last_region = NULL;
-    vm->cache.flush_wanted = true;
-    for (struct emu_cpu *cpu = vm->cpus; cpu; cpu = cpu->next)
-        emu_tlb_flush(cpu, true);
+    emu_vm_close(vm);
+    emu_vm_drop(vm);
 }
 
 static bool overlaps(const struct emu_region *region, uint64_t gpa, uint64_t size_bytes)
@@ -59,6 +96,8 @@ static int map(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes, void *hva, 
 {
     if ((gpa | size_bytes) % EMU_PAGE_BYTES || !size_bytes || gpa + size_bytes < gpa)
         return -EINVAL;
+    if (vm->closed)
+        return -EBADF;
     if (vm->region_count == EMU_REGIONS_MAX)
         return -ENOSPC;
     for (uint32_t i = 0; i < vm->region_count; i++)
@@ -70,7 +109,8 @@ static int map(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes, void *hva, 
     return 0;
 }
 
-/* Let the guest see host memory. Whole pages only. Returns 0 or -errno. Any thread. */
+/* Let the guest see host memory. Whole pages only. Returns 0 or -errno,
+ * -EBADF once it is closed. Any thread. */
 int emu_vm_map(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes, void *hva, uint32_t flags)
 {
     emu_vm_freeze(vm);
@@ -169,8 +209,10 @@ void emu_vm_note_write(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes)
     if (vm->note_count <= EMU_NOTES_MAX)
         vm->note_count++;
     unlock_notes(vm);
+    emu_vm_lock(vm);
     for (struct emu_cpu *cpu = vm->cpus; cpu; cpu = cpu->next)
         emu_attend(cpu, EMU_ATTEND_WRITES);
+    emu_vm_unlock(vm);
 }
 
 /* Take what emu_vm_note_write has left. From the run loop. */

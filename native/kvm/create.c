@@ -24,26 +24,27 @@ static bool set_slots(int vm_fd, const struct pykvm_vm *vm)
 }
 
 /* A VM with its private pages placed, memory in its slots, and its first vCPU where that is
- * given (KVM api.rst §4.2, §4.36, §4.40, §4.35): a descriptor or -1. */
-int pykvm_vm_create(struct pykvm_vm *vm, int kvm_fd, uint64_t tss_gpa, uint64_t identity_map_gpa,
-                    struct pykvm_vcpu *first, size_t run_bytes, const struct kvm_cpuid2 *cpuid,
-                    struct pykvm_natives *natives)
+ * given (KVM api.rst §4.2, §4.36, §4.40, §4.35). False leaves nothing open. */
+bool pykvm_vm_create(struct pykvm_vm *vm, int kvm_fd, uint64_t tss_gpa, uint64_t identity_map_gpa,
+                     struct pykvm_vcpu *first, size_t run_bytes, const struct kvm_cpuid2 *cpuid,
+                     struct pykvm_natives *natives)
 {
     int fd = ioctl(kvm_fd, KVM_CREATE_VM, 0UL);
     if (fd < 0) {
         note(vm, "KVM_CREATE_VM");
-        return -1;
+        return false;
     }
+    vm->file.fd = fd;
     if (ioctl(fd, KVM_SET_TSS_ADDR, tss_gpa) < 0)
         note(vm, "KVM_SET_TSS_ADDR");
     else if (ioctl(fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map_gpa) < 0)
         note(vm, "KVM_SET_IDENTITY_MAP_ADDR");
     else if (!set_slots(fd, vm))
         note(vm, "KVM_SET_USER_MEMORY_REGION");
-    else if (!first || pykvm_vcpu_create(vm, fd, first, 0, run_bytes, cpuid, natives))
-        return fd;
-    close(fd);
-    return -1;
+    else if (!first || pykvm_vcpu_create(vm, first, 0, run_bytes, cpuid, natives))
+        return true;
+    pykvm_file_close(&vm->file);
+    return false;
 }
 
 static void keep(struct pykvm_vm *vm, const struct kvm_userspace_memory_region *region)
@@ -72,7 +73,7 @@ void pykvm_slot_plan(struct pykvm_vm *vm, uint32_t flags, uint64_t gpa, uint64_t
 }
 
 /* Returns 0 or -1 with errno. */
-int pykvm_slot_set(struct pykvm_vm *vm, int vm_fd, uint32_t slot, uint32_t flags, uint64_t gpa,
+int pykvm_slot_set(struct pykvm_vm *vm, uint32_t slot, uint32_t flags, uint64_t gpa,
                    uint64_t size_bytes, uint64_t hva)
 {
     struct kvm_userspace_memory_region region = {
@@ -82,33 +83,34 @@ int pykvm_slot_set(struct pykvm_vm *vm, int vm_fd, uint32_t slot, uint32_t flags
         .memory_size = size_bytes,
         .userspace_addr = hva,
     };
-    if (ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
+    if (pykvm_file_ioctl(&vm->file, KVM_SET_USER_MEMORY_REGION, &region) < 0)
         return -1;
     keep(vm, &region);
     return 0;
 }
 
 /* Make a vCPU in zeroed memory: map its run page, set its CPUID. False leaves nothing open. */
-bool pykvm_vcpu_create(struct pykvm_vm *vm, int vm_fd, struct pykvm_vcpu *vcpu, uint32_t index,
+bool pykvm_vcpu_create(struct pykvm_vm *vm, struct pykvm_vcpu *vcpu, uint32_t index,
                        size_t run_bytes, const struct kvm_cpuid2 *cpuid,
                        struct pykvm_natives *natives)
 {
     vcpu->run_bytes = run_bytes;
     vcpu->natives = natives;
-    vcpu->fd = ioctl(vm_fd, KVM_CREATE_VCPU, (unsigned long)index);
-    if (vcpu->fd < 0) {
+    vcpu->file.fd = pykvm_file_ioctl(&vm->file, KVM_CREATE_VCPU, (void *)(uintptr_t)index);
+    if (vcpu->file.fd < 0) {
         note(vm, "KVM_CREATE_VCPU");
         return false;
     }
-    vcpu->run = mmap(NULL, run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
+    vcpu->run = mmap(NULL, run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->file.fd, 0);
     if (vcpu->run == MAP_FAILED) {
         note(vm, "mmap of a vCPU's run page");
-    } else if (ioctl(vcpu->fd, KVM_SET_CPUID2, cpuid) < 0) {
+    } else if (ioctl(vcpu->file.fd, KVM_SET_CPUID2, cpuid) < 0) {
         note(vm, "KVM_SET_CPUID2");
         munmap(vcpu->run, run_bytes);
     } else {
         return true;
     }
-    close(vcpu->fd);
+    vcpu->run = NULL;
+    close(vcpu->file.fd);
     return false;
 }

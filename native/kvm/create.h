@@ -17,6 +17,7 @@ struct pykvm_failure {
 /* What native code keeps of a VM: its slots as KVM was told of them, and its last failure. */
 struct pykvm_vm {
     struct pykvm_failure failed;
+    struct pykvm_file file;
     uint64_t layout; /* another number: slots have come, gone or moved */
     uint64_t writes; /* another number: their bytes have changed from outside the guest */
     uint32_t count;
@@ -24,14 +25,14 @@ struct pykvm_vm {
     struct kvm_userspace_memory_region slot[PYKVM_SLOTS_KEPT];
 };
 
-int pykvm_vm_create(struct pykvm_vm *vm, int kvm_fd, uint64_t tss_gpa, uint64_t identity_map_gpa,
-                    struct pykvm_vcpu *first, size_t run_bytes, const struct kvm_cpuid2 *cpuid,
-                    struct pykvm_natives *natives);
+bool pykvm_vm_create(struct pykvm_vm *vm, int kvm_fd, uint64_t tss_gpa, uint64_t identity_map_gpa,
+                     struct pykvm_vcpu *first, size_t run_bytes, const struct kvm_cpuid2 *cpuid,
+                     struct pykvm_natives *natives);
 void pykvm_slot_plan(struct pykvm_vm *vm, uint32_t flags, uint64_t gpa, uint64_t size_bytes,
                      uint64_t hva);
-int pykvm_slot_set(struct pykvm_vm *vm, int vm_fd, uint32_t slot, uint32_t flags, uint64_t gpa,
+int pykvm_slot_set(struct pykvm_vm *vm, uint32_t slot, uint32_t flags, uint64_t gpa,
                    uint64_t size_bytes, uint64_t hva);
-bool pykvm_vcpu_create(struct pykvm_vm *vm, int vm_fd, struct pykvm_vcpu *vcpu, uint32_t index,
+bool pykvm_vcpu_create(struct pykvm_vm *vm, struct pykvm_vcpu *vcpu, uint32_t index,
                        size_t run_bytes, const struct kvm_cpuid2 *cpuid,
                        struct pykvm_natives *natives);
 

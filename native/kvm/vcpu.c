@@ -89,12 +89,23 @@ static void disarm(struct pykvm_vcpu *vcpu)
 bool pykvm_vcpu_close(struct pykvm_vcpu *vcpu)
 {
     int nobody = NOBODY;
+    if (!pykvm_file_shut(&vcpu->file))
+        return false;
     if (!atomic_compare_exchange_strong(&vcpu->tid, &nobody, CLOSED))
         return nobody == CLOSED;
     disarm(vcpu);
+    mmap(vcpu->run, vcpu->run_bytes, PROT_READ | PROT_WRITE,
+         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    return pykvm_file_close(&vcpu->file);
+}
+
+/* Nobody knows the vCPU any more; one that was never made is all zeros. */
+void pykvm_vcpu_free(struct pykvm_vcpu *vcpu)
+{
+    if (!vcpu->run)
+        return;
+    pykvm_vcpu_close(vcpu);
     munmap(vcpu->run, vcpu->run_bytes);
-    close(vcpu->fd);
-    return true;
 }
 
 /* The calling thread's id. */
@@ -351,7 +362,7 @@ static int64_t enter(struct pykvm_vcpu *vcpu, bool only_complete)
 {
     deliver_answer(vcpu);
     for (;;) {
-        if (ioctl(vcpu->fd, KVM_RUN, 0) < 0)
+        if (ioctl(vcpu->file.fd, KVM_RUN, 0) < 0)
             return errno == EINTR || errno == EAGAIN ? signalled(vcpu, only_complete)
                                                      : failure(errno);
         int kind = translate(vcpu);
@@ -398,13 +409,13 @@ static int release(struct pykvm_vcpu *vcpu)
 {
     const __u64 *base = (const __u64 *)&vcpu->held_base, *set = (const __u64 *)&vcpu->held_regs;
     struct kvm_regs regs;
-    if (ioctl(vcpu->fd, KVM_GET_REGS, &regs) < 0)
+    if (ioctl(vcpu->file.fd, KVM_GET_REGS, &regs) < 0)
         return -1;
     __u64 *now = (__u64 *)&regs;
     for (size_t i = 0; i < sizeof(regs) / sizeof(*now); i++)
         if (set[i] != base[i])
             now[i] = set[i];
-    return ioctl(vcpu->fd, KVM_SET_REGS, &regs);
+    return ioctl(vcpu->file.fd, KVM_SET_REGS, &regs);
 }
 
 /* Finish the instruction of the last exit, and set the registers that waited for that. */
@@ -439,6 +450,10 @@ static int64_t run(struct pykvm_vcpu *vcpu, bool only_complete)
     int nobody = NOBODY;
     if (!atomic_compare_exchange_strong(&vcpu->tid, &nobody, thread_id()))
         return failure(nobody == CLOSED ? EBADF : EBUSY);
+    if (pykvm_file_is_shut(&vcpu->file)) {
+        atomic_store(&vcpu->tid, NOBODY);
+        return failure(EBADF);
+    }
     vcpu->runs++;
     entered = vcpu;
     if (missed)
@@ -478,7 +493,7 @@ void pykvm_vcpu_abandon(struct pykvm_vcpu *vcpu)
  * still delivered. Returns 0 or -1 with errno. */
 int pykvm_vcpu_hold(struct pykvm_vcpu *vcpu, const struct kvm_regs *regs)
 {
-    if (!vcpu->held && ioctl(vcpu->fd, KVM_GET_REGS, &vcpu->held_base) < 0)
+    if (!vcpu->held && pykvm_file_ioctl(&vcpu->file, KVM_GET_REGS, &vcpu->held_base) < 0)
         return -1;
     vcpu->held_regs = *regs;
     vcpu->held = true;

@@ -7,14 +7,15 @@
 #include <time.h>
 
 #include "../pykvm.h"
+#include "file.h"
 
 #define PYKVM_PENDING_WRITE 1 /* the rest of it may be more exits */
 #define PYKVM_PENDING_READ 2  /* it changes state once it has its answer */
 
 struct pykvm_vcpu {
     struct pykvm_exit exit;
-    int fd;
-    struct kvm_run *run;
+    struct pykvm_file file;
+    struct kvm_run *run; /* once closed: a page of nothing, so that nobody has to ask first */
     size_t run_bytes;
     struct pykvm_natives *natives;
     uint8_t *answer;  /* where the answer to the pending read goes, or NULL */
@@ -37,6 +38,7 @@ struct pykvm_vcpu {
 int pykvm_signal_init(void);
 void pykvm_forget_tick(void);
 bool pykvm_vcpu_close(struct pykvm_vcpu *vcpu);
+void pykvm_vcpu_free(struct pykvm_vcpu *vcpu);
 int pykvm_vcpu_begin(struct pykvm_vcpu *vcpu, uint64_t deadline_ns);
 void pykvm_vcpu_end(struct pykvm_vcpu *vcpu);
 int64_t pykvm_vcpu_run(struct pykvm_vcpu *vcpu);

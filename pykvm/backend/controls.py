@@ -11,8 +11,10 @@ from pykvm import layout
 from pykvm._native import ffi, lib
 from pykvm.errors import UsageError
 from pykvm.memory import Region
+from pykvm.state import Clock
 
 MAX_HARDWARE = 4
+MAX_CLOCK_NS = 1 << 62  # 146 years, and sums of two still fit in 64 bits
 
 # DR7, Intel SDM vol. 3B §17.2.4: global enable, condition and length of each address.
 _DR7_FIXED = 1 << 10
@@ -39,6 +41,8 @@ class HardwareBreakpoint:
     size_bytes: int = 1
 
     def __post_init__(self) -> None:
+        if not isinstance(self.gva, int):
+            raise UsageError(f"a breakpoint stands at an address, not at {self.gva!r}")
         if self.condition not in _DR7_CONDITIONS:
             raise UsageError(
                 f"a breakpoint's condition is one of {', '.join(_DR7_CONDITIONS)}, "
@@ -133,6 +137,20 @@ def default_routes() -> tuple[Route, ...]:
     master = [PinRoute(gsi, "pic_master", gsi) for gsi in range(_PIC_PINS)]
     slave = [PinRoute(_PIC_PINS + pin, "pic_slave", pin) for pin in range(_PIC_PINS)]
     return (*ioapic, *master, *slave)
+
+
+def passed_ns(clock: Clock, now_ns: int) -> int:
+    """What a clock shows at this moment of the host's wall clock.
+
+    Raises:
+        UsageError: that is no time of a guest.
+    """
+    ns = clock.ns
+    if clock.realtime_ns is not None:
+        ns += max(0, now_ns - clock.realtime_ns)
+    if not 0 <= ns < MAX_CLOCK_NS:
+        raise UsageError(f"a guest's time is 0 to {MAX_CLOCK_NS - 1} ns, not {ns}")
+    return ns
 
 
 def check_ioeventfd(size: int, datamatch: int | None) -> None:

@@ -2,25 +2,72 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from pykvm._native import ffi, lib
+from pykvm.backend.checked import Checked
 from pykvm.errors import ClosedError, LayoutError
 
 
-class Natives:
+def owned(native: Any, free: Callable[[Any], None]) -> Any:
+    """A native part that is freed with the last who knows it, in the process that made it.
+
+    In a forked child it is a copy, whose locks threads of the parent may hold for ever.
+    """
+    _makers[_address(native)] = os.getpid()
+    return ffi.gc(native, _destructor(free))
+
+
+_makers: dict[int, int] = {}  # the process that made what is at an address
+
+
+def _address(native: Any) -> int:
+    return int(ffi.cast("uintptr_t", native))
+
+
+@cache
+def _destructor(free: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Kept for ever: the garbage collector takes apart what goes along with a machine."""
+
+    def destroy(native: Any) -> None:
+        if _makers.pop(_address(native)) == os.getpid():
+            free(native)
+
+    return destroy
+
+
+def empty_call() -> tuple[Callable[[Any], int], Any]:
+    """A native function that as good as does nothing, and its argument: what any call costs."""
+    return lib.pykvm_file_is_shut, ffi.new("struct pykvm_file *")
+
+
+class Natives(Checked):
     """The part of a virtual machine that has native devices.
 
     Attributes:
-        natives: the struct pykvm_natives that its processors share; None once closed.
+        natives: the struct pykvm_natives that its processors share; it goes with the last who
+            uses it.
     """
 
-    natives: Any = None
+    _natives: Any = None
 
     def open_natives(self) -> None:
         """Make the table, empty."""
-        self.natives = lib.pykvm_natives_create()
+        self._natives = owned(lib.pykvm_natives_create(), lib.pykvm_natives_destroy)
+
+    @property
+    def natives(self) -> Any:
+        """The table.
+
+        Raises:
+            ClosedError: it has been given back.
+        """
+        if (natives := self._natives) is None:
+            raise ClosedError("machine")
+        return natives
 
     def add_console(self, port: int, ident: int) -> Callable[[], bytes]:
         """Collect bytes written to `port` in C; returns what takes them out."""
@@ -28,8 +75,6 @@ class Natives:
         buffer = ffi.new("uint8_t[]", lib.PYKVM_CONSOLE_SIZE_BYTES)
 
         def take() -> bytes:
-            if not self.natives:
-                raise ClosedError("machine")
             used = lib.pykvm_natives_take(self.natives, index, buffer, len(buffer))
             return bytes(ffi.buffer(buffer, used))
 
@@ -46,7 +91,5 @@ class Natives:
         return int(index)
 
     def close_natives(self) -> None:
-        """Free the table; no processor may be left."""
-        if self.natives:
-            lib.pykvm_natives_destroy(self.natives)
-            self.natives = None
+        """Give the table back; no processor may run any more."""
+        self._natives = None

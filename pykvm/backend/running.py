@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pykvm.backend import kinds
+from pykvm.backend.checked import Checked
 from pykvm.exits import Exit
 
 
-class Running:
+class Running(Checked):
     """The part of a processor that hands out exits and takes answers.
 
     Attributes:

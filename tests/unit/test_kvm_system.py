@@ -15,8 +15,8 @@ from pykvm.errors import KvmError, MissingCapability, UsageError
 
 SYSENTER_CS = 0x174
 INTERNAL = (
-    "call", "close_natives", "closed", "detach", "irqchip", "natives", "open_fd",
-    "open_natives", "shared", "what",
+    "call", "check_open", "close_natives", "closed", "detach", "failure", "fd", "irqchip",
+    "natives", "open_natives", "shared", "using", "what",
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pykvm.errors import LayoutError, PykvmError, UsageError
+from pykvm.errors import ClosedError, LayoutError, PykvmError, UsageError
 
 _WHY = {
     errno.EEXIST: "it overlaps other memory",
@@ -55,7 +55,10 @@ def check_map(result: int, gpa: int, size_bytes: int) -> None:
 
     Raises:
         LayoutError: the call did not return 0.
+        ClosedError: the machine is closed.
     """
+    if result == -errno.EBADF:
+        raise ClosedError("machine")
     if result:
         raise LayoutError(f"{size_bytes:#x} bytes at gpa {gpa:#x}: {_WHY[-result]}")
 

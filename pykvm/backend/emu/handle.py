@@ -1,14 +1,15 @@
-"""What virtual machines are made of: a struct emu_vm that may have been given back."""
+"""What virtual machines are made of: a struct emu_vm that may be closed at any moment."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from pykvm.backend.checked import Checked
 from pykvm.errors import ClosedError
 
 
-class Handle:
-    """A struct emu_vm."""
+class Handle(Checked):
+    """A struct emu_vm. It is freed when nobody knows it, closed or not: no call comes too late."""
 
     _native: Any = None
 
@@ -19,6 +20,6 @@ class Handle:
         Raises:
             ClosedError: it has been given back.
         """
-        if not self._native:
+        if (native := self._native) is None:
             raise ClosedError("machine")
-        return self._native
+        return native

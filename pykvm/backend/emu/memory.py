@@ -28,7 +28,7 @@ class MemoryAccess(Handle):
         hva = ffi.cast("void *", region.hva)
         result = lib.emu_vm_map(self.native, region.gpa, region.size_bytes, hva, flags)
         check_map(result, region.gpa, region.size_bytes)
-        region.on_write = self.note_write
+        region.on_write, region.is_mapped = self.note_write, True
         self._regions.append(region)
         if log_dirty:
             self.set_dirty_logging(region, True)
@@ -37,7 +37,7 @@ class MemoryAccess(Handle):
         """Take a region away; the guest's accesses there exit as MMIO from then on."""
         self._check_mapped(region)
         check_map(lib.emu_vm_unmap(self.native, region.gpa), region.gpa, region.size_bytes)
-        region.on_write = None
+        region.on_write, region.is_mapped = None, False
         self._regions.remove(region)
 
     def move(self, memory: GuestMemory, region: Region, gpa: int) -> None:
@@ -55,7 +55,7 @@ class MemoryAccess(Handle):
 
     def note_write(self, gpa: int, size_bytes: int) -> None:
         """Memory was written from outside: code decoded from it is void."""
-        lib.emu_vm_note_write(self._native, gpa, size_bytes)
+        lib.emu_vm_note_write(self.native, gpa, size_bytes)
 
     def set_dirty_logging(self, region: Region, on: bool) -> None:
         """Start or stop noting which pages of a mapped region are written."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pykvm._native import ffi, lib
+from pykvm.backend.checked import Checked
 from pykvm.errors import ClosedError, RegisterError
 from pykvm.registers import (
     CONTROL,
@@ -45,7 +46,7 @@ _SEGMENT_FIELDS = (
 _SEGMENT_BITS = (64, 32, 16, *[8] * 9)
 
 
-class RegisterAccess:
+class RegisterAccess(Checked):
     """The part of a processor that reads and writes registers.
 
     Attributes:

@@ -15,6 +15,7 @@ from pykvm.backend.emu import cpuid
 from pykvm.backend.emu.calls import check, out_of_memory
 from pykvm.backend.emu.cpuid import CpuidTable
 from pykvm.backend.emu.state import StateAccess
+from pykvm.backend.natives import owned
 from pykvm.backend.running import Running
 from pykvm.cpumodel import CpuidEntry
 from pykvm.errors import ClosedError, UsageError
@@ -29,15 +30,15 @@ _MP_NAMES = {number: state for state, number in _MP_STATES.items()}
 class EmuVcpu(Running, StateAccess):
     """A struct emu_cpu.
 
-    It is freed when nobody knows it any more: a thread may hold `enter` when the
-    processor is closed, and gets an error then.
+    It is freed when nobody knows it any more, closed or not: a thread may hold `enter`, or be on
+    its way to any call, when the processor is closed.
     """
 
     def __init__(self, vm: Any, index: int, table: CpuidTable, irqchip: str) -> None:
         native = lib.emu_cpu_create(vm, index)
         if not native:
             raise out_of_memory("a processor")
-        native = ffi.gc(native, lib.emu_cpu_destroy)
+        native = owned(native, lib.emu_cpu_destroy)
         super().__init__(native)
         self.index = index
         self._vm = vm

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 
 from pykvm._native import lib
+from pykvm.backend.controls import passed_ns
 from pykvm.backend.emu import cpuid
 from pykvm.backend.emu.calls import out_of_memory
 from pykvm.backend.emu.ioevents import IoEvents
 from pykvm.backend.emu.irq import InterruptControl
 from pykvm.backend.emu.memory import MemoryAccess
 from pykvm.backend.emu.vcpu import EmuVcpu
-from pykvm.backend.natives import Natives
+from pykvm.backend.natives import Natives, owned
+from pykvm.errors import ClosedError
 from pykvm.state import Clock
 
 
@@ -24,9 +26,10 @@ class EmuVm(Natives, MemoryAccess, InterruptControl, IoEvents):
 
     def __init__(self, clock: str = "wall") -> None:
         self.open_natives()
-        self._native = lib.emu_vm_create(self.natives)
-        if not self._native:
+        native = lib.emu_vm_create(self.natives)
+        if not native:
             raise out_of_memory("a virtual machine")
+        self._native = owned(native, lib.emu_vm_destroy)
         lib.emu_vm_set_instruction_clock(self._native, clock == "instructions")
         self._regions = []
         self.vcpus: list[EmuVcpu] = []
@@ -36,6 +39,9 @@ class EmuVm(Natives, MemoryAccess, InterruptControl, IoEvents):
         table = cpuid.prepared(cpu, index, count)
         vcpu = EmuVcpu(self.native, index, table, self.irqchip)
         self.vcpus.append(vcpu)
+        if self._native is None:  # meanwhile, by another thread
+            vcpu.close()
+            raise ClosedError("machine")
         return vcpu
 
     def now_ns(self) -> int:
@@ -51,24 +57,22 @@ class EmuVm(Natives, MemoryAccess, InterruptControl, IoEvents):
 
         What timers have left and the time stamp counters stay as they are.
         """
-        passed_ns = 0
-        if clock.realtime_ns is not None:
-            passed_ns = max(0, time.time_ns() - clock.realtime_ns)
-        lib.emu_vm_set_ns(self.native, clock.ns + passed_ns)
+        lib.emu_vm_set_ns(self.native, passed_ns(clock, time.time_ns()))
 
     def detach(self) -> None:
         """Stop the processors for good: the memory they use is about to be unmapped."""
-        for vcpu in self.vcpus:
+        for vcpu in tuple(self.vcpus):
             vcpu.close()
-
-    def close(self) -> None:
-        """Free everything."""
-        self.detach()
-        self.vcpus.clear()
+        if (native := self._native) is not None:
+            self._native = None
+            lib.emu_vm_close(native)
         for region in self._regions:
+            region.is_mapped = False
             region.on_write = None  # it refers to this machine, which refers to it
         self._regions.clear()
-        if self._native:
-            lib.emu_vm_destroy(self._native)
-            self._native = None
-            self.close_natives()
+
+    def close(self) -> None:
+        """Free everything, but for what another thread uses at this moment."""
+        self.detach()
+        self.vcpus.clear()
+        self.close_natives()

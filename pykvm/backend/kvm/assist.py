@@ -14,7 +14,6 @@ from pykvm import host
 from pykvm._native import ffi, lib
 from pykvm.backend import kinds
 from pykvm.backend.controls import HardwareBreakpoint
-from pykvm.backend.kvm.calls import failure
 from pykvm.backend.kvm.system import System
 from pykvm.backend.kvm.vcpu import KvmVcpu
 from pykvm.registers import Registers, SpecialRegisters
@@ -60,10 +59,8 @@ class AssistedVcpu(KvmVcpu):
             super().reset(special, rip, rsp, rflags)
 
     def _sync(self, *, changes: bool) -> None:
-        self.open_fd()
-        if error := lib.pykvm_assist_sync(self._assist):
-            raise failure("moving state from the emulator", -error)
-        self._assist.changed |= changes
+        if error := lib.pykvm_assist_sync(self._assist, changes):
+            raise self.failure("moving state from the emulator", -error)
 
     @property
     def _has_copy(self) -> bool:
@@ -78,29 +75,24 @@ class AssistedVcpu(KvmVcpu):
 
     def abandon(self) -> None:
         """Let nothing of the last exit's instruction come later: another state follows."""
-        self.open_fd()
+        self.check_open()
         if self._assist.inside or self.native.pending:
             lib.pykvm_assist_abandon(self._assist)
 
     def begin(self, timeout_ns: int | None) -> None:
         """Start the tick that bounds this thread's runs."""
         super().begin(timeout_ns)
-        if self._assist.cpu:
-            lib.emu_cpu_begin(self._assist.cpu, self.native.deadline_ns)
+        lib.pykvm_assist_begin(self._assist)
 
     def end(self) -> None:
         """Stop the tick."""
         super().end()
-        with self._lock:
-            if not self.closed and self._assist.cpu:
-                lib.emu_cpu_end(self._assist.cpu)
+        lib.pykvm_assist_end(self._assist)
 
     def stop(self) -> None:
         """Interrupt from any thread."""
         super().stop()
-        with self._lock:
-            if not self.closed and self._assist.cpu:
-                lib.emu_cpu_stop(self._assist.cpu)
+        lib.pykvm_assist_stop(self._assist)
 
     def exit_counts(self) -> Mapping[str, int]:
         """Exits by name, those from the emulator among them."""
@@ -137,7 +129,6 @@ class AssistedVcpu(KvmVcpu):
                 return
             while not lib.pykvm_assist_close(self._assist):
                 lib.pykvm_vcpu_stop(self.native)
-                if self._assist.cpu:
-                    lib.emu_cpu_stop(self._assist.cpu)
+                lib.pykvm_assist_stop(self._assist)
                 time.sleep(_STOP_POLL_S)
-            self._take_fd()
+            self.closed = True

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 from pykvm._native import ffi, lib
+from pykvm.backend.controls import passed_ns
 from pykvm.backend.kvm.handle import Handle
 from pykvm.state import Clock
 
@@ -28,6 +31,7 @@ class ClockAccess(Handle):
         Source: api.rst §4.30.
         """
         self.system.require("KVM_CAP_ADJUST_CLOCK")
+        passed_ns(clock, time.time_ns())
         raw = ffi.new("struct kvm_clock_data *", {"clock": clock.ns})
         if clock.realtime_ns is not None:
             raw.flags, raw.realtime = lib.KVM_CLOCK_REALTIME, clock.realtime_ns

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from pykvm import cpumodel
 from pykvm._native import ffi, lib
 from pykvm.backend.kvm.calls import call
+from pykvm.backend.kvm.msrs import Call
 from pykvm.backend.kvm.system import System
 from pykvm.cpumodel import CpuidEntry
 from pykvm.errors import CpuModelError
@@ -54,10 +55,10 @@ def prepared(system: System, name: str, index: int, count: int, chips: bool = Fa
     return raw(model.entries(index, count))
 
 
-def read(fd: int) -> tuple[CpuidEntry, ...]:
+def read(call: Call) -> tuple[CpuidEntry, ...]:
     """What a vCPU tells its guest. Source: api.rst, KVM_GET_CPUID2."""
     raw = ffi.new("struct kvm_cpuid2 *", {"nent": MAX_ENTRIES, "entries": MAX_ENTRIES})
-    call(fd, "KVM_GET_CPUID2", raw)
+    call("KVM_GET_CPUID2", raw)
     return _entries(raw)
 
 
@@ -73,7 +74,7 @@ def _granted(system: System) -> tuple[CpuidEntry, ...]:
         vcpu_fd = call(vm_fd, "KVM_CREATE_VCPU", 0)
         try:
             call(vcpu_fd, "KVM_SET_CPUID2", prepared(system, cpumodel.HOST, 0, 1))
-            return read(vcpu_fd)
+            return read(partial(call, vcpu_fd))
         finally:
             os.close(vcpu_fd)
     finally:

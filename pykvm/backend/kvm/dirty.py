@@ -10,6 +10,7 @@ from typing import Any
 from pykvm import layout
 from pykvm._native import ffi, lib
 from pykvm.backend.controls import bitmap_for, bitmap_of, pages_in
+from pykvm.backend.kvm.handle import Handle
 from pykvm.backend.kvm.slots import MemorySlots
 from pykvm.errors import UsageError
 from pykvm.memory import Region
@@ -21,11 +22,12 @@ _SLOT_MASK = 0xFFFF  # the upper half is the address space: 0 outside SMM
 class DirtyRing:
     """One vCPU's ring of written pages, mapped from its file descriptor."""
 
-    def __init__(self, vcpu_fd: int, entries: int) -> None:
+    def __init__(self, vcpu: Handle, entries: int) -> None:
         self.entries = entries
         size_bytes = entries * ffi.sizeof("struct kvm_dirty_gfn")
         offset = lib.KVM_DIRTY_LOG_PAGE_OFFSET * layout.PAGE_SIZE
-        self._map = mmap.mmap(vcpu_fd, size_bytes, offset=offset)
+        with vcpu.using() as fd:
+            self._map = mmap.mmap(fd, size_bytes, offset=offset)
         self._buffer: Any = ffi.from_buffer("struct kvm_dirty_gfn[]", self._map)
         self._taken: Any = ffi.new("struct kvm_dirty_gfn[]", entries)
         self._next = 0
@@ -51,9 +53,9 @@ class DirtyRings:
         self.pages: set[int] = set()
         self._rings: list[DirtyRing] = []
 
-    def add(self, vcpu_fd: int) -> None:
+    def add(self, vcpu: Handle) -> None:
         """Map a new vCPU's ring."""
-        self._rings.append(DirtyRing(vcpu_fd, self.entries))
+        self._rings.append(DirtyRing(vcpu, self.entries))
 
     def take(self) -> Iterator[tuple[int, int]]:
         """Harvest all rings."""

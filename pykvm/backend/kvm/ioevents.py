@@ -78,10 +78,11 @@ class IoEvents(Handle):
 
     def take_coalesced(self) -> list[PortOut | MmioWrite]:
         """The writes collected since the last call, oldest first, from any vCPU."""
-        pages = [vcpu.run_page for vcpu in self.vcpus if not vcpu.closed]
-        if not pages:
+        self.check_open()
+        if not self.vcpus:
             return []
-        ring = _ring_in(pages[0], self.system.require("KVM_CAP_COALESCED_MMIO"))
+        native = self.vcpus[0].native
+        ring = _ring_in(native.run, self.system.require("KVM_CAP_COALESCED_MMIO"))
         size = _ring_entries()
         writes = ffi.new("struct kvm_coalesced_mmio[]", size)
         return [_write(each) for each in writes[0 : lib.pykvm_coalesced_take(ring, size, writes)]]

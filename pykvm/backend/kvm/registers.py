@@ -8,7 +8,6 @@ from typing import Any
 
 from pykvm._native import ffi, lib
 from pykvm.backend.kvm import cpuid, msrs
-from pykvm.backend.kvm.calls import failure
 from pykvm.backend.kvm.handle import Handle
 from pykvm.backend.kvm.packed import Packed
 from pykvm.backend.kvm.system import SHARED
@@ -55,14 +54,15 @@ class RegisterAccess(Handle):
 
         Source: api.rst §6.74.
         """
-        self.open_fd()
+        self.check_open()
         self._shares = on and self.system.shares_registers
         self.native.run.kvm_valid_regs = SHARED if self._shares else 0
         self._changed_at = self.native.runs
 
     def call(self, request: str, argument: Any = None) -> int:
         """One ioctl, see `Handle.call`; one that sets something makes the copy stale."""
-        if not self.closed and self.native.run.kvm_dirty_regs:
+        self.check_open()
+        if self.native.run.kvm_dirty_regs:
             self._unstage()
         if not request.startswith("KVM_GET_"):
             self._changed_at = self.native.runs
@@ -77,14 +77,14 @@ class RegisterAccess(Handle):
     @property
     def _has_copy(self) -> bool:
         """Whether the run page holds the registers of now."""
-        self.open_fd()
+        self.check_open()
         native = self.native
         return bool(native.run.kvm_dirty_regs) or (self._shares and native.runs != self._changed_at)
 
     def get_registers(self) -> Registers:
         """General registers. Source: api.rst §4.11."""
         if self.native.held:
-            self.open_fd()
+            self.check_open()
             return Registers(*_GENERAL.unpack(ffi.addressof(self.native, "held_regs")))
         if self._has_copy:
             return Registers(*_GENERAL.unpack(lib.pykvm_shared_regs(self.native.run)))
@@ -94,7 +94,7 @@ class RegisterAccess(Handle):
 
     def abandon(self) -> None:
         """Let nothing of the last exit's instruction come later: another state follows."""
-        self.open_fd()
+        self.check_open()
         if self.native.pending:
             lib.pykvm_vcpu_abandon(self.native)
 
@@ -114,9 +114,9 @@ class RegisterAccess(Handle):
         self.call("KVM_SET_REGS", _GENERAL.pack(registers))
 
     def _hold(self, raw: Any) -> None:
-        self.open_fd()
+        self.check_open()
         if lib.pykvm_vcpu_hold(self.native, raw) < 0:
-            raise failure("KVM_GET_REGS", ffi.errno)
+            raise self.failure("KVM_GET_REGS", ffi.errno)
 
     def get_special(self) -> SpecialRegisters:
         """Segment, table and control registers. Source: api.rst §4.13."""
@@ -154,7 +154,7 @@ class RegisterAccess(Handle):
 
     def get_cpuid(self) -> tuple[CpuidEntry, ...]:
         """What CPUID tells the guest, whatever was asked for. Source: api.rst, KVM_GET_CPUID2."""
-        return cpuid.read(self.open_fd())
+        return cpuid.read(self.call)
 
     def msr_indices(self) -> tuple[int, ...]:
         """The MSRs that a processor's state consists of. Source: api.rst §4.3."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from pykvm._native import ffi, lib
-from pykvm.backend.kvm.calls import failure
 from pykvm.backend.kvm.handle import Handle
 from pykvm.backend.kvm.system import System
 from pykvm.errors import LayoutError
@@ -88,8 +87,8 @@ class MemorySlots(Handle):
         if log_dirty:
             flags |= lib.KVM_MEM_LOG_DIRTY_PAGES
         where = region.gpa, size_bytes, region.hva
-        if lib.pykvm_slot_set(self._native, self.open_fd(), slot, flags, *where) < 0:
-            raise failure("KVM_SET_USER_MEMORY_REGION", ffi.errno)
+        if lib.pykvm_slot_set(self._native, slot, flags, *where) < 0:
+            raise self.failure("KVM_SET_USER_MEMORY_REGION", ffi.errno)
 
     def _note_logging(self, slot: int, on: bool) -> None:
         if on != (slot in self._logged):

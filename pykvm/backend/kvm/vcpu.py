@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pykvm._native import ffi, lib
 from pykvm.backend import kinds
@@ -13,6 +14,7 @@ from pykvm.backend.kvm.debug import GuestDebug
 from pykvm.backend.kvm.registers import RegisterAccess
 from pykvm.backend.kvm.state import StateAccess
 from pykvm.backend.kvm.system import System
+from pykvm.backend.natives import owned
 from pykvm.backend.running import Running
 from pykvm.exits import Exit
 
@@ -23,17 +25,18 @@ class KvmVcpu(Running, RegisterAccess, StateAccess, GuestDebug):
     """A vCPU file descriptor, its run page, and the native run loop's state.
 
     Attributes:
-        native: the struct pykvm_vcpu. The machine fills it, and then `fd`, when it makes the vCPU.
+        native: the struct pykvm_vcpu. The machine fills it when it makes the vCPU.
     """
 
     what = "vCPU"
+    _page: Any = None
 
     def __init__(self, system: System, index: int) -> None:
-        super().__init__(system)
+        # A thread may hold `enter`, or the run page, when the vCPU is closed: the struct and its
+        # addresses go with the last who knows them.
+        self.native = native = owned(ffi.new("struct pykvm_vcpu *"), lib.pykvm_vcpu_free)
+        super().__init__(system, ffi.addressof(native, "file"))
         self.index = index
-        # Python's own memory: a thread may hold `enter` when the vCPU is closed, and a
-        # machine that is garbage is closed before any of its parts is freed.
-        self.native = native = ffi.new("struct pykvm_vcpu *")
         self._lock = threading.RLock()  # a signal handler may stop it
         self.raw = ffi.addressof(native, "exit")
         self.entry = (lib.pykvm_vcpu_run, native)
@@ -43,10 +46,11 @@ class KvmVcpu(Running, RegisterAccess, StateAccess, GuestDebug):
 
         Raises:
             KvmError: KVM_RUN failed; EBUSY where another thread is inside.
+            ClosedError: the vCPU is closed.
         """
-        self.open_fd()
+        self.check_open()
         if key & kinds.KIND_MASK == kinds.ERROR:
-            raise failure("KVM_RUN", key >> kinds.PORT_SHIFT)
+            raise self.failure("KVM_RUN", key >> kinds.PORT_SHIFT)
         return kinds.exit_value(key, self.raw)
 
     def complete(self) -> int:
@@ -104,20 +108,28 @@ class KvmVcpu(Running, RegisterAccess, StateAccess, GuestDebug):
 
     @property
     def run_page(self) -> Any:
-        """The mapping that KVM shares, a struct kvm_run and the pages behind it."""
-        return self._open().run
+        """The mapping that KVM shares, a struct kvm_run and the pages behind it.
+
+        Once the vCPU is closed it is a page of the process's own.
+        """
+        native = self._open()
+        with self._lock:
+            if self._page is None:
+                self._page = native.run
+                _pages[self._page] = native
+        return self._page
 
     @property
     def ready_for_interrupt(self) -> bool:
         """Whether `interrupt` would be taken at once, as of the last exit."""
-        return bool(self.run_page.ready_for_interrupt_injection)
+        return bool(self._open().run.ready_for_interrupt_injection)
 
     def request_interrupt_window(self, wanted: bool = True) -> None:
         """Let a run end with an IrqWindow exit as soon as the guest can take an interrupt."""
-        self.run_page.request_interrupt_window = wanted
+        self._open().run.request_interrupt_window = bool(wanted)
 
     def _open(self) -> Any:
-        self.open_fd()
+        self.check_open()
         return self.native
 
     def close(self) -> None:
@@ -128,4 +140,8 @@ class KvmVcpu(Running, RegisterAccess, StateAccess, GuestDebug):
             while not lib.pykvm_vcpu_close(self.native):
                 lib.pykvm_vcpu_stop(self.native)
                 time.sleep(_STOP_POLL_S)
-            self._take_fd()
+            self.closed = True
+
+
+# Run pages that somebody may hold, and the structs that they go with.
+_pages: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +20,10 @@ from pykvm.backend.kvm.slots import slot_flags
 from pykvm.backend.kvm.system import System
 from pykvm.backend.kvm.vcpu import KvmVcpu
 from pykvm.backend.natives import Natives
+from pykvm.errors import ClosedError
 from pykvm.memory import Region
+
+CLOSE_POLL_S = 0.0002
 
 
 class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockAccess):
@@ -45,11 +47,11 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
         assist: bool = False,
         cpu: str | None = None,
     ) -> None:
-        super().__init__(system)
+        self._native = native = ffi.new("struct pykvm_vm *")
+        super().__init__(system, ffi.addressof(native, "file"))
         leaves = None if cpu is None else cpuid.prepared(system, cpu, 0, 1)
         first = regions[: lib.PYKVM_SLOTS_KEPT]
         self._slots = dict(enumerate(first))
-        self._native = native = ffi.new("struct pykvm_vm *")
         for region in first:
             flags = slot_flags(system, region)
             lib.pykvm_slot_plan(native, flags, region.gpa, region.size_bytes, region.hva)
@@ -73,7 +75,7 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
         told where to keep the pages that real mode needs on older Intel processors.
         """
         first = None if leaves is None else self._new_vcpu(0, 1)
-        fd = lib.pykvm_vm_create(
+        made = lib.pykvm_vm_create(
             self._native,
             self.system.fd,
             layout.KVM_TSS_BASE,
@@ -83,9 +85,8 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
             ffi.NULL if first is None else leaves,
             self.natives,
         )
-        if fd < 0:
+        if not made:
             raise failure_of(self._native.failed)
-        self.fd = fd
         if first is not None:
             self._take_in(first)
 
@@ -99,13 +100,14 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
         """
         leaves = cpuid.prepared(self.system, cpu, index, count, self.irqchip != "none")
         vcpu = self._new_vcpu(index, count)
-        size_bytes, fd = self.system.run_size_bytes, self.open_fd()
-        parts = (vcpu.native, index, size_bytes, leaves, self.natives)
-        if not lib.pykvm_vcpu_create(self._native, fd, *parts):
+        self.check_open()
+        parts = (vcpu.native, index, self.system.run_size_bytes, leaves, self.natives)
+        if not lib.pykvm_vcpu_create(self._native, *parts):
+            self.check_open()
             raise failure_of(self._native.failed)
         self._take_in(vcpu)
         if self._rings is not None:
-            self._rings.add(vcpu.fd)
+            self._rings.add(vcpu)
         self._allow_assist()
         return vcpu
 
@@ -117,8 +119,10 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
         return AssistedVcpu(self.system, index, self._native, self.irqchip != "none", one_only)
 
     def _take_in(self, vcpu: KvmVcpu) -> None:
-        vcpu.fd = vcpu.native.fd
         self.vcpus.append(vcpu)
+        if self.closed:  # meanwhile, by another thread
+            vcpu.close()
+            raise ClosedError(self.what)
 
     def map(self, region: Region, *, log_dirty: bool = False) -> None:
         """Let the guest see a region, see `MemorySlots.map`."""
@@ -128,10 +132,11 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
     def unmap(self, region: Region) -> None:
         """Take a region away, see `MemorySlots.unmap`."""
         super().unmap(region)
-        region.on_write = None
+        region.on_write, region.is_mapped = None, False
 
     def _follow(self, region: Region) -> None:
-        """Let the emulators know when a region is written from outside."""
+        """The guest sees it; let the emulators know when it is written from outside."""
+        region.is_mapped = True
         if self._assist:
             region.on_write = self.note_write
 
@@ -154,20 +159,22 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
         return time.monotonic_ns()
 
     def detach(self) -> None:
-        """KVM minds the memory itself, but an emulator that helps does not."""
-        for vcpu in self.vcpus if self._assist else ():
+        """Stop the vCPUs for good: the memory they use is about to be unmapped."""
+        for vcpu in tuple(self.vcpus):
             vcpu.close()
+        for region in self._slots.values():
+            region.is_mapped = False
+            region.on_write = None  # it refers to this machine, which refers to it
 
     def close(self) -> None:
         """Give everything back to the system."""
-        for vcpu in self.vcpus:
-            vcpu.close()
+        was_closed, self.closed = self.closed, True
+        self.detach()
         self.vcpus.clear()
         if self._rings is not None:
             self._rings.close()
-        for region in self._slots.values():
-            region.on_write = None  # it refers to this machine, which refers to it
         self._slots.clear()
-        if not self.closed:
+        if not was_closed:
+            while not lib.pykvm_file_close(self.file):  # a call is on its way
+                time.sleep(CLOSE_POLL_S)
             self.close_natives()
-            os.close(self._take_fd())
