@@ -43,15 +43,20 @@ def culprit_of(
     if isinstance(exit, Halt | PortOut | MmioWrite) and not repeating:
         size = _fitting_end(before, rip, special.bits, registers, exit)
         if size:
-            return _instruction(before[-size:], rip - size, special.bits)
-    return _instruction(code, rip, special.bits) if code else None
+            return _instruction(before[-size:], rip - size, special.bits, code_base(special))
+    return _instruction(code, rip, special.bits, code_base(special)) if code else None
 
 
 def linear_rip(registers: Registers, special: SpecialRegisters) -> int:
     """Where the processor fetches: CS.base + rIP."""
     if special.bits == 64:
         return registers.rip
-    return special.cs.base + registers.rip & 0xFFFF_FFFF
+    return code_base(special) + registers.rip & 0xFFFF_FFFF
+
+
+def code_base(special: SpecialRegisters) -> int:
+    """What is added to rIP."""
+    return 0 if special.bits == 64 else special.cs.base
 
 
 def _code_around(memory: GuestMemory, special: SpecialRegisters, rip: int) -> tuple[bytes, bytes]:
@@ -136,9 +141,9 @@ def _value(decoded: Any, register: int, registers: Registers) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _instruction(code: bytes, address: int, bits: int) -> Instruction:
+def _instruction(code: bytes, address: int, bits: int, base: int) -> Instruction:
     """The first instruction of `code`; kept, since guests exit at the same places again."""
-    return disassemble(code, address, bits)[0]
+    return disassemble(code, address, bits, base)[0]
 
 
 @lru_cache(maxsize=4096)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pykvm.asm import Program
-from pykvm.culprit import culprit, linear_rip
+from pykvm.culprit import code_base, culprit, linear_rip
 from pykvm.disasm import MAX_INSTRUCTION_BYTES, Instruction, disassemble
 from pykvm.hints import hints
 from pykvm.machine import Machine
@@ -106,9 +106,10 @@ def _neighbours(
 ) -> Iterator[Instruction]:
     """Instructions around one; before it, those of the longest run that leads right to it."""
     first, end = _piece(machine, found.address)
+    base = code_base(special)
     for start in range(max(first, found.address - CODE_BEFORE), found.address):
         before = read_linear(machine.memory, special, start, found.address - start)
-        run = disassemble(before, start, special.bits)
+        run = disassemble(before, start, special.bits, base)
         if before and run[-1].address + len(run[-1].code) == found.address and not _bad(run):
             yield from run
             break
@@ -116,7 +117,7 @@ def _neighbours(
     behind = found.address + len(found.code)
     size_bytes = max(0, min(CODE_AFTER + MAX_INSTRUCTION_BYTES, end - behind))
     after = read_linear(machine.memory, special, behind, size_bytes)
-    for each in disassemble(after, behind, special.bits):
+    for each in disassemble(after, behind, special.bits, base):
         if each.address < behind + CODE_AFTER:
             yield each
 

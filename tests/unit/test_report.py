@@ -8,6 +8,7 @@ import pykvm
 from pykvm import host
 from pykvm.errors import UnclaimedAccess
 from pykvm.hints import hints
+from pykvm.loader.image import Mode
 from pykvm.report import place, render
 from pykvm.state import MpState
 from pykvm.trace import Trace
@@ -29,6 +30,12 @@ def test_an_unclaimed_access_says_where_and_by_whom() -> None:
     assert str(error) == (
         "1-byte write of 0x5 at port 0x99: no device claims it (rip 0x10002: out 0x99, al)"
     )
+
+
+def test_targets_in_16_bit_code_have_16_bits() -> None:
+    text = report("in al, 0x99\n.byte 0xe9, 0, 0x80", "real")
+    target = Mode.REAL.load_base + 5 - 0x8000 & 0xFFFF
+    assert f"jmp {target:#x}\n" in text
 
 
 def test_a_report_has_the_exit_the_code_the_registers_and_advice() -> None:
