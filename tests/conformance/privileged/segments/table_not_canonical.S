@@ -8,9 +8,10 @@
 # exit_code = 0
 # ///
 
-# LGDT and LIDT of a base that is not canonical are #GP(0).
+# LGDT and LIDT of a base that is not canonical are #GP(0). Where the processor has 57-bit linear
+# addresses that is what counts, whether they are in use or not.
 #
-# Source: Intel SDM vol. 2A, LGDT/LIDT (64-bit mode exceptions).
+# Source: Intel SDM vol. 2A, LGDT/LIDT (64-bit mode exceptions); vol. 1 §3.3.7.1 (canonical addressing).
 
 .include "../check64.inc"
 
@@ -25,6 +26,6 @@
 
 table:
     .word 0xFF
-    .quad 0x800000000000
+    .quad 0x100000000000000
 
 .include "../catch64.inc"
