@@ -240,6 +240,58 @@ void emu_probe_aligned(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_
         emu_retry_alone(cpu, insn);
 }
 
+/* The part at `at`, of which the last ends with the operand. */
+static uint32_t part_bytes(emu_part_bytes *part, uint32_t at, uint32_t size_bytes)
+{
+    uint32_t bytes = part(at), left = size_bytes - at;
+    return bytes < left ? bytes : left;
+}
+
+void emu_load_parts(struct emu_cpu *cpu, const struct emu_insn *insn, void *to, uint32_t size_bytes,
+                    emu_part_bytes *part, uint32_t alignment)
+{
+    if (!emu_wraps(cpu, insn, size_bytes)) {
+        uint64_t linear = emu_ea(cpu, insn, size_bytes, false);
+        emu_read_aligned(cpu, insn, linear, to, size_bytes, alignment);
+        return;
+    }
+    for (uint32_t at = 0, bytes; at < size_bytes; at += bytes) {
+        bytes = part_bytes(part, at, size_bytes);
+        uint64_t linear = emu_ea_part(cpu, insn, at, bytes, false);
+        emu_load_vec(cpu, insn, linear, (uint8_t *)to + at, bytes);
+    }
+}
+
+void emu_probe_parts(struct emu_cpu *cpu, const struct emu_insn *insn, uint32_t size_bytes,
+                     emu_part_bytes *part)
+{
+    if (!emu_wraps(cpu, insn, size_bytes)) {
+        emu_probe_write(cpu, insn, emu_ea(cpu, insn, size_bytes, true), size_bytes);
+        return;
+    }
+    for (uint32_t at = 0, bytes; at < size_bytes; at += bytes) {
+        bytes = part_bytes(part, at, size_bytes);
+        emu_probe_write(cpu, insn, emu_ea_part(cpu, insn, at, bytes, true), bytes);
+    }
+}
+
+/* All of it, or nothing where a part faults. */
+void emu_store_parts(struct emu_cpu *cpu, const struct emu_insn *insn, const void *from,
+                     uint32_t size_bytes, emu_part_bytes *part, uint32_t alignment)
+{
+    if (!emu_wraps(cpu, insn, size_bytes)) {
+        uint64_t linear = emu_ea(cpu, insn, size_bytes, true);
+        emu_write_aligned(cpu, insn, linear, from, size_bytes, alignment);
+        return;
+    }
+    emu_probe_parts(cpu, insn, size_bytes, part);
+    for (uint32_t at = 0, bytes; at < size_bytes; at += bytes) {
+        bytes = part_bytes(part, at, size_bytes);
+        uint64_t linear = emu_ea_part(cpu, insn, at, bytes, true);
+        emu_store_vec(cpu, insn, linear, (const uint8_t *)from + at, bytes);
+    }
+}
+
 uint64_t emu_read_system(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear,
                          uint32_t size_bytes)
 {

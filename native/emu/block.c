@@ -41,9 +41,17 @@ struct source {
 static const uint8_t nothing[16] = {255, 255, 255, 255, 255, 255, 255, 255,
                                     255, 255, 255, 255, 255, 255, 255, 255};
 
+/* Code beyond the limit is #GP before anything is fetched. 64-bit code has none. */
+static void check_limit(struct emu_cpu *cpu, uint64_t last_rip)
+{
+    if (!emu_code64(cpu) && last_rip > cpu->seg[EMU_CS].limit)
+        emu_raise_error(cpu, NULL, EXC_GP, 0);
+}
+
 static void source_open(struct source *source, struct emu_cpu *cpu, uint64_t rip)
 {
     uint64_t linear = linear_rip(cpu, rip);
+    check_limit(cpu, rip);
     source->cpu = cpu;
     source->rip = rip;
     source->gpa = emu_fetch_gpa(cpu, NULL, linear);
@@ -61,6 +69,7 @@ static uint64_t decode_crossing(const struct source *source, struct emu_decoded 
     struct emu_cpu *cpu = source->cpu;
     uint8_t bytes[16];
     uint64_t linear = linear_rip(cpu, source->rip + source->available);
+    check_limit(cpu, source->rip + source->available);
     uint64_t gpa2 = emu_fetch_gpa(cpu, NULL, linear);
     const uint8_t *rest = emu_phys(cpu->vm, gpa2, false);
     memcpy(bytes, source->bytes, source->available);
@@ -254,8 +263,7 @@ void emu_block_build_step(struct emu_cpu *cpu)
     cpu->gpr[EMU_NEXT_RIP] = rip + decoded.insn.length;
     place(&decoded, 0);
     decoded.insn.rest = 1;
-    if (!emu_code64(cpu) && rip + decoded.insn.length - 1 > cpu->seg[EMU_CS].limit)
-        emu_raise_error(cpu, NULL, EXC_GP, 0);
+    check_limit(cpu, rip + decoded.insn.length - 1);
     cpu->step.insn[0] = decoded.insn;
     cpu->step.insn[1] = (struct emu_insn){.op = op_step_end, .offset = decoded.insn.length};
 }

@@ -58,15 +58,17 @@ static uint8_t peek(const struct cursor *cursor)
     return cursor->at < cursor->available ? cursor->bytes[cursor->at] : 0;
 }
 
-/* One legacy prefix; false where the byte is something else. */
-static bool legacy_prefix(struct prefixes *prefixes, uint8_t byte)
+/* One legacy prefix; false where the byte is something else. In 64-bit mode overrides of ES, CS,
+ * SS and DS are as if absent: one behind FS or GS does not cancel it (SDM vol. 2A §2.2.1). */
+static bool legacy_prefix(struct prefixes *prefixes, uint8_t byte, bool is64)
 {
     switch (byte) {
     case 0x26:
     case 0x2e:
     case 0x36:
     case 0x3e:
-        prefixes->segment = (byte >> 3) & 3;
+        if (!is64)
+            prefixes->segment = (byte >> 3) & 3;
         return true;
     case 0x64:
     case 0x65:
@@ -90,8 +92,7 @@ static bool legacy_prefix(struct prefixes *prefixes, uint8_t byte)
     }
 }
 
-/* In 64-bit mode overrides of ES, CS, SS and DS are as if absent, and REX counts only
- * right before the opcode (Intel SDM vol. 2A §2.2.1). */
+/* REX counts only right before the opcode (Intel SDM vol. 2A §2.2.1). */
 static void take_prefixes(struct cursor *cursor, uint32_t mode, struct prefixes *prefixes)
 {
     bool is64 = mode & EMU_MODE_CODE64;
@@ -99,15 +100,13 @@ static void take_prefixes(struct cursor *cursor, uint32_t mode, struct prefixes 
         uint8_t byte = peek(cursor);
         if (is64 && (byte & 0xf0) == 0x40) {
             prefixes->rex = byte;
-        } else if (legacy_prefix(prefixes, byte)) {
+        } else if (legacy_prefix(prefixes, byte, is64)) {
             prefixes->rex = 0;
         } else {
             break;
         }
         take(cursor);
     }
-    if (is64 && prefixes->segment < EMU_FS)
-        prefixes->segment = NO_SEGMENT;
 }
 
 /* C5 and C4 are VEX in 64-bit mode, and elsewhere outside real and virtual-8086 mode

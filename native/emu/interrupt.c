@@ -247,8 +247,8 @@ void emu_deliver(struct emu_cpu *cpu, const struct emu_event *event)
 {
     cpu->event = *event;
     cpu->event.pending = true;
-    if (event->vector == EXC_DB && event->type == EMU_EVENT_FAULT)
-        cpu->dr[6] |= event->dr6;
+    if (event->vector == EXC_DB && event->type == EMU_EVENT_FAULT) /* SDM vol. 3B §17.2.3 */
+        cpu->dr[6] = (cpu->dr[6] & ~(uint64_t)DR6_HITS) | event->dr6;
     if (cpu->cr0 & CR0_PE)
         deliver_protected(cpu, &cpu->event);
     else

@@ -178,4 +178,32 @@ static inline void emu_store_vec(struct emu_cpu *cpu, const struct emu_insn *ins
         emu_write_bytes(cpu, insn, linear, from, size_bytes);
 }
 
+/* Does the operand pass the end of its address size? Its parts then have an address each. */
+static inline bool emu_wraps(const struct emu_cpu *cpu, const struct emu_insn *insn,
+                             uint32_t size_bytes)
+{
+    unsigned asize = (insn->ea & EMU_EA_SIZE) >> EMU_EA_SIZE_SHIFT;
+    if (EMU_LIKELY(!insn->ea || asize == 2))
+        return false;
+    uint64_t offset = emu_cut_address(emu_ea_sum(cpu, insn), asize);
+    return offset > emu_cut_address(UINT64_MAX, asize) - (size_bytes - 1);
+}
+
+/* The part that lies so far behind the operand's start. */
+static inline uint64_t emu_ea_part(struct emu_cpu *cpu, const struct emu_insn *insn,
+                                   uint32_t distance_bytes, uint32_t size_bytes, bool write)
+{
+    return emu_ea_of(cpu, insn, emu_ea_sum(cpu, insn) + distance_bytes, size_bytes, write);
+}
+
+/* access.c: operands of several parts, of which this function has the sizes by distance, and
+ * which have this alignment where alignment is checked. */
+typedef uint32_t emu_part_bytes(uint32_t distance_bytes);
+void emu_load_parts(struct emu_cpu *cpu, const struct emu_insn *insn, void *to, uint32_t size_bytes,
+                    emu_part_bytes *part, uint32_t alignment);
+void emu_probe_parts(struct emu_cpu *cpu, const struct emu_insn *insn, uint32_t size_bytes,
+                     emu_part_bytes *part);
+void emu_store_parts(struct emu_cpu *cpu, const struct emu_insn *insn, const void *from,
+                     uint32_t size_bytes, emu_part_bytes *part, uint32_t alignment);
+
 #endif

@@ -293,9 +293,16 @@ static inline uint64_t emu_stack_cut(const struct emu_cpu *cpu, uint64_t offset)
                                           : (uint16_t)offset;
 }
 
+/* What RSP comes to be with the stack at `offset`: a 16-bit stack leaves its upper part. */
+static inline uint64_t emu_moved_sp(const struct emu_cpu *cpu, uint64_t offset)
+{
+    bool keeps = emu_stack_asize(cpu) == EMU_16;
+    return emu_stack_cut(cpu, offset) | (keeps ? cpu->gpr[RSP] & ~UINT64_C(0xffff) : 0);
+}
+
 static inline void emu_set_sp(struct emu_cpu *cpu, uint64_t offset)
 {
-    emu_set(cpu, RSP, emu_stack_asize(cpu), offset);
+    cpu->gpr[RSP] = emu_moved_sp(cpu, offset);
 }
 
 /* Raise #SS where a stack address is not canonical, as the slow paths raise #GP. */

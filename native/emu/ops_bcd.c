@@ -81,9 +81,8 @@ static EMU_OP(op_aad)
 static EMU_OP(op_bound)
 {
     uint32_t bytes = emu_osize_bytes(insn);
-    uint64_t linear = emu_ea(cpu, insn, 2 * bytes, false);
-    uint64_t low = emu_load(cpu, insn, linear, bytes);
-    uint64_t high = emu_load(cpu, insn, linear + bytes, bytes);
+    uint64_t low = emu_load(cpu, insn, emu_ea(cpu, insn, bytes, false), bytes);
+    uint64_t high = emu_load(cpu, insn, emu_ea_part(cpu, insn, bytes, bytes, false), bytes);
     uint64_t index = cpu->gpr[insn->reg];
     bool inside = bytes == 2 ? (int16_t)index >= (int16_t)low && (int16_t)index <= (int16_t)high
                              : (int32_t)index >= (int32_t)low && (int32_t)index <= (int32_t)high;

@@ -27,14 +27,12 @@ static inline uint64_t checked_w(struct emu_cpu *cpu, const struct emu_insn *ins
     return checked_d(cpu, insn, (uint16_t)rip);
 }
 
-/* The same for a call, which reports its stack's faults before its target's. */
+/* The same for a call. Its stack's faults come before its target's, and Intel's processors have
+ * stored the return address by then. */
 static EMU_NOINLINE void bad_call(struct emu_cpu *cpu, const struct emu_insn *insn)
 {
     uint32_t bytes = emu_osize_bytes(insn);
-    uint64_t offset = emu_stack_cut(cpu, cpu->gpr[RSP] - bytes);
-    uint64_t linear = emu_linear(cpu, insn, EMU_SS, offset, bytes, true);
-    emu_stack_canonical(cpu, insn, linear, bytes);
-    emu_probe_write(cpu, insn, linear, bytes);
+    emu_stack_store(cpu, insn, cpu->gpr[RSP] - bytes, bytes, emu_next_rip(cpu, insn));
     emu_raise_error(cpu, insn, EXC_GP, 0);
 }
 
@@ -136,7 +134,7 @@ EMU_WIDE_SIZES(LOOP_SIZE)
 #define CALL_SIZE(s)                                                                               \
     static EMU_NOINLINE EMU_OP(op_call_j##s##_slow)                                                \
     {                                                                                              \
-        uint64_t target = TARGET_##s();                                                            \
+        uint64_t target = called_##s(cpu, insn, cpu->gpr[EMU_RIP] + insn->imm);                    \
         emu_push(cpu, insn, sizeof(EMU_TYPE_##s), BEHIND_##s());                                   \
         EMU_CHAIN(0, target);                                                                      \
     }                                                                                              \

@@ -89,11 +89,11 @@ static const struct emu_insn *pause(struct emu_cpu *cpu, const struct emu_insn *
     EMU_LEAVE(behind);
 }
 
-/* With REX.B it is an XCHG all the same. */
+/* Opcode 90 with F3, whatever REX.B says; 91 to 97 are XCHG all the same. */
 #define PAUSE_OP(v)                                                                                \
     static EMU_OP(op_pause_##v)                                                                    \
     {                                                                                              \
-        return insn->rm == RAX ? pause(cpu, insn) : op_xchg_e##v##_g##v##_r(cpu, insn);            \
+        return insn->rm % 8 == RAX ? pause(cpu, insn) : op_xchg_e##v##_g##v##_r(cpu, insn);        \
     }
 PAUSE_OP(w)
 PAUSE_OP(d)

@@ -1,18 +1,16 @@
 /* Far jumps, calls and returns, INT, IRET: everything that loads CS. */
 #include "far.h"
 
-static uint64_t code_cut(const struct emu_descriptor *code, uint64_t rip, const struct emu_cpu *cpu)
+static bool is_code64(const struct emu_cpu *cpu, const struct emu_descriptor *code)
 {
-    return emu_long_mode(cpu) && (code->seg.attr & SEG_L) ? rip : (uint32_t)rip;
+    return emu_long_mode(cpu) && (code->seg.attr & SEG_L);
 }
 
-/* The offset must be one that the new segment has. */
+/* The offset must be one that the new segment has: 32 bits of it, but for 64-bit code. */
 static void check_offset(struct emu_cpu *cpu, const struct emu_insn *insn,
                          const struct emu_descriptor *code, uint64_t rip)
 {
-    bool is64 = emu_long_mode(cpu) && (code->seg.attr & SEG_L);
-    bool bad = is64 ? (uint64_t)((int64_t)(rip << 16) >> 16) != rip : rip > code->seg.limit;
-    if (bad)
+    if (is_code64(cpu, code) ? emu_canonical(rip) != rip : (uint32_t)rip > code->seg.limit)
         emu_raise_error(cpu, insn, EXC_GP, 0);
 }
 
@@ -51,7 +49,7 @@ static void enter_code(struct emu_cpu *cpu, const struct emu_insn *insn, uint16_
 {
     emu_mark_accessed(cpu, insn, code);
     emu_set_code(cpu, selector, cpl, &code->seg);
-    cpu->gpr[EMU_RIP] = code_cut(code, rip, cpu);
+    cpu->gpr[EMU_RIP] = is_code64(cpu, code) ? rip : (uint32_t)rip;
 }
 
 /* Push CS and the return address, of the gate's size or the instruction's. */
@@ -69,6 +67,7 @@ static void call_inward(struct emu_cpu *cpu, const struct emu_insn *insn,
 {
     unsigned cpl = emu_dpl(&code->seg), count = gate->high & 31;
     struct emu_frame frame = {.cpu = cpu, .insn = insn, .cpl = cpl, .size_bytes = size_bytes};
+    frame.flat = size_bytes == 8;
     struct emu_frame outer;
     struct emu_descriptor stack;
     uint16_t ss = (uint16_t)cpl;
@@ -99,12 +98,15 @@ static void call_inward(struct emu_cpu *cpu, const struct emu_insn *insn,
     emu_frame_commit(&frame);
 }
 
+/* A call without a change of level. The return address lies on the stack as the target has it: for
+ * 64-bit code without SS, for other code in SS, whatever the caller's mode is. */
 static void call_outward(struct emu_cpu *cpu, const struct emu_insn *insn,
                          struct emu_descriptor *code, uint16_t selector, uint64_t rip,
                          uint32_t size_bytes)
 {
     struct emu_frame frame;
     emu_frame_here(&frame, cpu, insn, size_bytes);
+    frame.flat = is_code64(cpu, code);
     push_return(&frame, emu_next_rip(cpu, insn));
     enter_code(cpu, insn, selector, cpu->cpl, code, rip);
     emu_frame_commit(&frame);
@@ -252,9 +254,8 @@ static bool return_stack(struct emu_cpu *cpu, const struct emu_insn *insn, uint1
                          const struct emu_descriptor *code, struct emu_descriptor *stack)
 {
     unsigned rpl = emu_dpl(&code->seg);
-    bool is64 = emu_long_mode(cpu) && (code->seg.attr & SEG_L);
     rpl = code->seg.selector & 3;
-    if (emu_is_null(selector) && is64 && rpl < 3 && (selector & 3u) == rpl)
+    if (emu_is_null(selector) && is_code64(cpu, code) && rpl < 3 && (selector & 3u) == rpl)
         return false;
     emu_check_stack_segment(cpu, insn, selector, rpl, EXC_GP, stack);
     return true;
@@ -267,7 +268,7 @@ void emu_return_to(struct emu_cpu *cpu, const struct emu_insn *insn, struct emu_
     struct emu_descriptor stack;
     unsigned old_cpl = cpu->cpl, cpl = code->seg.selector & 3;
     bool has_stack = return_stack(cpu, insn, ss, code, &stack);
-    check_offset(cpu, insn, code, code_cut(code, rip, cpu));
+    check_offset(cpu, insn, code, rip);
     if (has_stack)
         emu_mark_accessed(cpu, insn, &stack);
     enter_code(cpu, insn, code->seg.selector, cpl, code, rip);
@@ -322,9 +323,9 @@ static EMU_OP(op_call_far_i)
 static void far_through_memory(struct emu_cpu *cpu, const struct emu_insn *insn, bool is_call)
 {
     uint32_t bytes = emu_osize_bytes(insn);
-    uint64_t linear = emu_ea(cpu, insn, bytes + 2, false);
-    uint64_t rip = emu_load(cpu, insn, linear, bytes);
-    emu_far(cpu, insn, emu_load_w(cpu, insn, linear + bytes), rip, is_call);
+    uint64_t rip = emu_load(cpu, insn, emu_ea(cpu, insn, bytes, false), bytes);
+    uint64_t selector_at = emu_ea_part(cpu, insn, bytes, 2, false);
+    emu_far(cpu, insn, emu_load_w(cpu, insn, selector_at), rip, is_call);
 }
 
 static EMU_OP(op_jmp_far_m)

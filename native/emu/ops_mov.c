@@ -80,7 +80,6 @@ WIDEN(movsx, q, b, int8_t)
 WIDEN(movsx, w, w, int16_t)
 WIDEN(movsx, d, w, int16_t)
 WIDEN(movsx, q, w, int16_t)
-WIDEN(movsx, w, d, int32_t)
 WIDEN(movsx, d, d, int32_t)
 WIDEN(movsx, q, d, int32_t)
 #define WIDEN_FORMS(mn, s)                                                                         \
@@ -91,7 +90,11 @@ WIDEN_FORMS(movzx, b)
 WIDEN_FORMS(movzx, w)
 WIDEN_FORMS(movsx, b)
 WIDEN_FORMS(movsx, w)
-WIDEN_FORMS(movsx, d)
+
+/* MOVSXD: with 66 its source has 16 bits too. SDM vol. 2B, MOVSX/MOVSXD */
+static const struct emu_forms movsxd =
+    EMU_FORMS(NULL, op_movsx_gw_ew_r, op_movsx_gd_ed_r, op_movsx_gq_ed_r, NULL, op_movsx_gw_ew_m,
+              op_movsx_gd_ed_m, op_movsx_gq_ed_m);
 
 /* LEA with its address at full width, which is nearly always, and the rest. */
 static EMU_OP(op_lea_gq)
@@ -209,7 +212,7 @@ static const struct emu_row rows[] = {
     MOV_ROW(0xb8, EMU_OPREG | EMU_SIZE_V | EMU_IMM_V, mov_e_i),
     {EMU_MAP_1, 0xc6, EMU_REG(0), EMU_MODRM | EMU_BYTE_E | EMU_IMM_8 | EMU_PURE, &mov_e_i, NULL},
     {EMU_MAP_1, 0xc7, EMU_REG(0), EMU_MODRM | EMU_SIZE_V | EMU_IMM_Z | EMU_PURE, &mov_e_i, NULL},
-    {EMU_MAP_1, 0x63, EMU_ONLY64, EMU_MODRM | EMU_SIZE_V | EMU_PURE, &movsx_g_ed, NULL},
+    {EMU_MAP_1, 0x63, EMU_ONLY64, EMU_MODRM | EMU_SIZE_V | EMU_PURE, &movsxd, NULL},
     WIDEN_ROW(0xb6, EMU_BYTE_E, movzx_g_eb),
     WIDEN_ROW(0xb7, 0, movzx_g_ew),
     WIDEN_ROW(0xbe, EMU_BYTE_E, movsx_g_eb),

@@ -91,7 +91,7 @@ static bool repeat(struct emu_cpu *cpu, const struct emu_insn *insn, uint32_t by
         one(cpu, insn, bytes);
         return true;
     }
-    bool goes_on = true;
+    bool goes_on = !emu_counts_none(cpu, insn, 0);
     while (goes_on && emu_counter(cpu, insn)) {
         one(cpu, insn, bytes);
         goes_on = emu_repeat_on(cpu, insn, 1);

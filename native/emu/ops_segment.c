@@ -50,8 +50,8 @@ static EMU_OP(op_mov_m_sw)
     EMU_NEXT;
 }
 
-/* Pushes and pops of segment registers move the stack by the operand size, but touch 16 bits of
- * it where that is not 64. */
+/* Pushes and pops of segment registers move the stack by the operand size, but read 16 bits of it,
+ * and write no more where the operand has not 64. */
 static void push_segment(struct emu_cpu *cpu, const struct emu_insn *insn, unsigned index)
 {
     uint32_t bytes = emu_osize_bytes(insn);
@@ -67,7 +67,7 @@ static void pop_segment(struct emu_cpu *cpu, const struct emu_insn *insn, unsign
 {
     uint32_t bytes = emu_osize_bytes(insn);
     uint64_t sp = cpu->gpr[RSP];
-    uint64_t word = emu_stack_load(cpu, insn, sp, bytes == 8 ? 8 : 2);
+    uint64_t word = emu_stack_load(cpu, insn, sp, 2);
     emu_load_segment(cpu, insn, index, (uint16_t)word);
     emu_set_sp(cpu, sp + bytes);
     finish_load(cpu, index);
@@ -104,9 +104,9 @@ static const struct emu_forms push_cs = EMU_FORMS_1(op_push_cs);
 static void load_far_pointer(struct emu_cpu *cpu, const struct emu_insn *insn, unsigned index)
 {
     uint32_t bytes = emu_osize_bytes(insn);
-    uint64_t linear = emu_ea(cpu, insn, bytes + 2, false);
-    uint64_t offset = emu_load(cpu, insn, linear, bytes);
-    emu_load_segment(cpu, insn, index, emu_load_w(cpu, insn, linear + bytes));
+    uint64_t offset = emu_load(cpu, insn, emu_ea(cpu, insn, bytes, false), bytes);
+    uint64_t selector_at = emu_ea_part(cpu, insn, bytes, 2, false);
+    emu_load_segment(cpu, insn, index, emu_load_w(cpu, insn, selector_at));
     emu_set(cpu, insn->reg, emu_osize(insn), offset);
 }
 
@@ -131,9 +131,10 @@ static void store_table(struct emu_cpu *cpu, const struct emu_insn *insn,
     uint32_t bytes = emu_code64(cpu) ? 8 : 4;
     if ((cpu->cr4 & CR4_UMIP) && cpu->cpl)
         emu_raise_error(cpu, insn, EXC_GP, 0);
-    uint64_t linear = emu_ea(cpu, insn, bytes + 2, true);
-    emu_store_w(cpu, insn, linear, table->limit);
-    emu_store(cpu, insn, linear + 2, bytes, table->base);
+    uint64_t limit_at = emu_ea(cpu, insn, 2, true);
+    uint64_t base_at = emu_ea_part(cpu, insn, 2, bytes, true);
+    emu_store_w(cpu, insn, limit_at, table->limit);
+    emu_store(cpu, insn, base_at, bytes, table->base);
 }
 
 static void load_table(struct emu_cpu *cpu, const struct emu_insn *insn, struct emu_table *table)
@@ -141,10 +142,9 @@ static void load_table(struct emu_cpu *cpu, const struct emu_insn *insn, struct 
     uint32_t bytes = emu_code64(cpu) ? 8 : 4;
     if (cpu->cpl)
         emu_raise_error(cpu, insn, EXC_GP, 0);
-    uint64_t linear = emu_ea(cpu, insn, bytes + 2, false);
-    uint16_t limit = emu_load_w(cpu, insn, linear);
-    uint64_t base = emu_load(cpu, insn, linear + 2, bytes);
-    if (emu_code64(cpu) && (uint64_t)((int64_t)(base << 16) >> 16) != base)
+    uint16_t limit = emu_load_w(cpu, insn, emu_ea(cpu, insn, 2, false));
+    uint64_t base = emu_load(cpu, insn, emu_ea_part(cpu, insn, 2, bytes, false), bytes);
+    if (emu_code64(cpu) && emu_canonical(base) != base)
         emu_raise_error(cpu, insn, EXC_GP, 0);
     table->limit = limit;
     table->base = !emu_code64(cpu) && emu_osize(insn) == EMU_16 ? base & 0xffffff : base;
@@ -185,6 +185,15 @@ static uint16_t operand_w(struct emu_cpu *cpu, const struct emu_insn *insn, bool
                      : (uint16_t)cpu->gpr[insn->rm];
 }
 
+/* In long mode the base has 64 bits, and must be canonical. */
+static void read_wide_base(struct emu_cpu *cpu, const struct emu_insn *insn,
+                           struct emu_descriptor *descriptor)
+{
+    emu_descriptor_upper(cpu, insn, descriptor);
+    if (emu_canonical(descriptor->seg.base) != descriptor->seg.base)
+        emu_raise_error(cpu, insn, EXC_GP, descriptor->seg.selector & ~3u);
+}
+
 /* LLDT. SDM vol. 2A */
 static void load_ldt(struct emu_cpu *cpu, const struct emu_insn *insn, bool is_memory)
 {
@@ -203,7 +212,7 @@ static void load_ldt(struct emu_cpu *cpu, const struct emu_insn *insn, bool is_m
         emu_raise_error(cpu, insn, EXC_GP, selector & ~3u);
     if (!(ldt.seg.attr & SEG_P))
         emu_raise_error(cpu, insn, EXC_NP, selector & ~3u);
-    emu_descriptor_upper(cpu, insn, &ldt);
+    read_wide_base(cpu, insn, &ldt);
     cpu->seg[EMU_LDTR] = ldt.seg;
 }
 
@@ -222,7 +231,7 @@ static void load_task(struct emu_cpu *cpu, const struct emu_insn *insn, bool is_
         emu_raise_error(cpu, insn, EXC_GP, selector & ~3u);
     if (!(tss.seg.attr & SEG_P))
         emu_raise_error(cpu, insn, EXC_NP, selector & ~3u);
-    emu_descriptor_upper(cpu, insn, &tss);
+    read_wide_base(cpu, insn, &tss);
     emu_write_system(cpu, insn, tss.linear + 4, 4, tss.high | TYPE_BUSY << 8);
     tss.seg.attr |= TYPE_BUSY;
     cpu->seg[EMU_TR] = tss.seg;
@@ -336,18 +345,16 @@ REGISTER_AND_MEMORY(load_limit)
 REGISTER_AND_MEMORY(verify_read)
 REGISTER_AND_MEMORY(verify_write)
 
-/* ARPL: raise the destination's RPL to the source's. */
+/* ARPL: raise the destination's RPL to the source's. Memory is written only where that changes it.
+ */
 static void adjust_rpl(struct emu_cpu *cpu, const struct emu_insn *insn, bool is_memory)
 {
-    uint64_t linear = is_memory ? emu_ea(cpu, insn, 2, true) : 0;
     unsigned rpl = cpu->gpr[insn->reg] & 3;
-    if (is_memory)
-        emu_probe_write(cpu, insn, linear, 2);
-    uint16_t value = is_memory ? emu_load_w(cpu, insn, linear) : (uint16_t)cpu->gpr[insn->rm];
+    uint16_t value = operand_w(cpu, insn, is_memory);
     bool raise = (value & 3u) < rpl;
     uint16_t raised = (uint16_t)((value & ~3u) | rpl);
     if (raise && is_memory)
-        emu_store_w(cpu, insn, linear, raised);
+        emu_store_w(cpu, insn, emu_ea(cpu, insn, 2, true), raised);
     else if (raise)
         emu_set_w(cpu, insn->rm, raised);
     set_zf(cpu, raise);

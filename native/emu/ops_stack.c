@@ -60,13 +60,11 @@ static EMU_OP(op_pop_m)
 {
     uint32_t bytes = emu_osize_bytes(insn);
     uint64_t sp = cpu->gpr[RSP], value = emu_stack_load(cpu, insn, sp, bytes);
-    struct emu_insn moved = *insn;
-    if (insn->base == RSP)
-        moved.disp = (int32_t)((uint32_t)moved.disp + bytes);
-    uint64_t linear = emu_ea(cpu, &moved, bytes, true);
-    emu_store(cpu, &moved, linear, bytes, value);
-    emu_set_sp(cpu, sp + bytes);
-    EMU_NEXT_UNCHAINED;
+    uint64_t moved = emu_moved_sp(cpu, sp + bytes);
+    uint64_t sum = emu_ea_sum(cpu, insn) + (insn->base == RSP ? moved - sp : 0);
+    emu_store(cpu, insn, emu_ea_of(cpu, insn, sum, bytes, true), bytes, value);
+    cpu->gpr[RSP] = moved;
+    EMU_NEXT;
 }
 
 static EMU_OP(op_pusha)
@@ -79,17 +77,18 @@ static EMU_OP(op_pusha)
     EMU_NEXT;
 }
 
+/* A fault finds the registers that have been loaded so far changed, as processors have it. */
 static EMU_OP(op_popa)
 {
     uint32_t bytes = emu_osize_bytes(insn);
-    uint64_t sp = cpu->gpr[RSP], value[8];
-    for (uint32_t i = 0; i < 8; i++)
-        value[i] = emu_stack_load(cpu, insn, sp + (uint64_t)i * bytes, bytes);
-    for (uint32_t i = 0; i < 8; i++)
+    uint64_t sp = cpu->gpr[RSP];
+    for (uint32_t i = 0; i < 8; i++) {
+        uint64_t value = emu_stack_load(cpu, insn, sp + (uint64_t)i * bytes, bytes);
         if (7 - i != RSP)
-            emu_set(cpu, 7 - i, emu_osize(insn), value[i]);
+            emu_set(cpu, 7 - i, emu_osize(insn), value);
+    }
     emu_set_sp(cpu, sp + (uint64_t)8 * bytes);
-    EMU_NEXT_UNCHAINED;
+    EMU_NEXT;
 }
 
 /* ENTER: a frame with copies of the outer frames' pointers. Intel SDM vol. 2A. */
@@ -97,7 +96,7 @@ static EMU_OP(op_enter)
 {
     uint32_t bytes = emu_osize_bytes(insn), frame_bytes = (uint32_t)insn->imm & 0xffff;
     uint32_t level = (insn->imm >> 16) & 31;
-    uint64_t sp = cpu->gpr[RSP] - bytes, frame = sp, bp = cpu->gpr[RBP];
+    uint64_t sp = cpu->gpr[RSP] - bytes, frame = emu_moved_sp(cpu, sp), bp = cpu->gpr[RBP];
     emu_stack_store(cpu, insn, sp, bytes, bp);
     for (uint32_t i = 1; i < level; i++) {
         bp -= bytes;
@@ -111,7 +110,7 @@ static EMU_OP(op_enter)
     sp -= frame_bytes;
     uint64_t bottom = emu_stack_cut(cpu, sp);
     emu_probe_write(cpu, insn, emu_linear(cpu, insn, EMU_SS, bottom, bytes, true), bytes);
-    emu_set(cpu, RBP, emu_osize(insn), emu_stack_cut(cpu, frame));
+    emu_set(cpu, RBP, emu_osize(insn), frame);
     emu_set_sp(cpu, sp);
     EMU_NEXT;
 }

@@ -86,9 +86,11 @@ typedef uint64_t repeat_one(struct emu_cpu *cpu, const struct emu_insn *insn, ui
 /* Repeat for a while; true once the counter is 0. State is right after each element, so
  * that a fault in one leaves the rest to be done. */
 static bool repeat(struct emu_cpu *cpu, const struct emu_insn *insn, uint32_t bytes,
-                   repeat_bulk *bulk, repeat_one *one)
+                   repeat_bulk *bulk, repeat_one *one, uint32_t pointers)
 {
     uint64_t count, done;
+    if (emu_counts_none(cpu, insn, pointers))
+        return true;
     do {
         count = emu_counter(cpu, insn), done = 0;
         if (!count)
@@ -109,56 +111,68 @@ static uint64_t lods_one(struct emu_cpu *cpu, const struct emu_insn *insn, uint3
     return 1;
 }
 
+/* The two sides of a comparison. */
+struct elements {
+    uint64_t a, b;
+};
+typedef struct elements compare_one(struct emu_cpu *cpu, const struct emu_insn *insn,
+                                    uint32_t bytes);
+
 /* Flags of a - b for a size known only at run time. */
-static void compare_flags(struct emu_cpu *cpu, uint64_t a, uint64_t b, uint32_t bytes)
+static void compare_flags(struct emu_cpu *cpu, struct elements of, uint32_t bytes)
 {
     unsigned shift = 64 - 8 * bytes;
-    uint64_t mask = UINT64_MAX >> shift, difference = (a - b) & mask;
-    uint64_t borrows = EMU_BORROWS(a, b, difference) & mask;
+    uint64_t mask = UINT64_MAX >> shift, difference = (of.a - of.b) & mask;
+    uint64_t borrows = EMU_BORROWS(of.a, of.b, difference) & mask;
     emu_flags_result(cpu, (int64_t)(difference << shift) >> shift,
                      emu_align_carries(borrows, 8 * bytes));
 }
 
-static uint64_t cmps_one(struct emu_cpu *cpu, const struct emu_insn *insn, uint32_t bytes)
+static struct elements cmps_one(struct emu_cpu *cpu, const struct emu_insn *insn, uint32_t bytes)
 {
-    uint64_t a = emu_load(cpu, insn, emu_source(cpu, insn, bytes), bytes);
-    uint64_t b = emu_load(cpu, insn, emu_target(cpu, insn, bytes, false), bytes);
-    compare_flags(cpu, a, b, bytes);
+    struct elements of;
+    of.a = emu_load(cpu, insn, emu_source(cpu, insn, bytes), bytes);
+    of.b = emu_load(cpu, insn, emu_target(cpu, insn, bytes, false), bytes);
     emu_advance(cpu, insn, RSI, bytes);
     emu_advance(cpu, insn, RDI, bytes);
-    return 1;
+    return of;
 }
 
-static uint64_t scas_one(struct emu_cpu *cpu, const struct emu_insn *insn, uint32_t bytes)
+static struct elements scas_one(struct emu_cpu *cpu, const struct emu_insn *insn, uint32_t bytes)
 {
-    uint64_t b = emu_load(cpu, insn, emu_target(cpu, insn, bytes, false), bytes);
-    compare_flags(cpu, emu_get(cpu, RAX, emu_osize(insn)), b, bytes);
+    struct elements of = {.a = emu_get(cpu, RAX, emu_osize(insn))};
+    of.b = emu_load(cpu, insn, emu_target(cpu, insn, bytes, false), bytes);
     emu_advance(cpu, insn, RDI, bytes);
-    return 1;
+    return of;
 }
 
-/* Repeat while elements are equal (REPE) or differ (REPNE). */
+/* Repeat while elements are equal (REPE) or differ (REPNE). Flags are set at the end: whatever
+ * comes before it finds those from before the instruction (SDM vol. 2B, REP). */
 static bool repeat_compare(struct emu_cpu *cpu, const struct emu_insn *insn, uint32_t bytes,
-                           repeat_one *one)
+                           compare_one *one)
 {
     bool while_equal = insn->prefix & EMU_PREFIX_REP;
     bool goes_on = true;
-    while (goes_on && emu_counter(cpu, insn)) {
-        one(cpu, insn, bytes);
+    if (emu_counts_none(cpu, insn, 0))
+        return true;
+    while (goes_on) {
+        struct elements of = one(cpu, insn, bytes);
         goes_on = emu_repeat_on(cpu, insn, 1);
-        if (emu_zf(cpu) != while_equal)
+        if ((of.a == of.b) != while_equal || !emu_counter(cpu, insn)) {
+            compare_flags(cpu, of, bytes);
             return true;
+        }
     }
-    return emu_counter(cpu, insn) == 0;
+    return false;
 }
 
-#define MOVING(mn, bulk)                                                                           \
+#define MOVING(mn, bulk, pointers)                                                                 \
     static EMU_OP(op_##mn)                                                                         \
     {                                                                                              \
         uint32_t bytes = emu_osize_bytes(insn);                                                    \
         if (!emu_repeats(insn))                                                                    \
             mn##_one(cpu, insn, bytes);                                                            \
-        else if (!repeat(cpu, insn, bytes, bulk, mn##_one))                                        \
+        else if (!repeat(cpu, insn, bytes, bulk, mn##_one, pointers))                              \
             return emu_pause(cpu, insn);                                                           \
         EMU_NEXT;                                                                                  \
     }
@@ -167,14 +181,14 @@ static bool repeat_compare(struct emu_cpu *cpu, const struct emu_insn *insn, uin
     {                                                                                              \
         uint32_t bytes = emu_osize_bytes(insn);                                                    \
         if (!emu_repeats(insn))                                                                    \
-            mn##_one(cpu, insn, bytes);                                                            \
+            compare_flags(cpu, mn##_one(cpu, insn, bytes), bytes);                                 \
         else if (!repeat_compare(cpu, insn, bytes, mn##_one))                                      \
             return emu_pause(cpu, insn);                                                           \
         EMU_NEXT;                                                                                  \
     }
-MOVING(movs, movs_bulk)
-MOVING(stos, stos_bulk)
-MOVING(lods, NULL)
+MOVING(movs, movs_bulk, 1u << RSI | 1u << RDI)
+MOVING(stos, stos_bulk, 1u << RDI)
+MOVING(lods, NULL, 0)
 COMPARING(cmps)
 COMPARING(scas)
 

@@ -102,11 +102,27 @@ static uint32_t env_alignment(const struct emu_insn *insn)
     return emu_osize(insn) == EMU_16 ? 2 : 4;
 }
 
+/* The parts of images: the environment's seven words, and perhaps the registers behind them. */
+static uint32_t part_16(uint32_t distance_bytes)
+{
+    return distance_bytes < 14 ? 2 : emu_x87_part(distance_bytes - 14);
+}
+
+static uint32_t part_32(uint32_t distance_bytes)
+{
+    return distance_bytes < 28 ? 4 : emu_x87_part(distance_bytes - 28);
+}
+
+static emu_part_bytes *parts_of(const struct emu_insn *insn)
+{
+    return emu_osize(insn) == EMU_16 ? part_16 : part_32;
+}
+
 static EMU_OP(op_fnstenv)
 {
     uint8_t bytes[28];
     uint32_t size = write_env(cpu, insn, bytes);
-    emu_write_aligned(cpu, insn, emu_ea(cpu, insn, size, true), bytes, size, env_alignment(insn));
+    emu_store_parts(cpu, insn, bytes, size, parts_of(insn), env_alignment(insn));
     emu_x87_set_control(&cpu->fpu, cpu->fpu.control | FP80_EXCEPTIONS);
     DONE;
 }
@@ -116,7 +132,7 @@ static EMU_OP(op_fldenv)
     uint8_t bytes[28];
     uint32_t size = env_bytes(insn);
     emu_x87_wait(cpu, insn);
-    emu_read_aligned(cpu, insn, emu_ea(cpu, insn, size, false), bytes, size, env_alignment(insn));
+    emu_load_parts(cpu, insn, bytes, size, parts_of(insn), env_alignment(insn));
     read_env(cpu, insn, bytes);
     DONE;
 }
@@ -128,7 +144,7 @@ static EMU_OP(op_fnsave)
     uint32_t size = write_env(cpu, insn, bytes);
     for (unsigned i = 0; i < 8; i++, size += 10)
         memcpy(bytes + size, emu_x87_st(fpu, i), 10);
-    emu_write_aligned(cpu, insn, emu_ea(cpu, insn, size, true), bytes, size, env_alignment(insn));
+    emu_store_parts(cpu, insn, bytes, size, parts_of(insn), env_alignment(insn));
     init(fpu);
     DONE;
 }
@@ -139,8 +155,7 @@ static EMU_OP(op_frstor)
     uint8_t bytes[28 + 80];
     uint32_t size = env_bytes(insn);
     emu_x87_wait(cpu, insn);
-    emu_read_aligned(cpu, insn, emu_ea(cpu, insn, size + 80, false), bytes, size + 80,
-                     env_alignment(insn));
+    emu_load_parts(cpu, insn, bytes, size + 80, parts_of(insn), env_alignment(insn));
     read_env(cpu, insn, bytes);
     for (unsigned i = 0; i < 8; i++, size += 10)
         memcpy(emu_x87_st(fpu, i), bytes + size, 10);

@@ -17,36 +17,12 @@ static void push(struct emu_fpu *fpu, uint16_t status, struct emu_st value)
         emu_x87_push(fpu, value);
 }
 
-static void load_operand(struct emu_cpu *cpu, const struct emu_insn *insn, enum fp80_format format,
-                         void *to)
-{
-    uint32_t size = sizes[format];
-    uint64_t linear = emu_ea(cpu, insn, size, false);
-    const uint8_t *host = emu_tlb_read(cpu, linear, size);
-    if (EMU_LIKELY(host))
-        memcpy(to, host, size);
-    else
-        emu_read_aligned(cpu, insn, linear, to, size, alignments[format]);
-}
-
-static void store_operand(struct emu_cpu *cpu, const struct emu_insn *insn, enum fp80_format format,
-                          const void *from)
-{
-    uint32_t size = sizes[format];
-    uint64_t linear = emu_ea(cpu, insn, size, true);
-    uint8_t *host = emu_tlb_write(cpu, linear, size);
-    if (EMU_LIKELY(host))
-        memcpy(host, from, size);
-    else
-        emu_write_aligned(cpu, insn, linear, from, size, alignments[format]);
-}
-
 static void load(struct emu_cpu *cpu, const struct emu_insn *insn, enum fp80_format format)
 {
     uint64_t operand[2] = {0, 0};
     struct emu_st value;
     emu_x87_wait(cpu, insn);
-    load_operand(cpu, insn, format, operand);
+    emu_load_parts(cpu, insn, operand, sizes[format], emu_x87_part, alignments[format]);
     emu_x87_note_memory(cpu, insn);
     uint16_t status = fp80_load(format, operand, &value);
     if (status & FP80_IE)
@@ -87,7 +63,7 @@ static void store(struct emu_cpu *cpu, const struct emu_insn *insn, enum fp80_fo
         status = fp80_store(fpu->control, format, chop, emu_x87_st(fpu, 0), bytes);
     }
     if (!(status & ~fpu->control & FP80_NOT_STORED))
-        store_operand(cpu, insn, format, bytes);
+        emu_store_parts(cpu, insn, bytes, sizes[format], emu_x87_part, alignments[format]);
     emu_x87_note_memory(cpu, insn);
     if (!emu_x87_report(fpu, status, FP80_C1, FP80_NOT_STORED) && pop)
         emu_x87_pop(fpu);

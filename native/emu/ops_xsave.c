@@ -28,23 +28,30 @@ static uint32_t legacy_bytes(const struct emu_cpu *cpu)
     return XSTATE_XMM + 16 * emu_xstate_registers(cpu);
 }
 
+/* FXSAVE's image is read and written in parts of sixteen bytes. */
+static uint32_t part(uint32_t distance_bytes)
+{
+    (void)distance_bytes;
+    return 16;
+}
+
 static EMU_OP(op_fxsave)
 {
     uint8_t area[XSTATE_LEGACY_BYTES];
-    uint64_t linear = aligned_operand(cpu, insn, XSTATE_LEGACY_BYTES, 16, true);
-    emu_probe_write(cpu, insn, linear, XSTATE_LEGACY_BYTES); /* what stays as it is, too */
+    (void)aligned_operand(cpu, insn, part(0), 16, true);
+    emu_probe_parts(cpu, insn, XSTATE_LEGACY_BYTES, part); /* what stays as it is, too */
     emu_xstate_x87_out(cpu, pointers64(insn), area);
     emu_xstate_mxcsr_out(cpu, area);
     emu_xstate_xmm_out(cpu, area);
-    emu_store_vec(cpu, insn, linear, area, legacy_bytes(cpu));
+    emu_store_parts(cpu, insn, area, legacy_bytes(cpu), part, 16);
     DONE;
 }
 
 static EMU_OP(op_fxrstor)
 {
     uint8_t area[XSTATE_LEGACY_BYTES];
-    uint64_t linear = aligned_operand(cpu, insn, XSTATE_LEGACY_BYTES, 16, false);
-    emu_load_vec(cpu, insn, linear, area, XSTATE_LEGACY_BYTES);
+    (void)aligned_operand(cpu, insn, part(0), 16, false);
+    emu_load_parts(cpu, insn, area, XSTATE_LEGACY_BYTES, part, 16);
     uint32_t mxcsr = emu_xstate_mxcsr_of(area);
     if (mxcsr & ~MXCSR_ALL)
         emu_raise_error(cpu, insn, EXC_GP, 0);

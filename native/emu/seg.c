@@ -201,14 +201,19 @@ void emu_load_segment(struct emu_cpu *cpu, const struct emu_insn *insn, unsigned
         load_data_segment(cpu, insn, index, selector);
 }
 
-/* On a return outward, segments that only the inner level may use become null. */
+/* On a return outward, segments that only the inner level may use become null, and null selectors
+ * lose their RPL. The hidden base stays. SDM vol. 2A, IRET; 2B, RET (RETURN-OUTER-PRIVILEGE-LEVEL)
+ */
 void emu_drop_inner_segments(struct emu_cpu *cpu)
 {
     static const uint8_t data[] = {EMU_ES, EMU_DS, EMU_FS, EMU_GS};
     for (unsigned i = 0; i < sizeof(data); i++) {
         struct emu_seg *seg = &cpu->seg[data[i]];
-        if (!emu_is_conforming(seg) && emu_dpl(seg) < cpu->cpl && !(seg->attr & SEG_UNUSABLE))
-            *seg = (struct emu_seg){.attr = SEG_UNUSABLE};
+        bool inner = !emu_is_conforming(seg) && emu_dpl(seg) < cpu->cpl;
+        if ((seg->attr & SEG_UNUSABLE) || inner) {
+            seg->selector = 0;
+            seg->attr = SEG_UNUSABLE;
+        }
     }
     emu_mode_changed(cpu);
 }

@@ -87,6 +87,7 @@ struct emu_frame {
     const struct emu_insn *insn;
     struct emu_seg ss;
     uint64_t sp;
+    bool flat;           /* of 64-bit code: no segment, 64-bit addresses */
     unsigned cpl;        /* whose rights the accesses have */
     uint32_t size_bytes; /* of a slot */
     uint32_t error;      /* error code of #SS where the limit is passed */

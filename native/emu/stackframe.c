@@ -11,19 +11,15 @@ void emu_frame_here(struct emu_frame *frame, struct emu_cpu *cpu, const struct e
         .insn = insn,
         .ss = cpu->seg[EMU_SS],
         .sp = cpu->gpr[RSP],
+        .flat = emu_code64(cpu) || (emu_long_mode(cpu) && size_bytes == 8),
         .cpl = cpu->cpl,
         .size_bytes = size_bytes,
     };
 }
 
-static bool wide(const struct emu_frame *frame)
-{
-    return emu_long_mode(frame->cpu) && frame->size_bytes == 8;
-}
-
 static uint64_t cut(const struct emu_frame *frame, uint64_t sp)
 {
-    if (wide(frame) || emu_code64(frame->cpu))
+    if (frame->flat)
         return sp;
     return frame->ss.attr & SEG_DB ? (uint32_t)sp : (uint16_t)sp;
 }
@@ -32,8 +28,8 @@ static uint64_t linear_of(const struct emu_frame *frame, uint64_t sp)
 {
     uint64_t offset = cut(frame, sp), last = offset + frame->size_bytes - 1;
     const struct emu_seg *ss = &frame->ss;
-    if (wide(frame) || emu_code64(frame->cpu)) {
-        if ((uint64_t)((int64_t)(offset << 16) >> 16) != offset)
+    if (frame->flat) {
+        if (emu_canonical(offset) != offset)
             emu_raise_error(frame->cpu, frame->insn, EXC_SS, frame->error);
         return offset;
     }

@@ -23,6 +23,22 @@ static inline uint64_t emu_counter(const struct emu_cpu *cpu, const struct emu_i
     return emu_cut_address(cpu->gpr[RCX], emu_asize(insn));
 }
 
+/* Is there nothing to repeat? Then registers of 32 bits lose their upper halves all the same, on
+ * Intel's processors: the counter, and of what moves many elements at once the pointers (a set of
+ * registers). */
+static inline bool emu_counts_none(struct emu_cpu *cpu, const struct emu_insn *insn,
+                                   uint32_t pointers)
+{
+    if (EMU_LIKELY(emu_counter(cpu, insn)))
+        return false;
+    if (emu_asize(insn) != 1)
+        return true;
+    for (unsigned reg = RAX; reg <= RDI; reg++)
+        if ((pointers | 1u << RCX) >> reg & 1)
+            cpu->gpr[reg] = (uint32_t)cpu->gpr[reg];
+    return true;
+}
+
 static inline void emu_advance(struct emu_cpu *cpu, const struct emu_insn *insn, unsigned reg,
                                uint64_t distance_bytes)
 {

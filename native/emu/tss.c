@@ -222,6 +222,7 @@ static void load_cr3(struct emu_cpu *cpu, uint64_t cr3)
     emu_tlb_flush(cpu, false);
 }
 
+/* A 16-bit TSS has no upper halves for registers; the processor makes them ones. */
 static void enter_task(struct emu_cpu *cpu, const struct emu_seg *tss, const struct task *task)
 {
     bool wide = tss->attr & 8;
@@ -233,7 +234,7 @@ static void enter_task(struct emu_cpu *cpu, const struct emu_seg *tss, const str
     cpu->rflags = (task->flags & 0x3f7fd5u & ~FLAGS_STATUS) | FLAG_FIXED;
     emu_set_status_flags(cpu, task->flags);
     for (unsigned i = 0; i < 8; i++)
-        cpu->gpr[i] = wide ? task->gpr[i] : (cpu->gpr[i] & 0xffff0000u) | task->gpr[i];
+        cpu->gpr[i] = wide ? task->gpr[i] : 0xffff0000u | task->gpr[i];
 }
 
 static void finish_task(struct emu_cpu *cpu, const struct emu_seg *tss)

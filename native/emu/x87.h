@@ -13,6 +13,12 @@
 #define X87_UNDERFLOW (FP80_IE | FP80_SF)
 #define X87_OVERFLOW (FP80_IE | FP80_SF | FP80_C1)
 
+/* Numbers of ten bytes are read and written as eight and two. */
+static inline uint32_t emu_x87_part(uint32_t distance_bytes)
+{
+    return distance_bytes % 10 ? 2 : 8;
+}
+
 static inline struct emu_st *emu_x87_st(struct emu_fpu *fpu, unsigned i)
 {
     return &fpu->reg[(fpu->top + i) & 7];

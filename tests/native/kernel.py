@@ -6,11 +6,13 @@ import struct
 from dataclasses import dataclass
 
 from asm import assemble
-from emulib import CS, SS, TR, Machine
+from emulib import CS, DS, ES, FS, GS, SS, TR, Machine, set_segment
 
 GDT, IDT, TSS, HANDLERS, NOTES = 0x4000, 0x5000, 0x6000, 0xA000, 0x6800
 KERNEL_STACK, IST_STACK = 0x7800, 0x7C00
+START = 0x8000
 CODE32, CODE64, DATA, USER_CODE32, USER_DATA, USER_CODE64, TSS_SELECTOR = range(8, 64, 8)
+EXTRA = 0x48  # the first free selector
 WITH_ERROR = (8, 10, 11, 12, 13, 14, 17)
 PML4, PDPT, PD, PT = 0x1000, 0x2000, 0x3000, 0x10_0000
 
@@ -112,6 +114,25 @@ def long_mode(machine: Machine, rip: int, user: bool = False, **registers: int) 
     state.segment[SS].selector = USER_DATA | 3 if user else DATA
     machine.set_state(state)
     install(machine, 64)
+
+
+def protected(machine: Machine, text: str, *, user: bool = False, **registers: int) -> None:
+    """Code at START in flat 32-bit protected mode, with the tables installed."""
+    machine.write(START, assemble(text, START, 32))
+    machine.enter("protected", START, **registers)
+    install(machine, 32)
+    state = machine.state()
+    code, data, cpl = (USER_CODE32, USER_DATA, 3) if user else (CODE32, DATA, 0)
+    set_segment(state.segment[CS], code | cpl, 11, cpl, db=1)
+    for index in (SS, DS, ES, FS, GS):
+        set_segment(state.segment[index], data | cpl, 3, cpl, db=1)
+    state.gdt.limit = 0x7F
+    machine.set_state(state)
+
+
+def define(machine: Machine, selector: int, value: int) -> None:
+    """Put a descriptor into the table."""
+    machine.write(GDT + (selector & ~7), struct.pack("<Q", value))
 
 
 def fault(machine: Machine) -> Fault:

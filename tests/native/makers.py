@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -165,6 +166,40 @@ def _beyond_stack(seen: Seen) -> bool:
     )
 
 
+STRINGS = (0xA4, 0xA5, 0xA6, 0xA7, *range(0xAA, 0xB0))
+
+
+def _prefixes(code: bytes) -> bytes:
+    """Those of 64-bit code, REX too."""
+    known = (0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF0, 0xF2, 0xF3, *range(0x40, 0x50))
+    return bytes(takewhile(known.__contains__, code))
+
+
+def _repeats_nothing(seen: Seen) -> bool:
+    """A string instruction whose count of 32 bits is 0?"""
+    prefixes = _prefixes(seen.case.code)
+    repeats = 0xF2 in prefixes or 0xF3 in prefixes
+    string = seen.row.map == 0 and seen.row.opcode in STRINGS
+    return string and repeats and 0x67 in prefixes and not seen.case.registers[1] & 0xFFFF_FFFF
+
+
+def _compares_up_to_a_fault(seen: Seen) -> bool:
+    prefixes = _prefixes(seen.case.code)
+    compares = opcode(seen.row) in ((0, 0xA6), (0, 0xA7), (0, 0xAE), (0, 0xAF))
+    faults = bool(seen.cpu[0]) and seen.cpu[0] == seen.emu[0]
+    return compares and faults and (0xF2 in prefixes or 0xF3 in prefixes)
+
+
+def _calls_nowhere(seen: Seen) -> bool:
+    near = opcode(seen.row) == (0, 0xFF) and seen.row.digit == 2
+    return near and seen.vectors() == (GP, GP) and seen.same_place()
+
+
+def _pops_a_segment(seen: Seen) -> bool:
+    pops = opcode(seen.row) in ((1, 0xA1), (1, 0xA9))
+    return pops and seen.vectors()[0] in (AC, SS, GP, PF) and seen.cpu[0] != seen.emu[0]
+
+
 TABLE = [
     Difference(
         "gather that faults",
@@ -214,6 +249,50 @@ TABLE = [
         amd="#SS",
         applies=_beyond_stack,
         parts=("fault",),
+    ),
+    Difference(
+        "REP with a 32-bit address size and count 0",
+        intel="clears the upper half of RCX, and of the pointers of MOVS and STOS",
+        amd="leaves the registers alone",
+        applies=_repeats_nothing,
+        parts=("registers",),
+    ),
+    Difference(
+        "REPE and REPNE with CMPS and SCAS that fault",
+        intel="the flags from before the instruction",
+        amd="the flags of the last comparison",
+        applies=_compares_up_to_a_fault,
+        parts=("flags",),
+    ),
+    Difference(
+        "F3 and REX.B before 90",
+        intel="PAUSE",
+        amd="XCHG R8, RAX",
+        applies=lambda s: opcode(s.row) == (0, 0x90) and s.row.has("PF3"),
+        parts=("registers",),
+    ),
+    Difference(
+        "near CALL to an address that is not canonical",
+        intel="has stored the return address at its #GP",
+        amd="has stored nothing",
+        applies=_calls_nowhere,
+        parts=("memory",),
+    ),
+    Difference(
+        "POP FS and POP GS",
+        intel="read two bytes",
+        amd="read eight bytes, with their #AC, #SS and #PF",
+        applies=_pops_a_segment,
+        parts=("fault", "flags", "registers"),
+    ),
+    Difference(
+        "MOVSXD with 66",
+        intel="reads two bytes",
+        amd="reads four bytes, with their faults",
+        applies=lambda s: (
+            opcode(s.row) == (0, 0x63) and 0x66 in _prefixes(s.case.code) and bool(s.cpu[0])
+        ),
+        parts=("fault", "flags", "registers"),
     ),
     Difference(
         "segment override that is ignored",

@@ -8,35 +8,26 @@ from collections.abc import Iterator
 import kernel
 import pytest
 from asm import assemble
-from emulib import CS, DS, ES, FS, GS, SS, Machine, set_segment
-from kernel import CODE32, DATA, GDT, TSS, USER_CODE32, USER_DATA, descriptor
-
-START = 0x8000
-EXTRA = 0x48  # the first free selector
+from emulib import FS, Machine
+from kernel import (
+    CODE32,
+    DATA,
+    EXTRA,
+    GDT,
+    START,
+    TSS,
+    USER_CODE32,
+    USER_DATA,
+    define,
+    descriptor,
+    protected,
+)
 
 
 @pytest.fixture
 def machine() -> Iterator[Machine]:
     with Machine(4 << 20) as machine:
         yield machine
-
-
-def protected(machine: Machine, text: str, *, user: bool = False, **registers: int) -> None:
-    """Code at START in flat 32-bit protected mode, with the tables installed."""
-    machine.write(START, assemble(text, START, 32))
-    machine.enter("protected", START, **registers)
-    kernel.install(machine, 32)
-    state = machine.state()
-    code, data, cpl = (USER_CODE32, USER_DATA, 3) if user else (CODE32, DATA, 0)
-    set_segment(state.segment[CS], code | cpl, 11, cpl, db=1)
-    for index in (SS, DS, ES, FS, GS):
-        set_segment(state.segment[index], data | cpl, 3, cpl, db=1)
-    state.gdt.limit = 0x7F
-    machine.set_state(state)
-
-
-def define(machine: Machine, selector: int, value: int) -> None:
-    machine.write(GDT + (selector & ~7), struct.pack("<Q", value))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@
 # exit_code = 0
 # ///
 
-# A 16-bit TSS holds 16-bit registers; the upper halves are left alone, and FS and GS are null.
+# A 16-bit TSS holds 16-bit registers; the upper halves become ones, which the manual leaves open and
+# processors since the 80386 do. FS and GS are null.
 #
 # On KVM of host kind 3: it refuses `ljmp 0x60:0` (internal error, suberror 1).
 #
@@ -25,7 +26,10 @@ LOW_CODE = EXTRA + 8
     mov ebx, 0x56780000
     ljmp TASK16:0
 1:
-    equal ebx, 0x56781234
+    equal ebx, 0xFFFF1234
+    equal ecx, 0xFFFF0000
+    equal edi, 0xFFFFFFFF
+    equal esp, 0xFFFF8000
     mov eax, fs
     equal eax, 0
     equal byte ptr [own_gdt + TASK16 + 5], 0x83
@@ -37,7 +41,7 @@ task16:
     .word 0, 0, 0, 0, 0, 0, 0      # link and inner stacks
     .word 1b - 0x10000, 2          # IP and FLAGS
     .word 0, 0, 0, 0x1234          # AX, CX, DX, BX
-    .word 0x8000, 0, 0, 0          # SP, BP, SI, DI
+    .word 0x8000, 0, 0, 0xFFFF     # SP, BP, SI, DI
     .word DATA_SELECTOR, LOW_CODE, DATA_SELECTOR, DATA_SELECTOR, 0
 
 .include "../catch32.inc"
