@@ -17,7 +17,16 @@ from pykvm.devices.debugcon import IDENT, DebugConsole
 from pykvm.devices.exit import ExitPort, IsaDebugExit
 from pykvm.devices.scratch import Scratch
 from pykvm.errors import ClosedError, LoadError, UsageError
-from pykvm.loader import entry, linux, multiboot, parse_image, read_file, read_image, read_module
+from pykvm.loader import (
+    entry,
+    firmware,
+    linux,
+    multiboot,
+    parse_image,
+    read_file,
+    read_image,
+    read_module,
+)
 from pykvm.loader.boot import Boot, Module, bios_data, encode
 from pykvm.loader.image import Image, Mode
 from pykvm.loader.memory_map import memory_map
@@ -291,6 +300,9 @@ class Parts:
             self.memory.write(layout.COMMAND_LINE_BASE, text)
         if self.virtio or not is_new:
             self.memory.write(layout.VIRTIO_TABLE_BASE, self._board.table())
+        self._enter(image, is_new=is_new)
+
+    def _enter(self, image: Image, *, is_new: bool) -> None:
         entry.enter(
             self.memory, self.vcpu, image.mode, image.entry, state=image.state, is_new=is_new
         )
@@ -370,6 +382,29 @@ class Parts:
         _refuse(modules, name)
         boot = self._boot(self.append, b"" if initrd is None else read_file(Path(initrd)))
         self._load(linux.kernel_image(data, name, boot, mode), self.append, boot.tables)
+
+    def load_firmware(self, path: Path | str) -> None:
+        """Put firmware into ROM that ends at 4 GiB, and the first processor into its reset state.
+
+        Raises:
+            LoadError: the file cannot be read, or is no firmware.
+        """
+        self._check_open()
+        name, data = str(path), read_file(Path(path))
+        base = firmware.rom_base(data, name)
+        there = self.memory.region_of(layout.RAM_HIGH_BASE - 1, 1)
+        if there is not None and there.gpa != base:
+            self.vm.unmap(there)
+            self.memory.remove(there)
+            there = None
+        if there is None:
+            size_bytes = layout.RAM_HIGH_BASE - base
+            self.vm.map(self.memory.add(base, size_bytes, readonly=True))
+        image = firmware.load(data, name)
+        if not self.memory.is_new:
+            self._reset_processors()
+        place(image, self.memory)
+        self._enter(image, is_new=False)
 
     def _stop_all(self) -> None:
         self._backlog.is_stopped = True

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pykvm import host
@@ -52,6 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     option, path = parser.add_argument, reads(parse_path)
     option("file", type=path, metavar="FILE", nargs="?")
     option("--kernel", type=path, metavar="FILE", help="a Linux kernel in place of FILE")
+    option("--firmware", type=path, metavar="FILE", help="firmware in place of FILE")
     option("--initrd", type=path, metavar="FILE", help="the kernel's initial RAM disk")
     option(
         "--module", dest="modules", action="append", default=[], metavar='"FILE TEXT"',
@@ -106,10 +108,12 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _main(args: argparse.Namespace) -> int:
+    if args.firmware is not None:
+        return _run_firmware(args)
     if args.kernel is not None:
         return _run_kernel(args)
     if args.file is None:
-        raise UsageError("run takes a guest's FILE, or --kernel")
+        raise UsageError("run takes a guest's FILE, --kernel or --firmware")
     settings, image = _load(args)
     modules = [*([] if args.initrd is None else [args.initrd]), *args.modules]
     with _machine(args, settings, lambda machine: machine.load(image, modules)) as machine:
@@ -129,19 +133,34 @@ def _run_kernel(args: argparse.Namespace) -> int:
         raise UsageError("--kernel takes the place of FILE, and knows no --load")
     if any(each.nic for each in args.net):
         raise UsageError("a kernel finds virtio cards only; leave nic out of --net")
+
+    def load(machine: Machine) -> None:
+        machine.load_kernel(args.kernel, args.initrd, args.modules, args.mode)
+
+    return _run_on_pc(args, args.kernel, load)
+
+
+def _run_firmware(args: argparse.Namespace) -> int:
+    others = (args.file, args.kernel, args.initrd, args.mode, args.load, args.append)
+    if args.modules or any(each is not None for each in others):
+        raise UsageError(
+            "--firmware takes the place of FILE and --kernel, and knows no --initrd, --module, "
+            "--mode, --load and --append"
+        )
+    return _run_on_pc(args, args.firmware, lambda machine: machine.load_firmware(args.firmware))
+
+
+def _run_on_pc(args: argparse.Namespace, path: Path, load: Callable[[Machine], None]) -> int:
+    """Run what expects a PC: its chips and devices, and a terminal at its serial port."""
     settings = _settings(
         args,
         Guest(
-            args.kernel, memory=KERNEL_MEMORY, timeout_s=None, devices=KERNEL_DEVICES,
+            path, memory=KERNEL_MEMORY, timeout_s=None, devices=KERNEL_DEVICES,
             irqchip="full", pit=True, float_unclaimed=True,
         ),
     )  # fmt: skip
     if asked_for(args.backend) == "auto" and host.problem() is None and host.emulates_cpl0():
         args.backend = open_backend("emu", args.clock, why=_KERNEL_WHY)
-
-    def load(machine: Machine) -> None:
-        machine.load_kernel(args.kernel, args.initrd, args.modules, args.mode)
-
     with _machine(args, settings, load) as machine:
         with raw_terminal() as is_raw:
             start_feeding(devices.feed(args, machine), machine.stop if is_raw else None)

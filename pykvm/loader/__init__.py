@@ -26,7 +26,8 @@ def read_image(path: Path | str, mode: Mode | str | None = None, load: int | Non
         path: the file.
         mode: how it is entered; None for what the file asks for, long mode for a flat one.
             A mode other than protected makes a multiboot kernel an ordinary file.
-        load: guest-physical address of a flat binary; None for the mode's own.
+        load: guest-physical address of a flat binary, None for the mode's own; or of a
+            position-independent executable, None for 1 MiB.
 
     Raises:
         LoadError: unreadable, malformed, or not for this machine.
@@ -60,11 +61,12 @@ def parse_image(
     header = multiboot.any_header(data, name) if chosen in (None, Mode.PROTECTED) else None
     is_elf = data.startswith(elf.MAGIC)
     if load is not None:
-        _check_load(load, name, has_addresses=is_elf or header is not None)
+        is_fixed = header is not None or (is_elf and not elf.is_movable(data))
+        _check_load(load, name, has_addresses=is_fixed)
     if header is not None:
         return multiboot.load(data, header, name)
     if is_elf:
-        return elf.load_elf(data, name, chosen)
+        return elf.load_elf(data, name, chosen, load)
     return flat.load_flat(data, name, chosen or Mode.LONG, load)
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pykvm import layout
 from pykvm.errors import LoadError
 from pykvm.loader.image import Image, Mode
+from pykvm.loader.relocation import Relocator, base_of
 
 if TYPE_CHECKING:
     from elftools.elf.elffile import ELFFile
@@ -39,7 +40,6 @@ _SHT_SYMTAB = 2
 _NAMED_TYPES = {0, 1, 2, 10}  # STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_GNU_IFUNC
 _KINDS = {
     "ET_REL": "is an object file, not linked yet; link it with `ld`",
-    "ET_DYN": "is position-independent and needs relocation; link it with -static -no-pie",
     "ET_CORE": "is a core dump, not a program",
 }
 
@@ -63,7 +63,12 @@ class Segment(NamedTuple):
         return f"segment {self.number} ({self.paddr:#x}..{self.end:#x})"
 
 
-def load_elf(data: bytes, name: str, mode: Mode | None = None) -> Image:
+def is_movable(data: bytes) -> bool:
+    """Whether a file is a position-independent ELF executable, or a library."""
+    return data.startswith(MAGIC) and data[16:18] == b"\3\0"  # e_type: ET_DYN
+
+
+def load_elf(data: bytes, name: str, mode: Mode | None = None, load: int | None = None) -> Image:
     """An executable's segments, entry point and symbols.
 
     Args:
@@ -71,6 +76,7 @@ def load_elf(data: bytes, name: str, mode: Mode | None = None) -> Image:
         name: for messages.
         mode: how it is entered; None for long mode where its machine is x86-64,
             protected mode where it is the 386.
+        load: where a position-independent one goes; None for 1 MiB.
 
     Raises:
         LoadError: malformed, for another machine, or not static.
@@ -78,7 +84,7 @@ def load_elf(data: bytes, name: str, mode: Mode | None = None) -> Image:
     # A third party's parser on a hostile file: besides its own errors it lets IndexError,
     # KeyError, struct.error, UnicodeDecodeError, RecursionError and others out.
     try:
-        return _load(data, name, mode)
+        return _load(data, name, mode, load)
     except LoadError:
         raise
     except Exception as error:
@@ -130,21 +136,28 @@ def _open(data: bytes) -> ELFFile:
     return ELFFile(io.BytesIO(data))
 
 
-def _load(data: bytes, name: str, mode: Mode | None) -> Image:
+def _load(data: bytes, name: str, mode: Mode | None, load: int | None) -> Image:
     elf = _open(data)
     natural_mode = _check_header(elf, name)
     segments = sorted(_segments(elf, data, name), key=lambda segment: segment.paddr)
     _check_segments(segments, len(data), name)
+    if is_movable(data):
+        base, contents = _move(elf, data, segments, name, load)
+        segments = [
+            each._replace(vaddr=each.vaddr + base, paddr=each.paddr + base) for each in segments
+        ]
+    else:
+        base, contents = 0, [data[each.offset : each.offset + each.filesz] for each in segments]
     return Image(
         name,
         mode or natural_mode,
-        _entry(elf["e_entry"], segments, name),
+        _entry(elf["e_entry"] + base, segments, name),
         tuple(
-            (each.paddr, data[each.offset : each.offset + each.filesz])
-            for each in segments
+            (each.paddr, piece)
+            for each, piece in zip(segments, contents, strict=True)
             if each.filesz
         ),
-        _symbols(elf, data, name),
+        {key: value + base for key, value in _symbols(elf, data, name).items()},
         zeros=tuple(
             (each.paddr + each.filesz, each.memsz - each.filesz)
             for each in segments
@@ -153,11 +166,24 @@ def _load(data: bytes, name: str, mode: Mode | None) -> Image:
     )
 
 
+def _move(
+    elf: ELFFile, data: bytes, segments: list[Segment], name: str, load: int | None
+) -> tuple[int, list[bytes]]:
+    """What is added to a static PIE's addresses, and its segments' bytes with that added."""
+    base = base_of(segments, load)
+    relocator = Relocator(data, segments, base, elf.elfclass, name)
+    for header in _program_headers(elf, data, name):
+        if header["p_type"] == "PT_DYNAMIC":
+            start = header["p_offset"]
+            relocator.apply(data[start : start + header["p_filesz"]])
+    return base, [bytes(each) for each in relocator.contents]
+
+
 def _check_header(elf: ELFFile, name: str) -> Mode:
     machine, kind = elf["e_machine"], elf["e_type"]
     if machine not in _MODES or not elf.little_endian:
         raise LoadError(name, f"is for another machine ({machine}); build it for x86 or x86-64")
-    if kind != "ET_EXEC":
+    if kind not in ("ET_EXEC", "ET_DYN"):
         raise LoadError(name, _KINDS.get(kind, f"has the unknown type {kind}"))
     return _MODES[machine]
 
@@ -167,7 +193,8 @@ def _check_header(elf: ELFFile, name: str) -> Mode:
 
 def _segments(elf: ELFFile, data: bytes, name: str) -> Iterator[Segment]:
     for index, header in enumerate(_program_headers(elf, data, name)):
-        if header["p_type"] in ("PT_INTERP", "PT_DYNAMIC"):
+        is_static = header["p_type"] != "PT_DYNAMIC" or elf["e_type"] == "ET_DYN"
+        if header["p_type"] == "PT_INTERP" or not is_static:
             raise LoadError(name, "needs a dynamic linker; link it with -static -no-pie")
         if header["p_type"] == "PT_LOAD" and header["p_memsz"] | header["p_filesz"]:
             fields = ("p_offset", "p_vaddr", "p_paddr", "p_filesz", "p_memsz")

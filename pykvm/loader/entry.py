@@ -165,6 +165,15 @@ _LONG = replace(
 _USER = replace(
     _LONG, cs=USER_CODE64, ds=USER_DATA, es=USER_DATA, fs=USER_DATA, gs=USER_DATA, ss=USER_DATA
 )
+RESET = SpecialRegisters(  # Intel SDM vol. 3A table 9-1
+    cs=Segment(base=0xFFFF_0000, selector=0xF000, type=_CODE),
+    ldt=Segment(type=2, s=0),
+    tr=Segment(type=_BUSY_TSS, s=0),
+    gdt=Table(0, 0xFFFF),
+    idt=Table(0, 0xFFFF),
+    cr0=0x6000_0010,  # caches off
+    apic_base=_RESET_APIC_BASE,
+)
 LINUX32 = flat32(0x10, 0x18)  # boot.rst of Linux, "32-bit Boot Protocol": __BOOT_CS, __BOOT_DS
 MULTIBOOT = flat32(0x08, 0x10)  # as GRUB and QEMU do it: kernels load DS with 0x10
 _MODES = {

@@ -1,7 +1,8 @@
-"""Programs that other people wrote, and that have the header of a Linux kernel, enter and run.
+"""Programs that other people wrote, each by another of the ways to enter one, start and run.
 
-memtest86+ says so on the serial port. iPXE and MEMDISK speak through the BIOS: a BIOS of a few
-lines, which knows how to print a letter and how much memory there is, shows what they say.
+memtest86+ and Xen say so on the serial port, SeaBIOS on its debug port. iPXE and MEMDISK
+speak through the BIOS: one of a few lines, which prints letters and knows how much memory there is,
+shows what they say.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import pytest
 from support.debian import unpacked
 
 import pykvm
+from pykvm.devices.debugcon import DebugConsole
 from pykvm.parts import KERNEL_DEVICES
 
 MULTIBOOT_MAGIC = (0x1BADB002).to_bytes(4, "little")
 PATIENCE_S = 240
+SEABIOS_DEBUG_PORT = 0x402
 BIOS_BASE = 0xF_8000
 BIOS = """
 print:
@@ -134,3 +137,19 @@ def test_xen_boots_by_multiboot(version: int, tmp_path: Path) -> None:
     )  # fmt: skip
     append = "no-real-mode com1=115200,8n1 console=com1 loglvl=all"
     run("emu", kernel, words, modules=[module], memory="512M", append=append)
+
+
+def test_seabios_starts_at_the_reset_vector(pykvm_backend: str) -> None:
+    """QEMU's firmware for machines without PCI, by its debug port, until it looks for disks."""
+    (image,) = unpacked("seabios", "usr/share/seabios/bios-microvm.bin")
+    words = (b"SeaBIOS (version", b"RamSize: 0x04000000 [cmos]", b"Found 1 serial ports")
+    output = Until(*words)
+    with pykvm.VM(
+        backend=pykvm_backend, memory="64M", irqchip="full", pit=True, output=output,
+        devices=KERNEL_DEVICES, float_unclaimed=True,
+    ) as vm:  # fmt: skip
+        output.machine = vm
+        vm.ports.claim(SEABIOS_DEBUG_PORT, 1, DebugConsole(vm.output.write))
+        vm.load_firmware(image)
+        vm.run(timeout=PATIENCE_S)
+    assert [word for word in words if word not in output.said] == [], output.said[-2000:]

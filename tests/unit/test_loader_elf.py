@@ -6,7 +6,6 @@ import pytest
 from support.elf import (
     EM_X86_64,
     ET_CORE,
-    ET_DYN,
     ET_REL,
     PT_DYNAMIC,
     PT_INTERP,
@@ -85,7 +84,6 @@ REFUSED = {
     "for another machine": (Elf([CODE], header={"machine": 183}), "EM_AARCH64.*x86"),
     "of no machine": (Elf([CODE], header={"machine": 0xFFFF}), "for another machine"),
     "an object file": (Elf([CODE], header={"type": ET_REL}), "object file.*ld"),
-    "position-independent": (Elf([CODE], header={"type": ET_DYN}), "-static -no-pie"),
     "a core dump": (Elf([CODE], header={"type": ET_CORE}), "core dump"),
     "of an unknown type": (Elf([CODE], header={"type": 77}), "unknown type 77"),
     "with an interpreter": (Elf([CODE, Segment(b"ld", type=PT_INTERP)]), "dynamic linker"),
