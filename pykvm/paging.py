@@ -1,6 +1,6 @@
 """Guest page tables, walked from outside: from a linear to a guest-physical address.
 
-Source: Intel SDM vol. 3A §4.3 (32-bit), §4.4 (PAE), §4.5 (4-level).
+Source: Intel SDM vol. 3A §4.3 (32-bit), §4.4 (PAE), §4.5 (4-level and 5-level).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from pykvm.errors import MemoryAccessError
 from pykvm.memory import GuestMemory
 from pykvm.registers import CR0_PG, CR4_PAE, EFER_LMA, SpecialRegisters
 
-CR4_PSE = 1 << 4
+CR4_PSE, CR4_LA57 = 1 << 4, 1 << 12
 _PRESENT, _LARGE = 1 << 0, 1 << 7
 _ADDRESS = 0x000F_FFFF_FFFF_F000
 
@@ -24,6 +24,8 @@ def translate(memory: GuestMemory, special: SpecialRegisters, linear: int) -> in
     levels: tuple[int, ...]
     if special.efer & EFER_LMA:
         levels, entry_bytes, table = (39, 30, 21, 12), 8, special.cr3 & _ADDRESS
+        if special.cr4 & CR4_LA57:
+            levels = (48, *levels)
     elif special.cr4 & CR4_PAE:
         levels, entry_bytes, table = (30, 21, 12), 8, special.cr3 & 0xFFFF_FFE0
     else:

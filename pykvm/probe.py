@@ -212,6 +212,17 @@ _CPL0_SSE = Listing("""
     e7 f8                   | out 0xf8, eax
 """)
 
+# 32 + 10; as BSF and BSR, which they silently are to an emulator that ignores F3, 10 + 21.
+_CPL0_COUNTS = Listing("""
+    31 c9                   | xor ecx, ecx
+    b8 0a 00 00 00          | mov eax, 10
+    f3 0f bc c1             | tzcnt eax, ecx
+    b9 00 00 20 00          | mov ecx, 0x200000
+    f3 0f bd d1             | lzcnt edx, ecx
+    01 d0                   | add eax, edx
+    e7 f8                   | out 0xf8, eax
+""")
+
 # -1 is no hypercall that KVM knows: rax comes back as -KVM_ENOSYS (linux/kvm_para.h).
 _HYPERCALL = Listing("""
     48 c7 c0 ff ff ff ff    | mov rax, -1
@@ -254,6 +265,7 @@ FEATURES: Mapping[str, Feature] = {
         data=_idt(_INT_VECTOR),
     ),
     "cpl0-sse": Feature("SSE arithmetic, POPCNT and x87 at CPL 0", (_CPL0_SSE,)),
+    "cpl0-counts": Feature("TZCNT and LZCNT at CPL 0, not BSF and BSR", (_CPL0_COUNTS,)),
     "hypercall": Feature("a hypercall from CPL 0 that returns", (_HYPERCALL,)),
     "paging32": Feature(
         "32-bit code with paging on",

@@ -16,6 +16,8 @@
 #define SHADOW_STI 2 /* KVM_X86_SHADOW_INT_STI, no part of the headers */
 #define XSAVE_BV 512 /* the XSAVE area, Intel SDM vol. 1 §13.4 */
 #define XSAVE_AVX 576
+#define PKRU_COMPONENT 9
+#define PKRU (UINT64_C(1) << PKRU_COMPONENT)
 #define X87 1u
 #define SSE 2u
 #define AVX 4u
@@ -154,6 +156,13 @@ static void sregs_out(const struct emu_state *state, struct kvm_sregs *out)
     out->idt.limit = state->idt.limit;
 }
 
+/* Has the guest PKRU, and the area a place for it? */
+static bool pkru_there(const struct pykvm_transfer *transfer)
+{
+    return transfer->pkru_offset >= XSAVE_AVX &&
+           transfer->pkru_offset <= sizeof(transfer->xsave) - sizeof(uint64_t);
+}
+
 /* The legacy part of an XSAVE area, Intel SDM vol. 1 §10.5.1. */
 static void xsave_in(const uint8_t *area, struct emu_state *state)
 {
@@ -194,7 +203,7 @@ static void xsave_out(const struct emu_state *state, uint8_t *area)
             memcpy(area + XSAVE_AVX + 16 * i, &state->vec[i][2], 16);
     }
     memcpy(&used, area + XSAVE_BV, sizeof(used));
-    used |= X87 | SSE | (state->xcr0 & AVX);
+    used |= X87 | SSE | (state->xcr0 & (AVX | PKRU));
     memcpy(area + XSAVE_BV, &used, sizeof(used));
 }
 
@@ -255,6 +264,8 @@ int pykvm_transfer_cpuid(struct pykvm_transfer *transfer, int vcpu_fd, struct em
                                       entry->ecx,      entry->edx};
         if (entry->function == 7 && !entry->index)
             transfer->evex = entry->ebx & CPUID_7_EBX_AVX512F;
+        if (entry->function == 0xd && entry->index == PKRU_COMPONENT)
+            transfer->pkru_offset = entry->ebx;
     }
     if (!error)
         error = emu_cpu_set_cpuid(cpu, table, found->nent);
@@ -306,6 +317,8 @@ int pykvm_transfer_in(struct pykvm_transfer *transfer, int vcpu_fd, struct emu_c
     regs_in(&transfer->regs, &state);
     sregs_in(&transfer->sregs, &state);
     xsave_in(transfer->xsave, &state);
+    if (pkru_there(transfer))
+        memcpy(&state.pkru, transfer->xsave + transfer->pkru_offset, sizeof(state.pkru));
     events_in(&transfer->events, &state, refused);
     state.xcr0 = transfer->xcrs.nr_xcrs ? transfer->xcrs.xcrs[0].value : X87;
     for (size_t i = 0; i < 4; i++)
@@ -339,6 +352,8 @@ static int write_units(struct pykvm_transfer *transfer, int fd, const struct emu
         error = call(fd, KVM_SET_XCRS, &transfer->xcrs);
     }
     xsave_out(state, transfer->xsave);
+    if (pkru_there(transfer))
+        memcpy(transfer->xsave + transfer->pkru_offset, &state->pkru, sizeof(state->pkru));
     return error ? error : call(fd, KVM_SET_XSAVE, transfer->xsave);
 }
 

@@ -22,6 +22,7 @@ struct pykvm_transfer {
     } msrs;
     bool msrs_known;
     bool evex;            /* CPUID tells of AVX-512 */
+    uint32_t pkru_offset; /* in that area; 0: the guest has none */
     uint32_t xsave_bytes; /* of KVM_GET_XSAVE2; 0: KVM_GET_XSAVE */
     uint8_t xsave[PYKVM_XSAVE_BYTES_MAX];
 };

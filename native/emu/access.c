@@ -4,11 +4,6 @@
 #include "ops.h"
 #include "tlb.h"
 
-static bool canonical(uint64_t linear)
-{
-    return (uint64_t)((int64_t)(linear << 16) >> 16) == linear;
-}
-
 /* Is the memory operand in the stack segment? Implicit stack accesses check first. */
 static bool through_stack(const struct emu_insn *insn)
 {
@@ -18,7 +13,8 @@ static bool through_stack(const struct emu_insn *insn)
 static void check_address(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear,
                           uint32_t size_bytes, uint32_t alignment)
 {
-    if (emu_code64(cpu) && !(canonical(linear) && canonical(linear + size_bytes - 1)))
+    if (emu_code64(cpu) &&
+        !(emu_canonical(cpu, linear) && emu_canonical(cpu, linear + size_bytes - 1)))
         emu_raise_error(cpu, insn, through_stack(insn) ? EXC_SS : EXC_GP, 0);
     if (emu_checks_alignment(cpu) && linear % alignment)
         emu_raise_error(cpu, insn, EXC_AC, 0);
@@ -34,7 +30,8 @@ static uint32_t natural_alignment(uint32_t size_bytes)
 void emu_stack_canonical(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear,
                          uint32_t size_bytes)
 {
-    if (emu_code64(cpu) && !(canonical(linear) && canonical(linear + size_bytes - 1)))
+    if (emu_code64(cpu) &&
+        !(emu_canonical(cpu, linear) && emu_canonical(cpu, linear + size_bytes - 1)))
         emu_raise_error(cpu, insn, EXC_SS, 0);
 }
 
@@ -86,6 +83,7 @@ static void write_piece(struct emu_cpu *cpu, const struct emu_insn *insn, uint64
                         const uint8_t *from, uint32_t size_bytes)
 {
     uint8_t *host = emu_phys(cpu->vm, gpa, true);
+    cpu->spin.stored |= !host || memcmp(host, from, size_bytes) != 0;
     if (host) {
         if (emu_code_overlaps(cpu->vm, gpa, size_bytes)) {
             if (insn && !cpu->stepping)
@@ -336,7 +334,7 @@ void emu_write_as(struct emu_cpu *cpu, const struct emu_insn *insn, unsigned cpl
 
 uint64_t emu_fetch_gpa(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear)
 {
-    if (emu_code64(cpu) && !canonical(linear))
+    if (emu_code64(cpu) && !emu_canonical(cpu, linear))
         emu_raise_error(cpu, insn, EXC_GP, 0);
     enum emu_tlb_index index = cpu->cpl == 3 ? EMU_TLB_USER_CODE : EMU_TLB_CODE;
     return translate(cpu, insn, index, linear & address_mask(emu_code64(cpu)), EMU_EXECUTE);

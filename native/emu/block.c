@@ -221,7 +221,7 @@ static struct emu_block *find_decoded(struct emu_cpu *cpu, const struct emu_link
     uint64_t gpa;
     uint32_t error;
     enum emu_tlb_index index = cpu->cpl == 3 ? EMU_TLB_USER_CODE : EMU_TLB_CODE;
-    if (!emu_code64(cpu) || cpu->vm->cache.flush_wanted || emu_canonical(rip) != rip ||
+    if (!emu_code64(cpu) || cpu->vm->cache.flush_wanted || !emu_canonical(cpu, rip) ||
         !emu_tlb_translate(cpu, index, rip, EMU_EXECUTE, &gpa, &error))
         return NULL;
     struct emu_block *block = link && link->rip == rip ? link->block : NULL;

@@ -5,7 +5,8 @@
 #define CR0_ALL                                                                                    \
     (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD |     \
      CR0_PG)
-#define CR4_MMU (CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP)
+#define CR4_MMU                                                                                    \
+    (CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_LA57 | CR4_PKE | CR4_PKS)
 #define CR3_RESERVED (UINT64_MAX << 46)
 #define CR3_NO_FLUSH (UINT64_C(1) << 63)
 
@@ -68,7 +69,7 @@ void emu_write_cr4(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t va
     uint64_t changed = value ^ cpu->cr4;
     if (value & ~emu_cr4_offered(cpu->features))
         refuse(cpu, insn);
-    if (emu_long_mode(cpu) && !(value & CR4_PAE))
+    if (emu_long_mode(cpu) && (!(value & CR4_PAE) || (changed & CR4_LA57)))
         refuse(cpu, insn);
     if ((changed & value & CR4_PCIDE) && (!emu_long_mode(cpu) || (cpu->cr3 & 0xfff)))
         refuse(cpu, insn);

@@ -65,11 +65,14 @@ enum emu_gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
 #define CR4_OSFXSR 0x200u
 #define CR4_OSXMMEXCPT 0x400u
 #define CR4_UMIP 0x800u
+#define CR4_LA57 0x1000u
 #define CR4_FSGSBASE 0x10000u
 #define CR4_PCIDE 0x20000u
 #define CR4_OSXSAVE 0x40000u
 #define CR4_SMEP 0x100000u
 #define CR4_SMAP 0x200000u
+#define CR4_PKE 0x400000u
+#define CR4_PKS 0x1000000u
 #define EFER_SCE 0x1u
 #define EFER_LME 0x100u
 #define EFER_LMA 0x400u
@@ -89,6 +92,7 @@ enum emu_gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
 #define XCR0_X87 0x1u
 #define XCR0_SSE 0x2u
 #define XCR0_AVX 0x4u
+#define XCR0_PKRU 0x200u
 
 /* What decoding depends on: the key of a block, beside its address. At most 16 bits. */
 #define EMU_MODE_CODE32 0x1u
@@ -236,12 +240,21 @@ struct emu_replay {
 /* How an instruction was left in its middle: the value of setjmp. */
 enum emu_jump { EMU_JUMP_NONE, EMU_JUMP_FAULT, EMU_JUMP_EXIT, EMU_JUMP_RETRY, EMU_JUMP_DEBUG };
 
+/* Between slices, of a processor among several: spin.c. */
+struct emu_spin {
+    uint64_t gpr[EMU_RIP + 1]; /* as they were when it was looked at last */
+    int64_t left;              /* instructions until it is again */
+    uint32_t step;
+    bool watches; /* no store takes the fast path */
+    bool stored;  /* one has changed memory, or gone to a device */
+};
+
 struct emu_msrs {
     uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t pat, misc_enable, apic_base, tsc_offset, tsc_adjust, tsc_deadline, debugctl;
     uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_variable[16];
-    uint64_t spec_ctrl, mcg_status, smi_count, bios_signature;
+    uint64_t spec_ctrl, mcg_status, smi_count, bios_signature, pkrs;
 };
 
 /* Filters of the TLBs, in 64-bit words. */
@@ -274,8 +287,10 @@ struct emu_cpu {
     bool wants_window; /* leave once an interrupt could be taken */
     struct emu_seg seg[EMU_SEGMENTS];
     union emu_vec vec[16] __attribute__((aligned(32)));
-    uint32_t mxcsr; /* while the processor runs: by emu_mxcsr and emu_set_mxcsr */
-    bool fp_live;   /* the host's MXCSR holds the guest's */
+    uint32_t pkru;
+    uint32_t pkru_offset; /* in images of the standard form: what CPUID says */
+    uint32_t mxcsr;       /* while the processor runs: by emu_mxcsr and emu_set_mxcsr */
+    bool fp_live;         /* the host's MXCSR holds the guest's */
     uint32_t host_mxcsr;
     struct emu_fpu fpu;
 
@@ -329,6 +344,7 @@ struct emu_cpu {
     bool resliced;           /* the slice may be too long: timers have changed */
     bool wants_turn;         /* turn.c */
     int64_t quantum;         /* instructions until the turn goes on */
+    struct emu_spin spin;
     uint64_t sleeps_until_ns;
     bool parked;          /* stands still while vm->freezers */
     bool polls;           /* sleeps in poll, not on `changed`: irqfd.c */
@@ -545,5 +561,9 @@ void emu_turn_give(struct emu_cpu *cpu);
 int emu_turn_pass(struct emu_cpu *cpu, bool spinning);
 int emu_turn_idle(struct emu_cpu *cpu);
 void emu_turn_wake(struct emu_cpu *cpu);
+
+/* spin.c */
+void emu_spin_begin(struct emu_cpu *cpu);
+bool emu_spins(struct emu_cpu *cpu);
 
 #endif

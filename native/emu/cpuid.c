@@ -39,7 +39,9 @@
      BIT(7) /* SMEP */ | BIT(8) /* BMI2 */ | BIT(9) /* ERMS */ | BIT(10) /* INVPCID */ |           \
      BIT(13) /* FCS and FDS are 0 */ | BIT(18) /* RDSEED */ | BIT(19) /* ADX */ |                  \
      BIT(20) /* SMAP */ | BIT(23) /* CLFLUSHOPT */ | BIT(24) /* CLWB */ | BIT(29) /* SHA */)
-#define LEAF7_ECX (BIT(2) /* UMIP */ | BIT(22) /* RDPID */)
+#define LEAF7_ECX                                                                                  \
+    (BIT(2) /* UMIP */ | BIT(3) /* PKU */ | BIT(16) /* LA57 */ | BIT(22) /* RDPID */ |             \
+     BIT(31) /* PKS */)
 #define LEAF7_EDX (BIT(26) /* IBRS, IBPB */ | BIT(29) /* ARCH_CAPABILITIES */)
 /* Leaf D, subleaf 1. */
 #define LEAFD_EAX                                                                                  \
@@ -57,9 +59,10 @@ static const struct emu_cpuid supported[] = {
     {2, EMU_CPUID_ANY, 0x00000001, 0, 0, 0},
     {6, EMU_CPUID_ANY, BIT(2), 0, 0, 0}, /* the local APIC's timer never stops */
     {7, 0, 0, LEAF7_EBX, LEAF7_ECX, LEAF7_EDX},
-    {0xd, 0, XSTATE_ALL, XSTATE_BYTES, XSTATE_BYTES, 0},
-    {0xd, 1, LEAFD_EAX, XSTATE_BYTES, 0, 0},
+    {0xd, 0, XSTATE_ALL, 0, XSTATE_PKRU + XSTATE_PKRU_BYTES, 0},
+    {0xd, 1, LEAFD_EAX, 0, 0, 0}, /* EBX of both: see `xsave_bytes` */
     {0xd, 2, XSTATE_BYTES - XSTATE_YMM, XSTATE_YMM, 0, 0},
+    {0xd, 9, XSTATE_PKRU_BYTES, XSTATE_PKRU, 0, 0},
     {0x15, EMU_CPUID_ANY, 1, 1, APIC_BUS_HZ, 0}, /* see `frequencies` */
     {0x16, EMU_CPUID_ANY, 0, 0, 0, 0},
     {0x80000000, EMU_CPUID_ANY, 0x80000008, 0, 0, 0},
@@ -68,7 +71,7 @@ static const struct emu_cpuid supported[] = {
     {0x80000003, EMU_CPUID_ANY, 0, 0, 0, 0},
     {0x80000004, EMU_CPUID_ANY, 0, 0, 0, 0},
     {0x80000007, EMU_CPUID_ANY, 0, 0, 0, BIT(8)}, /* invariant TSC */
-    {0x80000008, EMU_CPUID_ANY, 0x302e, 0, 0, 0}, /* 46 physical, 48 linear bits */
+    {0x80000008, EMU_CPUID_ANY, 0x392e, 0, 0, 0}, /* 46 physical, 57 linear bits */
 };
 
 #define SUPPORTED (sizeof(supported) / sizeof(supported[0]))
@@ -161,6 +164,14 @@ static const struct emu_features *model_with(struct emu_cpu *cpu,
     return unused;
 }
 
+/* Where a table has PKRU in XSAVE's standard form: behind AVX's part, in what can be accessed. */
+static uint32_t pkru_offset_of(const struct emu_cpuid *table, uint32_t count)
+{
+    uint32_t offset = word_of(table, count, 0xd, 9, offsetof(struct emu_cpuid, ebx));
+    bool usable = offset >= XSTATE_PKRU && offset < EMU_PAGE_BYTES && offset % 8 == 0;
+    return usable ? offset : XSTATE_PKRU;
+}
+
 static void become(struct emu_cpu *cpu, const struct emu_features *model)
 {
     cpu->features = model;
@@ -185,6 +196,7 @@ int emu_cpu_set_cpuid(struct emu_cpu *cpu, const struct emu_cpuid *entries, uint
         unused = cpu->cpuid;
         cpu->cpuid = copy;
         cpu->cpuid_count = count;
+        cpu->pkru_offset = pkru_offset_of(entries, count);
     }
     emu_vm_thaw(cpu->vm);
     free(unused);
@@ -215,6 +227,15 @@ static void local_apic(const struct emu_cpu *cpu, struct emu_cpuid *out)
         out->ecx &= ~LEAF1_APIC_ECX;
 }
 
+/* Of an image of all that XCR0 enables now, in the standard or the compacted form. */
+static uint32_t xsave_bytes(const struct emu_cpu *cpu, bool compacted)
+{
+    uint32_t before = cpu->xcr0 & XCR0_AVX ? XSTATE_BYTES : XSTATE_YMM;
+    if (!(cpu->xcr0 & XCR0_PKRU))
+        return before;
+    return (compacted ? before : cpu->pkru_offset) + XSTATE_PKRU_BYTES;
+}
+
 /* One leaf, with what follows the processor's present state put in. */
 void emu_cpuid(struct emu_cpu *cpu, uint32_t leaf, uint32_t subleaf, struct emu_cpuid *out)
 {
@@ -223,12 +244,14 @@ void emu_cpuid(struct emu_cpu *cpu, uint32_t leaf, uint32_t subleaf, struct emu_
     *out = entry ? *entry : (struct emu_cpuid){0};
     if (!entry)
         return;
-    if (leaf == 0xd && subleaf < 2) /* as XCR0 is now */
-        out->ebx = cpu->xcr0 & XCR0_AVX ? XSTATE_BYTES : XSTATE_YMM;
+    if (leaf == 0xd && subleaf < 2)
+        out->ebx = xsave_bytes(cpu, subleaf == 1);
     if (leaf == 1) {
         out->ebx = (out->ebx & 0x00ffffff) | cpu->index << 24;
         out->ecx = (out->ecx & ~BIT(27)) | (cpu->cr4 & CR4_OSXSAVE ? BIT(27) : 0);
         local_apic(cpu, out);
+    } else if (leaf == 7 && subleaf == 0) {
+        out->ecx = (out->ecx & ~BIT(4)) | (cpu->cr4 & CR4_PKE ? BIT(4) : 0);
     } else if (leaf == 0x15 || leaf == 0x16) {
         frequencies(cpu, out);
     } else if (leaf == 0xb || leaf == 0x1f) {

@@ -54,7 +54,7 @@ struct emu_state {
     uint64_t dr[8];
 
     uint64_t vec[16][4]; /* ymm0 .. ymm15, least significant first */
-    uint32_t mxcsr;
+    uint32_t mxcsr, pkru;
     uint16_t fcw, fsw, fop;
     uint8_t ftw;       /* abridged: bit n set where physical register n is in use */
     uint64_t st[8][2]; /* st(0) .. st(7): mantissa; sign and exponent */

@@ -35,6 +35,7 @@
     X(emu_family_x87_function)                                                                     \
     X(emu_family_x87_env)                                                                          \
     X(emu_family_xsave)                                                                            \
+    X(emu_family_pkey)                                                                             \
     X(emu_family_vint)                                                                             \
     X(emu_family_vmul)                                                                             \
     X(emu_family_vshift)                                                                           \

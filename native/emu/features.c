@@ -220,6 +220,9 @@ uint64_t emu_cr4_offered(const struct emu_features *features)
         {CR4_OSXSAVE, FEATURE_XSAVE},
         {CR4_SMEP, FEATURE_SMEP},
         {CR4_SMAP, FEATURE_SMAP},
+        {CR4_LA57, FEATURE_LA57},
+        {CR4_PKE, FEATURE_PKU},
+        {CR4_PKS, FEATURE_PKS},
     };
     return OFFERED(features, rules);
 }
@@ -239,6 +242,7 @@ uint64_t emu_xcr0_offered(const struct emu_features *features)
     static const struct bit_rule rules[] = {
         {XCR0_X87 | XCR0_SSE, FEATURE_XSAVE},
         {XCR0_AVX, FEATURE_AVX},
+        {XCR0_PKRU, FEATURE_PKU},
     };
     return OFFERED(features, rules);
 }
@@ -261,6 +265,7 @@ bool emu_msr_offered(const struct emu_features *features, uint32_t index)
         {0x277, 0x277, FEATURE_PAT, FEATURE_PAT},
         {0x2ff, 0x2ff, FEATURE_MTRR, FEATURE_MTRR},
         {0x6e0, 0x6e0, FEATURE_DEADLINE, FEATURE_DEADLINE},
+        {0x6e1, 0x6e1, FEATURE_PKS, FEATURE_PKS},
         {0xda0, 0xda0, FEATURE_XSAVES, FEATURE_XSAVES},
         {0xc0000081, 0xc0000081, FEATURE_SYSCALL, FEATURE_LONG_MODE},
         {0xc0000082, 0xc0000084, FEATURE_LONG_MODE, FEATURE_LONG_MODE},

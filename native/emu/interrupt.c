@@ -111,7 +111,7 @@ static void deliver_long(struct emu_cpu *cpu, const struct emu_event *event,
     unsigned cpl = inward ? emu_dpl(&code->seg) : cpu->cpl, ist = gate->high & 7;
     uint64_t rip = emu_gate_offset(gate, true);
     struct emu_frame frame;
-    if (emu_canonical(rip) != rip) /* SDM vol. 2A, INT n */
+    if (!emu_canonical(cpu, rip)) /* SDM vol. 2A, INT n */
         emu_raise_error(cpu, NULL, EXC_GP, ext(event));
     emu_frame_here(&frame, cpu, NULL, 8);
     frame.cpl = cpl;

@@ -6,10 +6,24 @@
 
 #include "cpu.h"
 
-/* The canonical address with these low 48 bits. */
-static inline uint64_t emu_canonical(uint64_t linear)
+/* Are the bits from `bits` - 1 up all the same? */
+static inline bool emu_sign_extended(uint64_t linear, unsigned bits)
 {
-    return (uint64_t)((int64_t)(linear << 16) >> 16);
+    return (uint64_t)((int64_t)(linear << (64 - bits)) >> (64 - bits)) == linear;
+}
+
+/* May code and data be there? With 5-level paging addresses have 57 bits (SDM vol. 3A §4.1.1). */
+static inline bool emu_canonical(const struct emu_cpu *cpu, uint64_t linear)
+{
+    return EMU_LIKELY(emu_sign_extended(linear, 48)) ||
+           ((cpu->cr4 & CR4_LA57) && emu_sign_extended(linear, 57));
+}
+
+/* May a base, or an MSR that holds an address, be this? That goes by what the processor can have,
+ * not by what is on. */
+static inline bool emu_canonical_base(const struct emu_cpu *cpu, uint64_t base)
+{
+    return emu_sign_extended(base, emu_offers(cpu->features, FEATURE_LA57) ? 57 : 48);
 }
 
 /* The sum of base, index and displacement, not yet cut to the address size. */

@@ -53,6 +53,7 @@ enum emu_access { EMU_READ, EMU_WRITE, EMU_EXECUTE };
 #define PF_U 0x4u
 #define PF_RSVD 0x8u
 #define PF_I 0x10u
+#define PF_PK 0x20u
 
 struct emu_walk {
     uint64_t gpa;
@@ -67,9 +68,11 @@ bool emu_walk(struct emu_cpu *cpu, uint64_t linear, enum emu_access access, bool
 bool emu_pdptes_load(struct emu_cpu *cpu, uint64_t cr3);
 
 void emu_tlb_flush(struct emu_cpu *cpu, bool globals_too);
+void emu_tlb_flush_data(struct emu_cpu *cpu);
 void emu_tlb_flush_page(struct emu_cpu *cpu, uint64_t linear);
 void emu_tlb_forbid_writes(struct emu_vm *vm, uint64_t gpa);
 void emu_tlb_forbid_all_writes(struct emu_vm *vm);
+void emu_tlb_watch_writes(struct emu_cpu *cpu);
 void emu_tlb_recall(struct emu_tlb *tlb, uint64_t linear);
 void emu_tlb_select(struct emu_cpu *cpu);
 struct emu_tlb *emu_tlb_create(void);

@@ -21,6 +21,7 @@ struct msr_field {
 #define MSR_X2APIC 0x800u
 #define MSR_X2APIC_LAST 0x8ffu
 #define MSR_XSS 0xda0u
+#define MSR_PKRS 0x6e1u
 #define MSR_EFER 0xc0000080u
 
 /* IA32_ARCH_CAPABILITIES: nothing is executed speculatively, so that no data leaks by it and
@@ -42,6 +43,7 @@ static const struct msr_field fields[] = {
     FIELD(0x258, 2, msr.mtrr_fixed[1], MSR_ANY),
     FIELD(0x268, 8, msr.mtrr_fixed[3], MSR_ANY),
     FIELD(0x277, 1, msr.pat, MSR_MEMORY_TYPES),
+    FIELD(MSR_PKRS, 1, msr.pkrs, MSR_32_BITS),
     FIELD(0x2ff, 1, msr.mtrr_def_type, MSR_ANY),
     FIELD(0xc0000081, 1, msr.star, MSR_ANY),
     FIELD(0xc0000082, 2, msr.lstar, MSR_CANONICAL),
@@ -133,12 +135,12 @@ static bool memory_types(uint64_t value)
     return true;
 }
 
-static bool acceptable(enum msr_rule rule, uint64_t value)
+static bool acceptable(const struct emu_cpu *cpu, enum msr_rule rule, uint64_t value)
 {
     if (rule == MSR_MEMORY_TYPES)
         return memory_types(value);
     if (rule == MSR_CANONICAL)
-        return (uint64_t)((int64_t)(value << 16) >> 16) == value;
+        return emu_canonical_base(cpu, value);
     return rule != MSR_32_BITS || value >> 32 == 0;
 }
 
@@ -168,9 +170,12 @@ static int write_msr(struct emu_cpu *cpu, uint32_t index, uint64_t value, bool b
     enum msr_rule rule;
     uint64_t *field = field_of(cpu, index, &rule), constant;
     if (field) {
-        if (!acceptable(rule, value))
+        if (!acceptable(cpu, rule, value))
             return -EINVAL;
+        bool keys = index == MSR_PKRS && *field != value;
         *field = value;
+        if (keys)
+            emu_tlb_flush_data(cpu);
     } else if (index == MSR_TSC || index == MSR_TSC_ADJUST) {
         write_time(cpu, index, value, by_guest);
     } else if (index == MSR_APIC_BASE) {

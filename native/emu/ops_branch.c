@@ -2,15 +2,10 @@
  * bits whatever the prefixes say. */
 #include "ops.h"
 
-static inline bool canonical(uint64_t linear)
-{
-    return (uint64_t)((int64_t)(linear << 16) >> 16) == linear;
-}
-
 /* The target must be one that can be fetched from, before anything is changed. */
 static inline uint64_t checked_q(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t rip)
 {
-    if (EMU_UNLIKELY(!canonical(rip)))
+    if (EMU_UNLIKELY(!emu_canonical(cpu, rip)))
         emu_raise_error(cpu, insn, EXC_GP, 0);
     return rip;
 }
@@ -38,7 +33,7 @@ static EMU_NOINLINE void bad_call(struct emu_cpu *cpu, const struct emu_insn *in
 
 static inline uint64_t called_q(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t rip)
 {
-    if (EMU_UNLIKELY(!canonical(rip)))
+    if (EMU_UNLIKELY(!emu_canonical(cpu, rip)))
         bad_call(cpu, insn);
     return rip;
 }
@@ -179,7 +174,7 @@ static EMU_OP(op_ret_q)
     if (EMU_UNLIKELY(!host))
         return op_ret_q_slow(cpu, insn);
     memcpy(&target, host, 8);
-    if (EMU_UNLIKELY(!canonical(target)))
+    if (EMU_UNLIKELY(!emu_canonical(cpu, target)))
         return op_ret_q_slow(cpu, insn);
     cpu->gpr[RSP] = sp + 8 + insn->imm;
     EMU_CHAIN_INDIRECT(target);

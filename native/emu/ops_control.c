@@ -164,7 +164,7 @@ static EMU_OP(op_invpcid)
     uint64_t linear = emu_ea(cpu, insn, 16, false);
     emu_load_vec(cpu, insn, linear, descriptor, 16);
     bool has_pcid = type < 2 && (descriptor[0] & 0xfff) && !(cpu->cr4 & CR4_PCIDE);
-    bool stray = type == 0 && emu_canonical(descriptor[1]) != descriptor[1];
+    bool stray = type == 0 && !emu_canonical_base(cpu, descriptor[1]);
     if (type > 3 || descriptor[0] >> 12 || has_pcid || stray)
         emu_raise_error(cpu, insn, EXC_GP, 0);
     uint64_t current = cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0;

@@ -10,7 +10,7 @@ static bool is_code64(const struct emu_cpu *cpu, const struct emu_descriptor *co
 static void check_offset(struct emu_cpu *cpu, const struct emu_insn *insn,
                          const struct emu_descriptor *code, uint64_t rip)
 {
-    if (is_code64(cpu, code) ? emu_canonical(rip) != rip : (uint32_t)rip > code->seg.limit)
+    if (is_code64(cpu, code) ? !emu_canonical(cpu, rip) : (uint32_t)rip > code->seg.limit)
         emu_raise_error(cpu, insn, EXC_GP, 0);
 }
 

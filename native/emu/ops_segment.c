@@ -144,7 +144,7 @@ static void load_table(struct emu_cpu *cpu, const struct emu_insn *insn, struct 
         emu_raise_error(cpu, insn, EXC_GP, 0);
     uint16_t limit = emu_load_w(cpu, insn, emu_ea(cpu, insn, 2, false));
     uint64_t base = emu_load(cpu, insn, emu_ea_part(cpu, insn, 2, bytes, false), bytes);
-    if (emu_code64(cpu) && emu_canonical(base) != base)
+    if (emu_code64(cpu) && !emu_canonical_base(cpu, base))
         emu_raise_error(cpu, insn, EXC_GP, 0);
     table->limit = limit;
     table->base = !emu_code64(cpu) && emu_osize(insn) == EMU_16 ? base & 0xffffff : base;
@@ -190,7 +190,7 @@ static void read_wide_base(struct emu_cpu *cpu, const struct emu_insn *insn,
                            struct emu_descriptor *descriptor)
 {
     emu_descriptor_upper(cpu, insn, descriptor);
-    if (emu_canonical(descriptor->seg.base) != descriptor->seg.base)
+    if (!emu_canonical_base(cpu, descriptor->seg.base))
         emu_raise_error(cpu, insn, EXC_GP, descriptor->seg.selector & ~3u);
 }
 

@@ -86,7 +86,7 @@ static EMU_OP(op_sysret)
     if (!emu_code64(cpu) || !(cpu->efer & EFER_SCE))
         emu_raise(cpu, insn, EXC_UD);
     uint64_t rip = cpu->gpr[RCX];
-    if (cpu->cpl || (wide && (uint64_t)((int64_t)(rip << 16) >> 16) != rip))
+    if (cpu->cpl || (wide && !emu_canonical(cpu, rip)))
         emu_raise_error(cpu, insn, EXC_GP, 0);
     uint16_t base = (uint16_t)(cpu->msr.star >> 48);
     uint32_t flags = (uint32_t)cpu->gpr[11] & 0x3c7fd7;
@@ -125,8 +125,7 @@ static EMU_OP(op_sysexit)
     uint64_t rip = cpu->gpr[RDX], sp = cpu->gpr[RCX];
     if (!(cpu->cr0 & CR0_PE) || !selector || cpu->cpl)
         emu_raise_error(cpu, insn, EXC_GP, 0);
-    if (wide && ((uint64_t)((int64_t)(rip << 16) >> 16) != rip ||
-                 (uint64_t)((int64_t)(sp << 16) >> 16) != sp))
+    if (wide && (!emu_canonical(cpu, rip) || !emu_canonical(cpu, sp)))
         emu_raise_error(cpu, insn, EXC_GP, 0);
     unsigned code = selector + (wide ? 32u : 16u);
     set_flat(cpu, (uint16_t)code, (uint16_t)(code + 8), 3, wide);
@@ -157,7 +156,7 @@ static EMU_OP(op_swapgs)
         uint64_t base = emu_get(cpu, insn->rm, emu_osize(insn));                                   \
         if (!(cpu->cr4 & CR4_FSGSBASE))                                                            \
             emu_raise(cpu, insn, EXC_UD);                                                          \
-        if ((uint64_t)((int64_t)(base << 16) >> 16) != base)                                       \
+        if (!emu_canonical_base(cpu, base))                                                        \
             emu_raise_error(cpu, insn, EXC_GP, 0);                                                 \
         cpu->seg[index].base = base;                                                               \
         EMU_NEXT;                                                                                  \

@@ -82,9 +82,18 @@ static void put(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linea
     emu_store_vec(cpu, insn, linear + offset, area + offset, size_bytes);
 }
 
+/* Where PKRU is in an image whose XCOMP_BV is this: component 9 follows AVX's in the compacted
+ * form. §13.4.3 */
+static uint32_t pkru_at(const struct emu_cpu *cpu, uint64_t compaction)
+{
+    if (compaction & XSTATE_COMPACTED)
+        return compaction & XCR0_AVX ? XSTATE_BYTES : XSTATE_YMM;
+    return cpu->pkru_offset;
+}
+
 /* Store the components that `what` names; the operand has been probed. */
 static void save(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t linear, uint64_t what,
-                 bool mxcsr)
+                 bool mxcsr, uint64_t compaction)
 {
     uint8_t area[XSTATE_BYTES];
     uint32_t vectors = 16 * emu_xstate_registers(cpu);
@@ -105,17 +114,23 @@ static void save(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t line
         emu_xstate_ymm_out(cpu, area);
         put(cpu, insn, linear, area, XSTATE_YMM, vectors);
     }
+    if (what & XCR0_PKRU)
+        emu_store_q(cpu, insn, linear + pkru_at(cpu, compaction), cpu->pkru);
 }
 
-static uint32_t image_bytes(uint64_t what)
+static uint32_t image_bytes(const struct emu_cpu *cpu, uint64_t what, uint64_t compaction)
 {
+    if (what & XCR0_PKRU)
+        return pkru_at(cpu, compaction) + XSTATE_PKRU_BYTES;
     return what & XCR0_AVX ? XSTATE_BYTES : XSTATE_YMM;
 }
 
-static uint64_t probed_operand(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t what)
+static uint64_t probed_operand(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t what,
+                               uint64_t compaction)
 {
-    uint64_t linear = aligned_operand(cpu, insn, image_bytes(what), 64, true);
-    emu_probe_write(cpu, insn, linear, image_bytes(what));
+    uint32_t size_bytes = image_bytes(cpu, what, compaction);
+    uint64_t linear = aligned_operand(cpu, insn, size_bytes, 64, true);
+    emu_probe_write(cpu, insn, linear, size_bytes);
     return linear;
 }
 
@@ -123,9 +138,9 @@ static uint64_t probed_operand(struct emu_cpu *cpu, const struct emu_insn *insn,
 static void save_standard(struct emu_cpu *cpu, const struct emu_insn *insn, bool optimised)
 {
     uint64_t what = requested(cpu, insn), used = what & emu_xstate_in_use(cpu);
-    uint64_t linear = probed_operand(cpu, insn, what);
+    uint64_t linear = probed_operand(cpu, insn, what, 0);
     uint64_t marked = emu_load_q(cpu, insn, linear + XSTATE_HEADER);
-    save(cpu, insn, linear, optimised ? used : what, what & (XCR0_SSE | XCR0_AVX));
+    save(cpu, insn, linear, optimised ? used : what, what & (XCR0_SSE | XCR0_AVX), 0);
     emu_store_q(cpu, insn, linear + XSTATE_HEADER, (marked & ~what) | used);
 }
 
@@ -148,8 +163,9 @@ static void save_compacted(struct emu_cpu *cpu, const struct emu_insn *insn)
     if (emu_mxcsr(cpu) != MXCSR_RESET)
         used |= XCR0_SSE;
     used &= what;
-    uint64_t linear = probed_operand(cpu, insn, what), header[2] = {used, what | XSTATE_COMPACTED};
-    save(cpu, insn, linear, used, used & XCR0_SSE);
+    uint64_t header[2] = {used, what | XSTATE_COMPACTED};
+    uint64_t linear = probed_operand(cpu, insn, what, header[1]);
+    save(cpu, insn, linear, used, used & XCR0_SSE, header[1]);
     emu_store_vec(cpu, insn, linear + XSTATE_HEADER, header, sizeof(header));
 }
 
@@ -204,6 +220,9 @@ static void restore(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t l
     if (load & XCR0_AVX)
         emu_load_vec(cpu, insn, linear + XSTATE_YMM, area + XSTATE_YMM,
                      16 * emu_xstate_registers(cpu));
+    uint64_t pkru = 0;
+    if (load & XCR0_PKRU)
+        pkru = emu_load_q(cpu, insn, linear + pkru_at(cpu, header->compaction));
     if (mxcsr && (emu_xstate_mxcsr_of(area) & ~MXCSR_ALL))
         emu_raise_error(cpu, insn, EXC_GP, 0);
     if (load & XCR0_X87)
@@ -222,13 +241,15 @@ static void restore(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t l
         emu_xstate_ymm_in(cpu, area);
     else if (what & XCR0_AVX)
         init_registers(cpu, 2);
+    if (what & XCR0_PKRU)
+        emu_set_pkru(cpu, (uint32_t)pkru);
 }
 
 static void restore_checked(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_t what,
                             bool must_be_compacted)
 {
     struct header header;
-    uint64_t linear = aligned_operand(cpu, insn, image_bytes(what), 64, false);
+    uint64_t linear = aligned_operand(cpu, insn, image_bytes(cpu, what, 0), 64, false);
     emu_load_vec(cpu, insn, linear + XSTATE_HEADER, &header, sizeof(header));
     bool compacted = header.compaction & XSTATE_COMPACTED;
     if ((must_be_compacted && !compacted) || !header_valid(cpu, &header, compacted))

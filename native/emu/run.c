@@ -95,8 +95,10 @@ static int64_t before_timer(const struct emu_cpu *cpu)
 static void begin_slice(struct emu_cpu *cpu)
 {
     int64_t slice = before_timer(cpu);
-    if (cpu->vm->cpu_count > 1)
-        slice = lesser(slice, cpu->quantum > 0 ? cpu->quantum : 0);
+    if (cpu->vm->cpu_count > 1) {
+        int64_t most = lesser(cpu->quantum, cpu->spin.left);
+        slice = lesser(slice, most > 0 ? most : 0);
+    }
     cpu->slice = cpu->budget < (uint64_t)slice ? (int64_t)cpu->budget : slice;
     cpu->budget -= (uint64_t)cpu->slice;
     cpu->left = cpu->slice;
@@ -108,6 +110,7 @@ static void end_slice(struct emu_cpu *cpu)
     uint64_t done = (uint64_t)(cpu->slice - left);
     cpu->retired += done;
     cpu->quantum -= (int64_t)done;
+    cpu->spin.left -= (int64_t)done;
     if (done && cpu->vm->instruction_clock)
         cpu->vm->elapsed_ns += done;
     cpu->budget = left < 0 && cpu->budget < (uint64_t)-left ? 0 : cpu->budget + (uint64_t)left;
@@ -151,8 +154,11 @@ static int slice_over(struct emu_cpu *cpu)
     run_timers(cpu);
     if (EMU_UNLIKELY(cpu->vm->irqfds))
         emu_irqfds_look(cpu->vm, emu_now_ns());
-    if (cpu->vm->cpu_count > 1 && (cpu->quantum <= 0 || cpu->yields || cpu->gives_way))
-        kind = pass_turn(cpu);
+    if (cpu->vm->cpu_count > 1) {
+        cpu->yields |= emu_spins(cpu);
+        if (cpu->quantum <= 0 || cpu->yields || cpu->gives_way)
+            kind = pass_turn(cpu);
+    }
     cpu->yields = cpu->gives_way = false;
     begin_slice(cpu);
     if (kind != EMU_STAY)

@@ -29,7 +29,7 @@ static uint64_t linear_of(const struct emu_frame *frame, uint64_t sp)
     uint64_t offset = cut(frame, sp), last = offset + frame->size_bytes - 1;
     const struct emu_seg *ss = &frame->ss;
     if (frame->flat) {
-        if (emu_canonical(offset) != offset)
+        if (!emu_canonical(frame->cpu, offset))
             emu_raise_error(frame->cpu, frame->insn, EXC_SS, frame->error);
         return offset;
     }

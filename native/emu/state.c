@@ -6,6 +6,7 @@
 
 #include "fp.h"
 #include "x87.h"
+#include "xstate.h"
 
 #define FLAGS_WRITABLE 0x3f7fd5u
 
@@ -86,6 +87,7 @@ static void reset_control(struct emu_cpu *cpu)
     cpu->cr0 = CR0_CD | CR0_NW | CR0_ET;
     cpu->cr2 = cpu->cr3 = cpu->cr4 = cpu->cr8 = cpu->efer = 0;
     cpu->xcr0 = XCR0_X87;
+    cpu->pkru = 0;
     cpu->dr[6] = DR6_FIXED;
     cpu->dr[7] = DR7_FIXED;
     cpu->gdt = cpu->idt = (struct emu_table){.limit = 0xffff};
@@ -144,6 +146,7 @@ struct emu_cpu *emu_cpu_create(struct emu_vm *vm, uint32_t index)
     cpu->vm = vm;
     cpu->index = index;
     cpu->wake_fd = -1;
+    cpu->pkru_offset = XSTATE_PKRU;
     cpu->features = vm->model; /* the first one is the emulator's own */
     if (!create_parts(cpu)) {
         emu_cpu_destroy(cpu);
@@ -296,6 +299,7 @@ static void state_out(const struct emu_cpu *cpu, struct emu_state *state)
     memcpy(state->dr, cpu->dr, sizeof(state->dr));
     memcpy(state->vec, cpu->vec, sizeof(state->vec));
     state->mxcsr = emu_mxcsr(cpu);
+    state->pkru = cpu->pkru;
     fpu_out(cpu, state);
     state->halted = cpu->halted;
     state->nmi_pending = cpu->nmi_pending;
@@ -367,7 +371,7 @@ static void take_init(struct emu_cpu *cpu)
     struct emu_fpu fpu = cpu->fpu;
     union emu_vec vec[16];
     uint64_t xcr0 = cpu->xcr0, caching = cpu->cr0 & (CR0_CD | CR0_NW);
-    uint32_t mxcsr = cpu->mxcsr;
+    uint32_t mxcsr = cpu->mxcsr, pkru = cpu->pkru;
     memcpy(vec, cpu->vec, sizeof(vec));
     int startup = cpu->startup;
     emu_cpu_reset(cpu);
@@ -378,6 +382,7 @@ static void take_init(struct emu_cpu *cpu)
     cpu->xcr0 = xcr0;
     cpu->cr0 = caching | CR0_ET;
     cpu->mxcsr = mxcsr;
+    cpu->pkru = pkru;
     cpu->halted = cpu->nmi_blocked = false;
     cpu->nmi_pending = false;
     cpu->shadow = 0;
@@ -492,6 +497,7 @@ static void state_in(struct emu_cpu *cpu, const struct emu_state *state)
     control_in(cpu, state);
     memcpy(cpu->vec, state->vec, sizeof(state->vec));
     emu_set_mxcsr(cpu, state->mxcsr);
+    cpu->pkru = state->pkru;
     fpu_in(cpu, state);
     events_in(cpu, state);
     cpl_from_state(cpu);

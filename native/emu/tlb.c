@@ -101,6 +101,14 @@ void emu_tlb_flush(struct emu_cpu *cpu, bool globals_too)
     emu_code_changed(cpu);
 }
 
+/* Rights to data have changed, but no mapping: code stays. */
+void emu_tlb_flush_data(struct emu_cpu *cpu)
+{
+    for (uint32_t i = 0; i < EMU_TLB_CODE; i++)
+        if (cpu->tlbs[i]->used)
+            flush_all(cpu->tlbs[i]);
+}
+
 /* Regions in which larger pages have been seen: of 4 MiB, and of 1 GiB. */
 static const unsigned region_shift[2] = {22, 30};
 
@@ -179,15 +187,20 @@ void emu_tlb_forbid_writes(struct emu_vm *vm, uint64_t gpa)
         }
 }
 
-/* Stores to all pages must. */
+/* Stores to all pages must, until the TLBs are filled again. */
+void emu_tlb_watch_writes(struct emu_cpu *cpu)
+{
+    for (uint32_t i = 0; i < EMU_TLB_CODE; i++) {
+        forget_evicted(cpu->tlbs[i]);
+        for (uint32_t n = 0; cpu->tlbs[i]->used && n < EMU_TLB_ENTRIES; n++)
+            cpu->tlbs[i]->entry[n].write_tag = EMU_TLB_NO_TAG;
+    }
+}
+
 void emu_tlb_forbid_all_writes(struct emu_vm *vm)
 {
     for (struct emu_cpu *cpu = vm->cpus; cpu; cpu = cpu->next)
-        for (uint32_t i = 0; i < EMU_TLB_CODE; i++) {
-            forget_evicted(cpu->tlbs[i]);
-            for (uint32_t n = 0; cpu->tlbs[i]->used && n < EMU_TLB_ENTRIES; n++)
-                cpu->tlbs[i]->entry[n].write_tag = EMU_TLB_NO_TAG;
-        }
+        emu_tlb_watch_writes(cpu);
 }
 
 /* The TLB for explicit data accesses at the present privilege. */
@@ -225,8 +238,9 @@ static void fill(struct emu_cpu *cpu, enum emu_tlb_index index, uint64_t linear,
     uint8_t *host = emu_phys(cpu->vm, page, false);
     if (!host || index == EMU_TLB_USER_ALIGNED || emu_watched(cpu, tag))
         return;
-    bool writable = walk->writable && index < EMU_TLB_CODE && emu_phys(cpu->vm, page, true) &&
-                    !emu_code_page_find(cpu->vm, page) && !emu_log_wants(cpu->vm, page);
+    bool writable = walk->writable && index < EMU_TLB_CODE && !cpu->spin.watches &&
+                    emu_phys(cpu->vm, page, true) && !emu_code_page_find(cpu->vm, page) &&
+                    !emu_log_wants(cpu->vm, page);
     struct emu_tlb_entry *entry = entry_of(cpu->tlbs[index], linear);
     if (entry->read_tag != tag)
         evict(cpu->tlbs[index], entry);

@@ -37,7 +37,7 @@ uint64_t emu_tss_stack64(struct emu_cpu *cpu, const struct emu_insn *insn, unsig
     if (offset + 7 > tr->limit)
         emu_raise_error(cpu, insn, EXC_TS, tr->selector & ~3u);
     uint64_t sp = emu_read_system(cpu, insn, tr->base + offset, 8);
-    if ((uint64_t)((int64_t)(sp << 16) >> 16) != sp)
+    if (!emu_canonical(cpu, sp))
         emu_raise_error(cpu, insn, EXC_SS, 0);
     return sp;
 }

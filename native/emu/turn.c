@@ -91,6 +91,7 @@ int emu_turn_init(struct emu_cpu *cpu)
     int error = pthread_cond_init(&cpu->changed, &attributes);
     pthread_condattr_destroy(&attributes);
     cpu->quantum = QUANTUM;
+    emu_spin_begin(cpu);
     return error;
 }
 
@@ -148,6 +149,7 @@ static void hand(struct emu_vm *vm, struct emu_cpu *next, int64_t quantum)
     if (!next)
         return;
     next->quantum = quantum;
+    emu_spin_begin(next);
     nudge(next);
 }
 
@@ -251,6 +253,7 @@ int emu_turn_pass(struct emu_cpu *cpu, bool spinning)
     emu_vm_lock(vm);
     struct emu_cpu *next = next_after(vm, cpu);
     cpu->quantum = QUANTUM;
+    emu_spin_begin(cpu);
     if (next) {
         hand(vm, next, spinning ? QUANTUM_SPUN : QUANTUM);
         kind = wait_for_turn(cpu);

@@ -1,4 +1,4 @@
-/* Page tables: none, 32-bit, PAE and 4-level. Intel SDM vol. 3A chapter 4. */
+/* Page tables: none, 32-bit, PAE, 4-level and 5-level. Intel SDM vol. 3A chapter 4. */
 #include <string.h>
 
 #include "cpu.h"
@@ -11,6 +11,10 @@
 #define PTE_PS 0x80u
 #define PTE_G 0x100u
 #define PTE_NX (UINT64_C(1) << 63)
+
+/* A key's bits in PKRU and IA32_PKRS. */
+#define KEY_AD 1u
+#define KEY_WD 2u
 
 /* Physical addresses have 46 bits (what CPUID leaf 80000008 says); the rest up to bit 51
  * is reserved. */
@@ -79,11 +83,25 @@ static bool allowed(const struct request *request, const struct rights *rights)
     return rights->write || request->access == EMU_READ || !(cpu->cr0 & CR0_WP);
 }
 
-static bool store_allowed(const struct request *request, const struct rights *rights)
+/* Protection keys, of user pages by PKRU and of supervisor pages by IA32_PKRS: do they forbid
+ * the access? Debuggers are not asked. SDM vol. 3A §4.6.2. */
+static bool key_forbids(const struct request *request, const struct rights *rights, uint64_t entry)
+{
+    const struct emu_cpu *cpu = request->cpu;
+    bool on = emu_long_mode(cpu) && (cpu->cr4 & (rights->user ? CR4_PKE : CR4_PKS));
+    if (EMU_LIKELY(!on) || request->access == EMU_EXECUTE || !request->commit)
+        return false;
+    uint64_t keys = rights->user ? cpu->pkru : cpu->msr.pkrs, key = keys >> 2 * (entry >> 59 & 15);
+    bool write = request->access == EMU_WRITE && (request->user || (cpu->cr0 & CR0_WP));
+    return (key & KEY_AD) || ((key & KEY_WD) && write);
+}
+
+static bool store_allowed(const struct request *request, const struct rights *rights,
+                          uint64_t entry)
 {
     struct request store = *request;
     store.access = EMU_WRITE;
-    return allowed(&store, rights);
+    return allowed(&store, rights) && !key_forbids(&store, rights, entry);
 }
 
 /* The entry that maps the page: check rights, set A and D, fill in the result. */
@@ -91,13 +109,14 @@ static bool finish(const struct request *request, uint64_t entry, uint64_t entry
                    uint32_t entry_bytes, uint64_t page_bytes, uint64_t frame,
                    const struct rights *rights, struct emu_walk *out)
 {
-    if (!allowed(request, rights))
-        return fail(request, PF_P, out);
+    bool locked = key_forbids(request, rights, entry);
+    if (locked || !allowed(request, rights))
+        return fail(request, PF_P | (locked ? PF_PK : 0), out);
     uint64_t marked = entry | PTE_A | (request->access == EMU_WRITE ? PTE_D : 0);
     if (marked != entry && request->commit)
         entry_mark(request->cpu->vm, entry_gpa, entry_bytes, marked);
     out->gpa = frame | (request->linear & (page_bytes - 1));
-    out->writable = (marked & PTE_D) && store_allowed(request, rights);
+    out->writable = (marked & PTE_D) && store_allowed(request, rights, entry);
     out->global = (entry & PTE_G) && (request->cpu->cr4 & CR4_PGE);
     out->page_bytes = page_bytes;
     return true;
@@ -148,14 +167,14 @@ static uint64_t reserved_bits(const struct emu_cpu *cpu, uint64_t entry, unsigne
     uint64_t reserved = RESERVED_52 | (cpu->efer & EFER_NXE ? 0 : PTE_NX);
     if (!emu_long_mode(cpu))
         reserved |= UINT64_C(0x7ff) << 52;
-    if (level == 3 || (level == 2 && !emu_offers(cpu->features, FEATURE_PAGES_1G)))
+    if (level >= 3 || (level == 2 && !emu_offers(cpu->features, FEATURE_PAGES_1G)))
         reserved |= PTE_PS;
     else if (level && (entry & PTE_PS))
         reserved |= ((UINT64_C(1) << (12 + 9 * level)) - 1) & ~UINT64_C(0x1fff);
     return reserved;
 }
 
-/* From `level` (3: PML4, 0: page table) down, 8-byte entries: SDM vol. 3A §4.4, §4.5. */
+/* From `level` (4: PML5, 3: PML4, 0: page table) down, 8-byte entries: SDM vol. 3A §4.4, §4.5. */
 static bool walk_64(const struct request *request, uint64_t table, unsigned level,
                     struct emu_walk *out)
 {
@@ -199,7 +218,8 @@ bool emu_walk(struct emu_cpu *cpu, uint64_t linear, enum emu_access access, bool
     }
     *out = (struct emu_walk){0};
     if (emu_long_mode(cpu))
-        return walk_64(&request, cpu->cr3 & PHYS_MASK & EMU_PAGE_MASK, 3, out);
+        return walk_64(&request, cpu->cr3 & PHYS_MASK & EMU_PAGE_MASK, cpu->cr4 & CR4_LA57 ? 4 : 3,
+                       out);
     if (cpu->cr4 & CR4_PAE)
         return walk_pae(&request, out);
     return walk_32(&request, out);

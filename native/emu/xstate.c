@@ -92,5 +92,6 @@ uint64_t emu_xstate_in_use(const struct emu_cpu *cpu)
         low |= cpu->vec[i].u64[0] | cpu->vec[i].u64[1];
         high |= cpu->vec[i].u64[2] | cpu->vec[i].u64[3];
     }
-    return (x87_in_use(&cpu->fpu) ? XCR0_X87 : 0) | (low ? XCR0_SSE : 0) | (high ? XCR0_AVX : 0);
+    return (x87_in_use(&cpu->fpu) ? XCR0_X87 : 0) | (low ? XCR0_SSE : 0) | (high ? XCR0_AVX : 0) |
+           (cpu->pkru ? XCR0_PKRU : 0);
 }

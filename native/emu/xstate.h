@@ -14,7 +14,9 @@
 #define XSTATE_YMM 576u
 #define XSTATE_BYTES 832u
 #define XSTATE_COMPACTED (UINT64_C(1) << 63)
-#define XSTATE_ALL (XCR0_X87 | XCR0_SSE | XCR0_AVX)
+#define XSTATE_ALL (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_PKRU)
+#define XSTATE_PKRU 832u /* where CPUID says nothing else */
+#define XSTATE_PKRU_BYTES 8u
 
 /* XMM8 to XMM15 are part of images in 64-bit mode only. */
 static inline unsigned emu_xstate_registers(const struct emu_cpu *cpu)
@@ -32,6 +34,9 @@ void emu_xstate_xmm_out(const struct emu_cpu *cpu, uint8_t *area);
 void emu_xstate_xmm_in(struct emu_cpu *cpu, const uint8_t *area);
 void emu_xstate_ymm_out(const struct emu_cpu *cpu, uint8_t *area);
 void emu_xstate_ymm_in(struct emu_cpu *cpu, const uint8_t *area);
+
+/* ops_pkey.c */
+void emu_set_pkru(struct emu_cpu *cpu, uint32_t value);
 
 /* Which components are not in their initial state. */
 uint64_t emu_xstate_in_use(const struct emu_cpu *cpu);

@@ -8,15 +8,18 @@ from typing import Any
 
 from pykvm._native import ffi, lib
 from pykvm.backend.emu.registers import RegisterAccess
+from pykvm.cpumodel import CpuidEntry
 from pykvm.errors import RegisterError, UsageError
 from pykvm.registers import RFLAGS_IF
 from pykvm.state import DebugRegisters, Events, Fpu
 
-# The XSAVE area, Intel SDM vol. 1 §13.4: legacy part, header, upper halves of YMM.
+# The XSAVE area, Intel SDM vol. 1 §13.4: legacy part, header, upper halves of YMM; and PKRU, where
+# CPUID says.
 _XSTATE_BV, _AVX_OFFSET, _AVX_SIZE = 512, 576, 256
 _XSAVE_SIZE = 4096  # as KVM's smallest, so that areas move between backends
-_XSTATE_X87, _XSTATE_SSE, _XSTATE_AVX = 1, 2, 4
-_XCR0_VALUES = (1, 3, 7)
+_XSTATE_X87, _XSTATE_SSE, _XSTATE_AVX, _XSTATE_PKRU = 1, 2, 4, 1 << 9
+_XCR0_VALUES = tuple(vectors | keys for vectors in (1, 3, 7) for keys in (0, _XSTATE_PKRU))
+_XSTATE_LEAF, _PKRU_COMPONENT = 0xD, 9
 _XMM, _YMM = struct.Struct("<32Q"), struct.Struct("<64Q")
 _INTERRUPT, _NMI, _FAULT = lib.EMU_EVENT_INTERRUPT, lib.EMU_EVENT_NMI, lib.EMU_EVENT_FAULT
 _DB_VECTOR, _NMI_VECTOR = 1, 2
@@ -42,16 +45,20 @@ class StateAccess(RegisterAccess):
         return _XSAVE_SIZE
 
     def get_xsave(self) -> bytes:
-        """All state of XSAVE, in the standard form of the area: x87, SSE and AVX."""
+        """All state of XSAVE, in the standard form of the area: x87, SSE, AVX and PKRU."""
         state = self.get_state()
         vec = _vec(state)
         upper = struct.pack("<32Q", *(vec[4 * i + part] for i in range(16) for part in (2, 3)))
         used = _XSTATE_X87 | _XSTATE_SSE | (_XSTATE_AVX if any(upper) else 0)
+        at = self._pkru_offset()
+        if at and state.pkru:
+            used |= _XSTATE_PKRU
         header = used.to_bytes(8, "little").ljust(_AVX_OFFSET - _XSTATE_BV, b"\0")
-        return (_fpu(state).to_fxsave() + header + upper).ljust(_XSAVE_SIZE, b"\0")
+        area = (_fpu(state).to_fxsave() + header + upper).ljust(_XSAVE_SIZE, b"\0")
+        return area[:at] + state.pkru.to_bytes(4, "little") + area[at + 4 :] if at else area
 
     def set_xsave(self, area: bytes) -> None:
-        """Set all state of XSAVE; of a larger area what is not x87, SSE or AVX is left out.
+        """Set all state of XSAVE; what the emulator has no place for is left out.
 
         Raises:
             UsageError: smaller than `xsave_size_bytes`.
@@ -73,7 +80,24 @@ class StateAccess(RegisterAccess):
         values = _XMM.unpack(upper if used & _XSTATE_AVX else bytes(_AVX_SIZE))
         for i in range(16):
             state.vec[i][2], state.vec[i][3] = values[2 * i], values[2 * i + 1]
+        at = self._pkru_offset()
+        state.pkru = int.from_bytes(area[at : at + 4], "little") if used & _XSTATE_PKRU else 0
         self.set_state(state)
+
+    def _pkru_offset(self) -> int:
+        """Where PKRU is in the area; 0 where CPUID does not have it."""
+        return next(
+            (
+                entry.ebx
+                for entry in self.get_cpuid()
+                if (entry.function, entry.index) == (_XSTATE_LEAF, _PKRU_COMPONENT)
+            ),
+            0,
+        )
+
+    def get_cpuid(self) -> tuple[CpuidEntry, ...]:
+        """What CPUID tells the guest."""
+        raise NotImplementedError
 
     def get_xcrs(self) -> dict[int, int]:
         """Extended control registers by number; XCR0 is the one there is."""

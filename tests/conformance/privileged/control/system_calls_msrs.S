@@ -24,7 +24,7 @@
 .irp index, MSR_LSTAR, 0xC0000083, 0x175, 0x176, MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE
     mov ecx, \index
     xor eax, eax
-    mov edx, 0x8000
+    mov edx, 0x1000000 # bit 56, with 5-level paging not canonical either
     attempt
     wrmsr
     caught 13, 0

@@ -47,7 +47,7 @@ nothing:
 reserved:
     .quad 0x1000, 0
 not_canonical:
-    .quad 0, 0x800000000000
+    .quad 0, 0x100000000000000
 pcid_one:
     .quad 1, 0
 

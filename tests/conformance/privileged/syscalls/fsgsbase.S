@@ -35,7 +35,7 @@ user:
     wrfsbase ebx
     rdfsbase rcx
     equal rcx, rax
-    mov rbx, 0x800000000000
+    mov rbx, 0x100000000000000
     attempt
     wrgsbase rbx
     caught 13, 0
