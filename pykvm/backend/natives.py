@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from pykvm._native import ffi, lib
@@ -12,13 +12,27 @@ from pykvm.backend.checked import Checked
 from pykvm.errors import ClosedError, LayoutError
 
 
-def owned(native: Any, free: Callable[[Any], None]) -> Any:
+def owned(native: Any, free: Callable[[Any], None]) -> tuple[Any, Any]:
     """A native part that is freed with the last who knows it, in the process that made it.
 
     In a forked child it is a copy, whose locks threads of the parent may hold for ever.
+
+    The garbage collector calls the finalizers of what it collects in any order, `ffi.gc`'s among
+    them: a part would be freed before the machine's own finalizer closes it. So that one only
+    lets go of the keeper. What is made with an allocator, for a pointer to a structure of any
+    kind, is an object unknown to the collector: it goes with the last reference.
+
+    Returns:
+        the part, and its keeper: who uses the part in a finalizer holds that, too.
     """
     _makers[_address(native)] = os.getpid()
-    return ffi.gc(native, _destructor(free))
+    new = ffi.new_allocator(lambda size_bytes: native, _destructor(free), False)
+    keeper = new("struct pykvm_exit *")
+    return ffi.gc(native, partial(_let_go, keeper)), keeper
+
+
+def _let_go(keeper: Any, native: Any) -> None:
+    """One who knew the part is gone."""
 
 
 _makers: dict[int, int] = {}  # the process that made what is at an address
@@ -53,10 +67,12 @@ class Natives(Checked):
     """
 
     _natives: Any = None
+    _keeper_of_natives: Any = None
 
     def open_natives(self) -> None:
         """Make the table, empty."""
-        self._natives = owned(lib.pykvm_natives_create(), lib.pykvm_natives_destroy)
+        made = lib.pykvm_natives_create()
+        self._natives, self._keeper_of_natives = owned(made, lib.pykvm_natives_destroy)
 
     @property
     def natives(self) -> Any:
@@ -92,4 +108,4 @@ class Natives(Checked):
 
     def close_natives(self) -> None:
         """Give the table back; no processor may run any more."""
-        self._natives = None
+        self._natives = self._keeper_of_natives = None

@@ -12,6 +12,8 @@ import pytest
 
 import pykvm
 from pykvm import host
+from pykvm._native import ffi
+from pykvm.backend.natives import owned
 from pykvm.errors import PykvmError
 from pykvm.loader.image import Image, Mode
 
@@ -120,6 +122,41 @@ def test_a_closed_machine_leaves_no_work_to_the_garbage_collector(backend: str) 
     gc.collect()
     make_and_close()
     assert gc.collect() == 0
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+def test_native_parts_of_garbage_outlive_all_finalizers(is_first: bool) -> None:
+    """Which the garbage collector calls in the order in which things were made."""
+    done: list[str] = []
+
+    class Part:
+        def __init__(self) -> None:
+            self.native, self._keeper = owned(ffi.new("int *"), lambda native: done.append("freed"))
+            self.whole: Whole | None = None
+
+    class Whole:
+        part: Part
+
+        def __del__(self) -> None:
+            done.append("closed")
+
+    if is_first:
+        part, whole = Part(), Whole()
+    else:
+        whole, part = Whole(), Part()
+    part.whole, whole.part = whole, part
+    del part, whole
+    gc.collect()
+    assert done == ["closed", "freed"]
+
+
+def test_a_native_part_stays_with_whoever_knows_it() -> None:
+    done: list[str] = []
+    native, keeper = owned(ffi.new("int *"), lambda native: done.append("freed"))
+    del keeper
+    assert done == []
+    del native
+    assert done == ["freed"]
 
 
 @pytest.mark.parametrize("life", LIVES, ids=lambda life: life.__name__)

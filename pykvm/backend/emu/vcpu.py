@@ -38,7 +38,7 @@ class EmuVcpu(Running, StateAccess):
         native = lib.emu_cpu_create(vm, index)
         if not native:
             raise out_of_memory("a processor")
-        native = owned(native, lib.emu_cpu_destroy)
+        native, self._keeper = owned(native, lib.emu_cpu_destroy)
         super().__init__(native)
         self.index = index
         self._vm = vm

@@ -29,7 +29,7 @@ class EmuVm(Natives, MemoryAccess, InterruptControl, IoEvents):
         native = lib.emu_vm_create(self.natives)
         if not native:
             raise out_of_memory("a virtual machine")
-        self._native = owned(native, lib.emu_vm_destroy)
+        self._native, self._keeper = owned(native, lib.emu_vm_destroy)
         lib.emu_vm_set_instruction_clock(self._native, clock == "instructions")
         self._regions = []
         self.vcpus: list[EmuVcpu] = []

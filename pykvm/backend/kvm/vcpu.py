@@ -34,7 +34,8 @@ class KvmVcpu(Running, RegisterAccess, StateAccess, GuestDebug):
     def __init__(self, system: System, index: int) -> None:
         # A thread may hold `enter`, or the run page, when the vCPU is closed: the struct and its
         # addresses go with the last who knows them.
-        self.native = native = owned(ffi.new("struct pykvm_vcpu *"), lib.pykvm_vcpu_free)
+        native, self._keeper = owned(ffi.new("struct pykvm_vcpu *"), lib.pykvm_vcpu_free)
+        self.native = native
         super().__init__(system, ffi.addressof(native, "file"))
         self.index = index
         self._lock = threading.RLock()  # a signal handler may stop it
