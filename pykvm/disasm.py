@@ -50,7 +50,7 @@ def disassemble(
         run = list(decoder.disasm_lite(piece, address + position, RUN)) or [(0, 1, "(bad)", "")]
         for _, size, mnemonic, operands in run:
             data = code[position : position + size]
-            if bits != 64 and _is_relative(data):
+            if bits != 64 and operands and _is_relative(data):
                 operands = _target(data, int(operands, 0), bits, segment_base)
             found.append(Instruction(address + position, data, mnemonic, operands))
             position += size

@@ -6,12 +6,17 @@ import signal
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from pykvm import host
 from pykvm.backend import BACKENDS
 from pykvm.errors import KvmUnavailable
 
 _problem = host.problem()
+
+# Nothing here is judged by the time that it takes: hosts are busy.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def pytest_configure() -> None:

@@ -351,7 +351,7 @@ def test_a_missing_feature_is_named(write: Write, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("args", "status", "message"),
     [
-        ([], 2, "run takes a guest's FILE, or --kernel"),
+        ([], 2, "run takes a guest's FILE, --kernel or --firmware"),
         (["GUEST", "--frobnicate"], 2, "unrecognized arguments: --frobnicate"),
         (["GUEST", "--backend", "vmware"], 2, "invalid choice: 'vmware'"),
         (["GUEST", "--memory", "lots"], 2, "'lots' is not a size"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 import pykvm
@@ -39,6 +41,14 @@ def test_targets_have_as_many_bits_as_ip(bits: int, address: int, code: str, tex
 def test_targets_stay_in_their_segment(ip: int, target: int) -> None:
     found = disassemble(bytes.fromhex("e975fe"), 0x4_0000 + ip, 16, 0x4_0000)
     assert str(found[0]) == f"jmp {target:#x}"
+
+
+@pytest.mark.parametrize("bits", [16, 32, 64])
+def test_any_bytes_are_instructions_or_bad(bits: int) -> None:
+    """A prefix alone, a branch cut short, bytes that are no branch: no line is an error."""
+    dice = random.Random(bits)
+    for code in (b"\x66", b"\x67\xe3", b"\x0f", b"\x0a\xb0\x01", *map(dice.randbytes, range(256))):
+        assert b"".join(each.code for each in disassemble(code, 0x1_0000, bits)) == code
 
 
 def test_many_bad_bytes_do_not_take_for_ever() -> None:

