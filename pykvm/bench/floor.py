@@ -9,38 +9,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 
-from pykvm import host, layout
-from pykvm.backend.natives import empty_call
+from pykvm import host
 from pykvm.bench import program
 from pykvm.bench.contest import Column, Contest, Question
 from pykvm.bench.figures import median
+from pykvm.bench.port_loop import IMAGE
 from pykvm.bench.sampler import Batch, Side
 from pykvm.errors import PykvmError
-from pykvm.loader.image import Image, Mode
 from pykvm.machine import Machine
 from pykvm.result import Outcome
-
-# out 0xe9, al; dec ecx; jnz back; hlt: what native/floor/floor.c runs.
-PORT_LOOP = bytes.fromhex("e6e9 ffc9 75fa f4")
-IMAGE = Image("port loop", Mode.LONG, layout.LOAD_BASE, ((layout.LOAD_BASE, PORT_LOOP),))
 
 COLUMNS = (
     Column("floor_ns", "floor", "{value:.2f} us", scale=1e-3),
     Column("ours_ns", "pykvm", "{value:.2f} us", scale=1e-3),
 )
 CREATES, EXITS = 20, 5000  # operations in one turn
-
-
-class _Sink:
-    """The smallest device that Python can answer with."""
-
-    def read(self, offset: int, size_bytes: int) -> int:
-        return 0
-
-    def write(self, offset: int, size_bytes: int, value: int) -> None:
-        pass
 
 
 def _create_ns(count: int) -> float:
@@ -56,10 +40,8 @@ def _create_ns(count: int) -> float:
     return median(samples)
 
 
-def _port_ns(count: int, *, native: bool) -> float:
-    with Machine(memory="1M", devices=("debugcon",) if native else ()) as machine:
-        if not native:
-            machine.ports.claim(layout.DEBUGCON_PORT, 1, _Sink())
+def _port_ns(count: int) -> float:
+    with Machine(memory="1M", devices=("debugcon",)) as machine:
         machine.load(IMAGE)
         machine.registers.rcx = count
         start_ns = time.perf_counter_ns()
@@ -68,17 +50,6 @@ def _port_ns(count: int, *, native: bool) -> float:
     if result.outcome is not Outcome.HALT:
         raise PykvmError(f"the measuring guest did not halt: {result.reason}")
     return elapsed_ns / count
-
-
-def _calls_ns(count: int) -> float:
-    """The least that it takes to leave C and have a Python method answer: a call of each."""
-    enter, native = empty_call()
-    write = _Sink().write
-    start_ns = time.perf_counter_ns()
-    for _ in range(count):
-        enter(native)
-        write(0, 1, 0)
-    return (time.perf_counter_ns() - start_ns) / count
 
 
 @contextmanager
@@ -102,13 +73,10 @@ def _contest(question: Question, command: str, count: int, ours: Callable[[int],
     return Contest((question,), sides, "ours_ns")
 
 
-def _handler(floor: program.Program, _stack: ExitStack) -> dict[str, Side]:
-    """What a handler adds to an exit, by the C program's right before; and what must be added."""
+def _handler(_floor: program.Program, stack: ExitStack) -> dict[str, Side]:
+    from pykvm.bench import handler  # brings libraries, which make KVM_CREATE_VM longer
 
-    def added_ns(count: int) -> float:
-        return _port_ns(count, native=False) - median(floor.ask(f"port {count}"))
-
-    return {"floor_ns": Batch(_calls_ns, EXITS), "ours_ns": Batch(added_ns, EXITS)}
+    return handler.sides(stack)
 
 
 CONTESTS = (
@@ -119,6 +87,6 @@ CONTESTS = (
     Contest((Question("what a Python handler adds", "floor_ns", 3.0),), _handler, "ours_ns"),
     _contest(
         Question("port write, native console", "floor_ns", 1.05),
-        "port", EXITS, partial(_port_ns, native=True),
+        "port", EXITS, _port_ns,
     ),
 )  # fmt: skip

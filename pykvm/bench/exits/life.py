@@ -10,7 +10,7 @@ from pykvm.backend import open_backend
 from pykvm.bench import program
 from pykvm.bench.exits.guest import GuestSampler
 from pykvm.bench.exits.row import Row
-from pykvm.bench.floor import IMAGE, PORT_LOOP
+from pykvm.bench.port_loop import IMAGE, PORT_LOOP
 from pykvm.bench.sampler import Impossible, Samples, timed
 from pykvm.loader import entry
 from pykvm.loader.image import Mode
