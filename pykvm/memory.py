@@ -374,6 +374,12 @@ class GuestMemory:
         except _COMPLAINTS as error:
             raise self._refusal(error) from error
 
+    def note_written(self, gpa: int, size_bytes: int) -> None:
+        """Tell whoever asked of bytes in one region that were written past this accessor."""
+        region = self._find(gpa, size_bytes)
+        if region is not None and region.on_write is not None:
+            region.on_write(gpa, size_bytes)
+
     def write_by_device(self, gpa: int, data: bytes | bytearray | memoryview) -> None:
         """The same for a device, which writes no more than the guest may.
 

@@ -2,7 +2,6 @@
 
 #define CHAIN_BYTES_MAX (UINT64_C(1) << 32) /* §2.7.5 */
 
-/* Where guest memory lies, if one span holds all of it. */
 static const struct pykvm_span *span_of(const struct pykvm_ring *ring, uint64_t gpa,
                                         uint64_t size_bytes)
 {
@@ -15,13 +14,18 @@ static const struct pykvm_span *span_of(const struct pykvm_ring *ring, uint64_t 
     return NULL;
 }
 
+uint8_t *pykvm_chain_memory(const struct pykvm_ring *ring, uint64_t gpa, uint64_t size_bytes)
+{
+    const struct pykvm_span *span = span_of(ring, gpa, size_bytes);
+    return span ? span->memory + (gpa - span->gpa) : NULL;
+}
+
 const uint8_t *pykvm_chain_table(const struct pykvm_ring *ring, const struct descriptor *descriptor)
 {
     uint32_t size_bytes = descriptor->size_bytes;
     if (!ring->indirect || size_bytes == 0 || size_bytes % 16 || size_bytes / 16 > ring->size)
         return NULL;
-    const struct pykvm_span *span = span_of(ring, descriptor->gpa, size_bytes);
-    return span ? span->memory + (descriptor->gpa - span->gpa) : NULL;
+    return pykvm_chain_memory(ring, descriptor->gpa, size_bytes);
 }
 
 bool pykvm_chain_add(struct pykvm_ring *ring, struct pykvm_chain *chain,

@@ -19,6 +19,9 @@ struct descriptor {
 bool pykvm_chain_add(struct pykvm_ring *ring, struct pykvm_chain *chain,
                      const struct descriptor *descriptor);
 
+/* Where guest memory lies, if one span holds all of it. */
+uint8_t *pykvm_chain_memory(const struct pykvm_ring *ring, uint64_t gpa, uint64_t size_bytes);
+
 /* An indirect table's memory, if it is one. §2.7.5.3, §2.8.7. */
 const uint8_t *pykvm_chain_table(const struct pykvm_ring *ring,
                                  const struct descriptor *descriptor);

@@ -2,7 +2,8 @@
  *
  * Only chains that break no rule are taken here, of buffers that each lie in one span of memory;
  * before any other the walk stops, and Python looks at that one and says what is wrong with it.
- * Nothing is written to guest memory. Source: VIRTIO 1.2 §2.7, §2.8. */
+ * Only packets are written to guest memory, into the chains' own buffers; giving chains back is
+ * Python's. Source: VIRTIO 1.2 §2.7, §2.8. */
 #ifndef PYKVM_RING_H
 #define PYKVM_RING_H
 
@@ -17,7 +18,7 @@
 /* Guest memory that is contiguous in this process too. */
 struct pykvm_span {
     uint64_t gpa, size_bytes;
-    const uint8_t *memory;
+    uint8_t *memory;
     bool writable; /* by the guest and its devices */
 };
 
@@ -50,6 +51,16 @@ struct pykvm_ring {
 uint32_t pykvm_split_take(struct pykvm_ring *ring, uint32_t next, uint32_t limit);
 uint32_t pykvm_packed_take(struct pykvm_ring *ring, uint32_t next, bool wrap, uint32_t limit,
                            uint32_t room);
+
+/* Packets of a network device, §5.1.6, through the first chains that were found; both return how
+ * many. They stop before the first chain that wants more than a copy, which Python looks at.
+ *
+ * What is read lands in `out`, one behind the other: packets of `least` to `most` bytes, header and
+ * all, whose header asks for nothing. What is written lies in `data` in the same way. */
+uint32_t pykvm_packets_read(const struct pykvm_ring *ring, uint32_t chains, uint64_t least,
+                            uint64_t most, uint8_t *out, uint64_t room);
+uint32_t pykvm_packets_write(struct pykvm_ring *ring, uint32_t chains, const uint8_t *data,
+                             const uint32_t *sizes);
 
 /* The ones' complement sum of 16-bit big-endian words in data[start, end); an odd byte is the high
  * half of the last. RFC 1071. */

@@ -121,17 +121,17 @@ class Inbox:
             self._wake()
 
     def attend(self) -> None:
-        """The machine will take what is there, and what comes until `take` gives nothing."""
+        """The machine will take what is there, and what comes until `take` leaves nothing."""
         with self._lock:
             self._attended = True
 
     def take(self, limit: int) -> list[bytes]:
-        """The oldest frames. After none, the next that comes wakes the machine."""
+        """The oldest frames. Where none is left, the next that comes wakes the machine."""
         with self._lock:
             found = [self._frames.popleft() for _ in range(min(limit, len(self._frames)))]
             if found:
                 self._bytes -= sum(map(len, found))
-            self._attended = bool(found)
+            self._attended = bool(self._frames)
             return found
 
     def put_back(self, frames: Sequence[bytes]) -> None:

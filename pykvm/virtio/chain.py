@@ -10,6 +10,7 @@ from pykvm.memory import GuestMemory
 CHAIN_BYTES_MAX = 1 << 32  # §2.7.5
 
 Buffer = tuple[int, int]  # gpa and size_bytes of one descriptor's memory
+Used = tuple[int, int, int]  # how a chain goes back: its head, its slots, how much was written
 
 
 class QueueError(PykvmError):

@@ -13,8 +13,9 @@ from pykvm.virtio.queue import Chain, Queue, QueueError
 from pykvm.virtio.spec import Status
 from pykvm.worker import READ, Worker
 
-_LIVE = Status.FEATURES_OK | Status.DRIVER_OK
-_BUSINESS = _LIVE | Status.DEVICE_NEEDS_RESET
+# Numbers: an `&` of two flags costs many times as much, at each notification.
+_LIVE = int(Status.FEATURES_OK | Status.DRIVER_OK)
+_BUSINESS = _LIVE | int(Status.DEVICE_NEEDS_RESET)
 
 # A request that is done in parts: it pauses after each, and returns how much it wrote.
 Parts = Generator[None, None, int]
@@ -279,7 +280,7 @@ class Device:
     @property
     def live(self) -> bool:
         """Whether driver and device are in business."""
-        return self.status & _BUSINESS == _LIVE
+        return int(self.status) & _BUSINESS == _LIVE
 
     def fail(self, error: Exception) -> None:
         """Stop until the driver resets; it is told where it can be. §2.1.2."""

@@ -46,13 +46,8 @@ _MQ_PAIRS_SET = (4, 0)  # class and command, §5.1.6.5.6
 _OK, _ERR = b"\0", b"\1"  # §5.1.6.5
 
 _HEADER_SIZE = offload.HEADER.size
-_PACKET_MIN = _HEADER_SIZE + frames.HEADER_SIZE
-_PACKET_MAX = _HEADER_SIZE + frames.MAX_SIZE
+_PACKET_SIZES = range(_HEADER_SIZE + frames.HEADER_SIZE, _HEADER_SIZE + frames.MAX_SIZE + 1)
 _PLAIN = bytes((0, offload.GSO_NONE))  # how the header of a packet begins that asks for nothing
-_RECEIVED = [  # headers of packets in one buffer, by their flags
-    offload.HEADER.pack(flags, offload.GSO_NONE, 0, 0, 0, 0, 1)
-    for flags in range(offload.HDR_F_DATA_VALID + 1)
-]
 
 
 @dataclass
@@ -181,11 +176,15 @@ class Net(Device):
     def _transmit(self, index: int) -> None:
         queue, counts = self.queues[index], self._counts
         is_plain = self.active_pairs == 1
-        for chains in queue.bursts():
+        while is_plain and (packets := queue.read_packets(_PACKET_SIZES, _HEADER_SIZE)):
+            self._send(packets)
+            if len(packets) < BURST:
+                break
+        for chains in () if queue.is_drained else queue.bursts():
             made: list[bytes] = []
             is_cut = index in self._segments  # the first of them, a turn ago
             for place, chain in enumerate(chains):
-                if not _PACKET_MIN <= chain.readable_bytes <= _PACKET_MAX:
+                if chain.readable_bytes not in _PACKET_SIZES:
                     counts.tx_errors += 1
                     continue
                 if not is_cut:
@@ -201,13 +200,17 @@ class Net(Device):
                     break
             queue.push_together([(chain, 0) for chain in chains])
             if made:
-                size_bytes = sum(map(len, made))
-                self.turn.spend(size_bytes, len(made))
-                if self._link_up:
-                    counts.tx_frames += len(made)
-                    counts.tx_bytes += size_bytes
-                    self.port.send(*made)
+                self._send(made)
         self.signal(queue)
+
+    def _send(self, made: list[bytes]) -> None:
+        """Let frames out of the cable's end."""
+        counts, size_bytes = self._counts, sum(map(len, made))
+        self.turn.spend(size_bytes, len(made))
+        if self._link_up:
+            counts.tx_frames += len(made)
+            counts.tx_bytes += size_bytes
+            self.port.send(*made)
 
     def _segment(self, index: int, made: list[bytes]) -> bool:
         """Make the frames of a packet; False where that is more than one turn's."""
@@ -258,6 +261,8 @@ class Net(Device):
             if not waiting or not self._put_in(self._wanted(waiting), touched):
                 break
             self.turn.spend(sum(map(len, waiting)), len(waiting))
+            if len(waiting) < BURST:
+                break
         else:
             self._ask_again(0)
         for pair in touched:
@@ -277,17 +282,19 @@ class Net(Device):
         counts.filtered += len(fit) - len(wanted)
         return wanted
 
-    def _pair_for(self, frame: bytes) -> int:
+    def _by_pair(self, wanted: list[bytes]) -> list[tuple[int, list[bytes]]]:
         if self.active_pairs == 1:
-            return 0
+            return [(0, wanted)] if wanted else []
+        return [(pair, list(run)) for pair, run in groupby(wanted, self._pair_for)]
+
+    def _pair_for(self, frame: bytes) -> int:
         pair = self._flows.get(frames.flow(frame), 0)
         return pair if pair < self.active_pairs else 0
 
     def _put_in(self, wanted: list[bytes], touched: set[int]) -> bool:
         """False where there is no room for all of them; the rest waits on."""
         done = 0
-        for pair, together in groupby(wanted, self._pair_for):
-            run = list(together)
+        for pair, run in self._by_pair(wanted):
             count = self._deliver(run, pair)
             done += count
             touched.add(pair)
@@ -299,29 +306,36 @@ class Net(Device):
     def _deliver(self, run: list[bytes], pair: int) -> int:
         """For how many of them there was room."""
         queue, held, counts = self.queues[2 * pair], self._held[pair], self._counts
-        checks = self.features & F_GUEST_CSUM
+        done = 0 if held else queue.write_packets(map(self._packet, run), len(run))
+        counts.rx_frames += done
+        counts.rx_bytes += sum(map(len, run[:done]))
         given: list[tuple[Chain, int]] = []
-        done = 0
-        for frame in run:
+        for frame in run[done:]:
             size_bytes = _HEADER_SIZE + len(frame)
             if held and held[0].writable_bytes >= size_bytes:
                 buffers = 1
             elif (buffers := self._room(queue, held, size_bytes, len(run) - done)) == 0:
                 break
             done += 1
-            flags = offload.HDR_F_DATA_VALID if checks and offload.is_checked(frame) else 0
             if buffers > 1:
-                given += _spread(flags, frame, [held.popleft() for _ in range(buffers)])
+                chains = [held.popleft() for _ in range(buffers)]
+                given += _spread(self._packet(frame, buffers), chains)
             elif (chain := held.popleft()).writable_bytes < size_bytes:
                 given.append((chain, 0))
                 counts.rx_dropped += 1
                 continue
             else:
-                given.append((chain, chain.write(_RECEIVED[flags] + frame)))
+                given.append((chain, chain.write(self._packet(frame))))
             counts.rx_frames += 1
             counts.rx_bytes += len(frame)
         queue.push_together(given)
         return done
+
+    def _packet(self, frame: bytes, buffers: int = 1) -> bytes:
+        """A frame with its header, as the driver gets it in so many buffers. §5.1.6.4."""
+        is_checked = self.features & F_GUEST_CSUM and offload.is_checked(frame)
+        flags = offload.HDR_F_DATA_VALID if is_checked else 0
+        return offload.HEADER.pack(flags, offload.GSO_NONE, 0, 0, 0, 0, buffers) + frame
 
     def _room(self, queue: Queue, held: deque[Chain], size_bytes: int, more: int) -> int:
         """How many of the buffers one frame takes, of those held; 0 where there are too few.
@@ -375,12 +389,11 @@ class Net(Device):
         return True
 
 
-def _spread(flags: int, frame: bytes, chains: list[Chain]) -> list[tuple[Chain, int]]:
-    """Write one frame into several buffers. §5.1.6.4."""
-    data = offload.HEADER.pack(flags, offload.GSO_NONE, 0, 0, 0, 0, len(chains)) + frame
+def _spread(packet: bytes, chains: list[Chain]) -> list[tuple[Chain, int]]:
+    """Write one packet into several buffers. §5.1.6.4."""
     given, position = [], 0
     for chain in chains:
-        written = chain.write(data[position : position + chain.writable_bytes])
+        written = chain.write(packet[position : position + chain.writable_bytes])
         given.append((chain, written))
         position += written
     return given

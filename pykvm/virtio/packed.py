@@ -6,14 +6,15 @@ from collections.abc import Iterator, Sequence
 
 from pykvm.memory import GuestMemory
 from pykvm.virtio import spec
-from pykvm.virtio.chain import Chain, Part, QueueError, check_table, read
+from pykvm.virtio.chain import Chain, Part, QueueError, Used, check_table, read
+from pykvm.virtio.ring import Ring
 from pykvm.virtio.walk import Walk
 
 _LENGTH, _ID, _FLAGS = 4, 6, 7  # in a descriptor's eight halves
 _BOTH = spec.PACKED_F_AVAIL | spec.PACKED_F_USED
 
 
-class PackedRing:
+class PackedRing(Ring):
     """The device's side of one that the driver has set up; the same calls as SplitRing.
 
     Raises:
@@ -39,29 +40,27 @@ class PackedRing:
         self._unsignalled = 0
         self._quiet = True
         self._out = 0
-        self._in_c = None
         if Walk.wanted:
             self._in_c = Walk(memory, size, self._ring.view, None, self._indirect)
         self.listen()
 
     # Taking.
 
-    def take(self, limit: int) -> list[Chain]:
-        """The next chains that the driver has made available: `limit` at most. §2.8.21."""
-        if not self._is_available(self._flags(self._next_available), self._available_wrap):
-            return []
-        found: list[Chain] = []
-        if self._in_c is not None:
-            room = self._size - self._out
-            found = self._in_c.packed(self, self._next_available, self._available_wrap, limit, room)
-        if not found:
-            found = [self._take_one()]
-        for chain in found:
-            self._next_available, self._available_wrap = self._after(
-                self._next_available, self._available_wrap, chain.slots
-            )
-            self._out += chain.slots
-        return found
+    def _available(self, limit: int) -> int:
+        """§2.8.21."""
+        flags = self._flags(self._next_available)
+        return limit if self._is_available(flags, self._available_wrap) else 0
+
+    def _walk_in_c(self, walk: Walk, limit: int) -> int:
+        room = self._size - self._out
+        return walk.packed(self._next_available, self._available_wrap, limit, room)
+
+    def _took(self, slots: Sequence[int]) -> None:
+        taken = sum(slots)
+        self._next_available, self._available_wrap = self._after(
+            self._next_available, self._available_wrap, taken
+        )
+        self._out += taken
 
     def _take_one(self) -> Chain:
         descriptor = self._descriptor(self._next_available)
@@ -124,7 +123,7 @@ class PackedRing:
 
     # Giving back.
 
-    def give(self, given: Sequence[tuple[Chain, int]]) -> None:
+    def give(self, given: Sequence[Used]) -> None:
         """One used descriptor for each chain; the flags come last. §2.8.1, §2.8.6.
 
         The driver sees all at once: the first one's flags wait for the others, and it looks no
@@ -132,24 +131,22 @@ class PackedRing:
         """
         halves = self._ring.halves
         first: tuple[int, int] | None = None
-        for chain, written_bytes in given:
+        for id_, slots, written_bytes in given:
             flags = _BOTH if self._used_wrap else 0
             if written_bytes:
                 flags |= spec.DESC_F_WRITE
             start = 8 * self._next_used
             halves[start + _LENGTH] = written_bytes & 0xFFFF
             halves[start + _LENGTH + 1] = written_bytes >> 16
-            halves[start + _ID] = chain.head
+            halves[start + _ID] = id_
             if first is None:
                 first = start, flags
             else:
                 halves[start + _FLAGS] = flags
                 self._ring.changed(2 * start + 8, 8)
-            self._next_used, self._used_wrap = self._after(
-                self._next_used, self._used_wrap, chain.slots
-            )
-            self._out -= chain.slots
-            self._unsignalled += chain.slots
+            self._next_used, self._used_wrap = self._after(self._next_used, self._used_wrap, slots)
+            self._out -= slots
+            self._unsignalled += slots
         if first is not None:
             start, flags = first
             halves[start + _FLAGS] = flags

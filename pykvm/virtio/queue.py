@@ -55,7 +55,7 @@ class Queue:
         self.size = self.size_max
         self.desc_gpa = self.driver_gpa = self.device_gpa = 0
         self._ring: SplitRing | PackedRing | None = None
-        self._in_order = False
+        self._in_order = self._event_idx = False
         self._order: deque[Chain] = deque()
         self._taken.clear()
 
@@ -76,6 +76,7 @@ class Queue:
         places = self.desc_gpa, self.driver_gpa, self.device_gpa
         self._ring = form(self.memory, self.size, places, features)
         self._in_order = bool(features & spec.F_IN_ORDER)
+        self._event_idx = bool(features & spec.F_EVENT_IDX)
 
     # Taking.
 
@@ -110,6 +111,41 @@ class Queue:
         if self._in_order:
             self._order.extend(chains)
         return chains
+
+    # Packets, without a Chain for each: `take` has to look at the next one where there are none.
+
+    def read_packets(self, sizes: range, skip: int) -> list[bytes]:
+        """What the driver sends, BURST at most; the chains are back. See `Walk.read_packets`."""
+        ring = self._direct()
+        found, buffers = ring.read_packets(BURST, sizes, skip) if ring else ([], 0)
+        if ring and found:
+            self.turn.items_left -= buffers
+            if len(found) == BURST or self._event_idx:  # few are soon read: two stores more
+                ring.quiet()
+        return found
+
+    def write_packets(self, packets: Iterator[bytes], count: int) -> int:
+        """Give so many packets to the driver, each in its own chain: for how many there was one."""
+        ring = self._direct()
+        count, buffers = ring.write_packets(packets, count) if ring else (0, 0)
+        if ring and count:
+            ring.quiet()
+            self.turn.items_left -= buffers
+        return count
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether `take` can be spared: nothing is there, and the driver notifies of what comes."""
+        return not self._taken and self._ring is not None and self._ring.is_drained
+
+    def _direct(self) -> SplitRing | PackedRing | None:
+        """The ring, where nothing comes before what is in it, nor back before that."""
+        turn = self.turn
+        if self._taken or self._order or turn.is_over or turn.items_left <= 0:
+            return None
+        return self._ring
+
+    # Chains.
 
     def pop(self) -> Chain | None:
         """The next chain; None where there is none. It raises as `take` does."""
@@ -165,11 +201,12 @@ class Queue:
         if written_bytes > WRITTEN_MAX:
             written_bytes = WRITTEN_MAX
         if not self._in_order:
-            ring.give(((chain, written_bytes),))
+            ring.give(((chain.head, chain.slots, written_bytes),))
             return
         chain.written_bytes = written_bytes
         while self._order and (written := self._order[0].written_bytes) is not None:
-            ring.give(((self._order.popleft(), written),))
+            chain = self._order.popleft()
+            ring.give(((chain.head, chain.slots, written),))
 
     def push_together(self, given: Sequence[tuple[Chain, int]]) -> None:
         """The same for several, which the driver sees at once.
@@ -182,7 +219,7 @@ class Queue:
         if self._in_order:
             for _ in given:
                 self._order.popleft()
-        ring.give(given)
+        ring.give([(chain.head, chain.slots, written) for chain, written in given])
 
     def needs_notification(self) -> bool:
         """Whether the driver wants to hear of what was given back since it last did."""

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from pykvm.memory import GuestMemory
 from pykvm.virtio import spec
-from pykvm.virtio.chain import Chain, Part, QueueError, check_table, read
+from pykvm.virtio.chain import Chain, Part, QueueError, Used, check_table, read
+from pykvm.virtio.ring import Ring
 from pykvm.virtio.walk import Walk
 
 # Fields of either ring, in halves. §2.7.6, §2.7.8.
@@ -14,7 +15,7 @@ _FLAGS, _INDEX, _HEAD, _ELEMENTS = 0, 1, 2, 2
 _NEAR = 256  # elements are told of together with the index: one call instead of two
 
 
-class SplitRing:
+class SplitRing(Ring):
     """The device's side of one that the driver has set up.
 
     Raises:
@@ -33,45 +34,44 @@ class SplitRing:
             raise QueueError(f"a queue of {size} entries: §2.7 wants a power of 2")
         self._memory, self._size = memory, size
         self._table = Part(memory, "descriptor table", places[0], 16, 16 * size)
-        self._available = Part(memory, "available ring", places[1], 2, 6 + 2 * size)
+        self._avail = Part(memory, "available ring", places[1], 2, 6 + 2 * size)
         self._used = Part(memory, "used ring", places[2], 4, 6 + 8 * size, written=True)
-        self._heads = self._available.halves[_HEAD:]
+        self._heads = self._avail.halves[_HEAD:]
         self._elements = self._used.view[4 : 4 + 8 * size].cast("I")
         self._event_idx = bool(features & spec.F_EVENT_IDX)
         self._indirect = bool(features & spec.F_INDIRECT_DESC)
         self._next_available = self._next_used = self._signalled = 0
         self._quiet = True
         self._out = 0
-        self._in_c = None
         if Walk.wanted:
-            heads = self._available.view[2 * _HEAD :]
+            heads = self._avail.view[2 * _HEAD :]
             self._in_c = Walk(memory, size, self._table.view, heads, self._indirect)
         self.listen()
 
     # Taking.
 
-    def take(self, limit: int) -> list[Chain]:
-        """The next chains that the driver has made available: `limit` at most. §2.7.13."""
-        waiting = self._waiting()
+    def _available(self, limit: int) -> int:
+        """§2.7.13."""
+        waiting: int = self._avail.halves[_INDEX] - self._next_available & 0xFFFF
         if waiting == 0:
-            return []
+            return 0
         if waiting > self._size:
             raise QueueError(f"{waiting} chains in a ring of {self._size}: §2.7.13.3.1")
         room = self._size - self._out
         if room <= 0:
             raise QueueError(f"more chains than the queue's {self._size} entries are out")
-        found: list[Chain] = []
-        if self._in_c is not None:
-            found = self._in_c.split(self, self._next_available, min(limit, waiting, room))
-        if not found:
-            head = self._heads[self._next_available % self._size]
-            found = [Chain.of(self._memory, self, head, self._walk(head))]
-        self._next_available = (self._next_available + len(found)) & 0xFFFF
-        self._out += len(found)
-        return found
+        return min(limit, waiting, room)
 
-    def _waiting(self) -> int:
-        return self._available.halves[_INDEX] - self._next_available & 0xFFFF
+    def _walk_in_c(self, walk: Walk, limit: int) -> int:
+        return walk.split(self._next_available, limit)
+
+    def _take_one(self) -> Chain:
+        head = self._heads[self._next_available % self._size]
+        return Chain.of(self._memory, self, head, self._walk(head))
+
+    def _took(self, slots: Sequence[int]) -> None:
+        self._next_available = (self._next_available + len(slots)) & 0xFFFF
+        self._out += len(slots)
 
     def _walk(self, head: int) -> Iterator[tuple[int, int, bool]]:
         """The buffers of a chain in order; at most as many as the queue has entries. §2.7.5."""
@@ -105,11 +105,11 @@ class SplitRing:
 
     # Giving back.
 
-    def give(self, given: Sequence[tuple[Chain, int]]) -> None:
+    def give(self, given: Sequence[Used]) -> None:
         """Entries of the used ring, seen by the driver at once: `idx` comes last. §2.7.8."""
         first = slot = self._next_used % self._size
-        for chain, written_bytes in given:
-            self._elements[2 * slot] = chain.head
+        for head, _, written_bytes in given:
+            self._elements[2 * slot] = head
             self._elements[2 * slot + 1] = written_bytes
             slot = (slot + 1) % self._size
         self._next_used = (self._next_used + len(given)) & 0xFFFF
@@ -146,7 +146,7 @@ class SplitRing:
             return
         self._quiet = False
         if self._event_idx:
-            self._tell(_ELEMENTS + 4 * self._size, self._available.halves[_INDEX])
+            self._tell(_ELEMENTS + 4 * self._size, self._avail.halves[_INDEX])
         else:
             self._tell(_FLAGS, 0)
 
@@ -157,6 +157,6 @@ class SplitRing:
         if old == new:
             return False
         if not self._event_idx:
-            return not self._available.halves[_FLAGS] & spec.AVAIL_F_NO_INTERRUPT
-        event = self._available.halves[_HEAD + self._size]
+            return not self._avail.halves[_FLAGS] & spec.AVAIL_F_NO_INTERRUPT
+        event = self._avail.halves[_HEAD + self._size]
         return (new - event - 1) & 0xFFFF < (new - old) & 0xFFFF
