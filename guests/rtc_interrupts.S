@@ -11,7 +11,8 @@
 
 # The real-time clock's three interrupts, on line 8: at a rate, after each second, and at a time of
 # day. Register C says which it was, and until it is read there is no other. The alarm here is two
-# seconds ahead, in whatever minute and hour: their bytes match anything.
+# seconds ahead, in whatever minute and hour: their bytes match anything. The clock stands still
+# until that alarm is on, so that a slow host cannot miss it.
 #
 # Source: Motorola MC146818 data sheet, "Interrupts"; Intel 8259A data sheet (231468), EOI.
 
@@ -27,11 +28,14 @@ STATUS_B = 0x0B
 STATUS_C = 0x0C
 RATE_1024HZ = 0x26
 H24 = 1 << 1
+SET = 1 << 7
 UIE = 1 << 4
 AIE = 1 << 5
 PIE = 1 << 6
 IRQF = 1 << 7
 ANY = 0xFF
+BEFORE = 0x58 # the second, as set
+ALARM = 0x00 # two seconds later
 TICKS = 4
 
 # Read the byte at an index into al.
@@ -75,29 +79,12 @@ TICKS = 4
 
     write_cmos HOURS_ALARM, ANY
     write_cmos MINUTES_ALARM, ANY
-    read_cmos SECONDS
-    mov r14b, al
-    call following
-    write_cmos SECONDS_ALARM, r14b
+    write_cmos SECONDS_ALARM, ALARM
+    write_cmos STATUS_B, SET | H24
+    write_cmos SECONDS, BEFORE
     expect AIE, 1
     print alarm_text
     exit 0
-
-# The second two after that in r14b, of binary-coded decimal digits.
-following:
-    mov ecx, 2
-1:  inc r14b
-    mov al, r14b
-    and al, 0x0F
-    cmp al, 10
-    jb 2f
-    add r14b, 6
-2:  cmp r14b, 0x60
-    jb 3f
-    mov r14b, 0
-3:  dec ecx
-    jnz 1b
-    ret
 
 sleep:
     sti
@@ -107,13 +94,17 @@ sleep:
     jb sleep
     ret
 
+# What came after the last one that counts, before register B was written, is still on its way when
+# register C has been read: nothing is left of it but the edge, which has no IRQF.
 clock:
-    inc ebx
     read_cmos STATUS_C
+    test al, IRQF
+    jz 1f
+    inc ebx
     and al, r12b
     cmp al, r12b
     jne wrong
-    mov al, PIC_EOI
+1:  mov al, PIC_EOI
     out PIC2, al
     out PIC1, al
     iretq
