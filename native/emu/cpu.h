@@ -319,7 +319,8 @@ struct emu_cpu {
     int64_t slice;    /* what `left` began with */
     uint64_t budget;  /* instructions that may follow this slice */
     uint64_t retired; /* instructions completed before this slice */
-    uint64_t counts[PYKVM_KINDS], native_count;
+    _Atomic uint64_t counts[PYKVM_KINDS];
+    uint64_t native_count;
     bool visiting;         /* emu_cpu_visit: KVM has the processor otherwise */
     bool visit_interrupts; /* and KVM has its interrupts and devices too */
     bool visit_ended;      /* the last run ended because the visit is over */
@@ -384,9 +385,9 @@ struct emu_vm {
     uint32_t msr_exits;       /* EMU_MSR_* */
     uint32_t msr_trap_count;
     struct emu_msr_trap msr_trap[EMU_MSR_TRAPS_MAX];
-    uint32_t logged_count;           /* regions with a dirty log */
-    struct emu_doorbells *doorbells; /* NULL as long as there never was one */
-    struct emu_irqfds *irqfds;       /* the same */
+    uint32_t logged_count;             /* regions with a dirty log */
+    struct emu_doorbells *doorbells;   /* NULL as long as there never was one */
+    struct emu_irqfds *_Atomic irqfds; /* the same */
     atomic_flag notes_lock;
     uint32_t note_count; /* more than EMU_NOTES_MAX: everything */
     struct emu_note {

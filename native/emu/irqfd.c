@@ -25,8 +25,8 @@ struct irqfd {
 
 struct emu_irqfds {
     int epoll;
-    uint32_t count;
-    uint64_t looked_ns;
+    atomic_uint count; /* changes under the machine's lock */
+    atomic_uint_fast64_t looked_ns;
     struct irqfd irqfd[IRQFDS];
 };
 

@@ -390,6 +390,13 @@ static int run_turn(struct emu_cpu *cpu)
     return kind;
 }
 
+/* Another thread may read it meanwhile. */
+static void count(struct emu_cpu *cpu, int kind)
+{
+    uint64_t before = atomic_load_explicit(&cpu->counts[kind], memory_order_relaxed);
+    atomic_store_explicit(&cpu->counts[kind], before + 1, memory_order_relaxed);
+}
+
 /* Only one thread may be inside; a second one gets PYKVM_ERROR with EBUSY, and EBADF
  * whoever comes once the processor is closed. */
 static int64_t enter(struct emu_cpu *cpu, uint64_t budget)
@@ -398,6 +405,8 @@ static int64_t enter(struct emu_cpu *cpu, uint64_t budget)
     if (!atomic_compare_exchange_strong(&cpu->inside, &nobody, true))
         return (int64_t)(atomic_load(&cpu->closed) ? EBADF : EBUSY) << PYKVM_PORT_SHIFT |
                PYKVM_ERROR;
+    if (EMU_UNLIKELY(atomic_load(&cpu->vm->freezers)))
+        emu_turn_park(cpu); /* its state is another thread's */
     emu_bus_answer(cpu);
     uint64_t now = emu_now_ns();
     cpu->tick_ns = now + TICK_NS;
@@ -415,7 +424,7 @@ static int64_t enter(struct emu_cpu *cpu, uint64_t budget)
         cpu->completing = false;
         kind = kind == PYKVM_AGAIN ? PYKVM_TIMEOUT : kind;
     }
-    cpu->counts[kind]++;
+    count(cpu, kind);
     cpu->exit_kind = kind;
     int64_t key = pykvm_key(kind, &cpu->exit);
     struct pykvm_natives *natives = cpu->vm->natives;
@@ -497,7 +506,7 @@ void emu_cpu_nmi(struct emu_cpu *cpu)
 /* How many exits of a kind there were, those that native devices answered among them. */
 uint64_t emu_cpu_count(const struct emu_cpu *cpu, int kind)
 {
-    return cpu->counts[kind];
+    return atomic_load_explicit(&cpu->counts[kind], memory_order_relaxed);
 }
 
 uint64_t emu_cpu_native_count(const struct emu_cpu *cpu)

@@ -440,9 +440,11 @@ static void cpl_from_state(struct emu_cpu *cpu)
  * that the owner has seen. */
 void emu_cpu_abandon(struct emu_cpu *cpu)
 {
+    emu_vm_freeze(cpu->vm);
     cpu->alone = cpu->resuming = false;
     cpu->exit_kind = EMU_STAY;
     memset(&cpu->replay, 0, offsetof(struct emu_replay, string));
+    emu_vm_thaw(cpu->vm);
 }
 
 /* The processor comes from KVM, with the state set since, to return to it soon: runs end
