@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from pykvm.errors import BusError, UnclaimedAccess
+from pykvm.errors import BusError, UnclaimedAccess, UsageError
 
 
 class Device(Protocol):
@@ -51,8 +51,11 @@ class Bus:
 
         Raises:
             BusError: out of range, empty, or overlapping another claim.
+            UsageError: no whole numbers, or a device without `read` and `write`.
         """
         name = name or type(device).__name__
+        if not callable(getattr(device, "read", None) and getattr(device, "write", None)):
+            raise UsageError(f"a device has methods read and write, which {device!r} lacks")
         self.reserve(base, size_bytes, name)
         claim = Claim(base, base + size_bytes, name, device.read, device.write)
         index = bisect_right(self._bases, base)
@@ -60,7 +63,10 @@ class Bus:
         self._bases.insert(index, base)
 
     def reserve(self, base: int, size_bytes: int, name: str) -> None:
-        """Check that a range is free. Raises BusError where it is not."""
+        """Check that a range is free. Raises BusError where it is not, UsageError for no range."""
+        for number in (base, size_bytes):
+            if type(number) is not int:
+                raise UsageError(f"{name}: a {self.space} range is two numbers, not {number!r}")
         end = base + size_bytes
         if size_bytes <= 0 or base < 0 or end > self.limit:
             raise BusError(f"{name}: {self.space} range {base:#x}..{end:#x} is outside the space")

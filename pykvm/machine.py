@@ -8,22 +8,23 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import BinaryIO
 from weakref import WeakMethod
 
 from pykvm import layout
-from pykvm.backend import Backend, Vcpu, kinds, open_backend
+from pykvm.backend import Backend, Vcpu, Vm, after_failure, kinds, open_backend
 from pykvm.bus import Bus
 from pykvm.culprit import culprit
 from pykvm.dispatch import Dispatch, HypercallHandler, Route
-from pykvm.errors import LayoutError, PykvmError, UnclaimedAccess, UsageError
+from pykvm.errors import KvmError, LayoutError, PykvmError, UnclaimedAccess, UsageError
 from pykvm.exits import (
     Exit,
     MsrWrite,
 )
 from pykvm.interrupt import HeldInterrupt
-from pykvm.memory import Backing, GuestMemory, parse_size
+from pykvm.memory import Backing, GuestMemory, Region, parse_size
 from pykvm.output import Output
 from pykvm.parts import ALL_DEVICES, DEVICES, Parts
 from pykvm.result import STATUS_DIED, Outcome, Result, ending
@@ -108,6 +109,8 @@ class Machine(Parts):
             raise UsageError(f"a backend is a name, or what open_backend gave, not {backend!r}")
         _check_names(cpu=cpu, irqchip=irqchip, backing=backing, clock=clock, append=append)
         size_bytes = _check(memory, cpus, devices)
+        if exit_port is not None and type(exit_port) is not int:
+            raise UsageError(f"an exit port is a number, not {exit_port!r}")
         self._maker = os.getpid()
         self._native = native
         self.memory = GuestMemory()
@@ -126,10 +129,20 @@ class Machine(Parts):
         eventfds = _by_eventfd(virtio_events, clock)
 
         self.backend = open_backend(backend, clock, assist) if isinstance(backend, str) else backend
+        chips = irqchip != "none" or pit or cpus > 1
+        if chips and irqchip == "none":
+            irqchip = "full"
+        build = partial(
+            _build, clock=clock, regions=self.memory.regions, irqchip=irqchip, pit=pit,
+            cpus=cpus, cpu=cpu,
+        )  # fmt: skip
         try:
             self._add_memory(size_bytes, _backing(backing))
-            chips = irqchip != "none" or pit or cpus > 1
-            self.vm = self.backend.create_vm(clock, self.memory.regions, None if chips else cpu)
+            try:
+                self.vm = build(self.backend)
+            except KvmError as error:
+                self.backend = after_failure(backend, error)
+                self.vm = build(self.backend)
         except BaseException:
             self.memory.give_back()
             raise
@@ -142,14 +155,8 @@ class Machine(Parts):
             irqfds=eventfds and chips and irqchip != "split",
             backlog=self._backlog, clock_ns=self._clock_ns,
         )  # fmt: skip
+        self.vcpus = tuple(self.vm.vcpus)
         try:
-            if chips:
-                self.vm.create_irqchip("full" if irqchip == "none" else irqchip)
-            if pit:
-                self.vm.create_pit()
-            for index in range(len(self.vm.vcpus), cpus):
-                self.vm.create_vcpu(index, cpu, cpus)
-            self.vcpus = tuple(self.vm.vcpus)
             if exit_port is not None or "exit" in devices:
                 self._wire_exits(exit_port, is_usual="exit" in devices)
             for name in devices:
@@ -481,6 +488,7 @@ class Machine(Parts):
             vcpu=vcpu.index,
             error=error,
             output=bytes(self.output.data),
+            output_dropped_bytes=self.output.dropped_bytes,
             exits=dict(counts),
             native_exits=sum(each.native_count for each in self.vcpus),
             assist_entries=sum(each.assisted[0] for each in self.vcpus),
@@ -532,6 +540,31 @@ class Machine(Parts):
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
             self.close()
+
+
+def _build(
+    backend: Backend,
+    clock: str,
+    regions: Sequence[Region],
+    irqchip: str,
+    pit: bool,
+    cpus: int,
+    cpu: str,
+) -> Vm:
+    """What the backend has of a machine: memory, chips, processors."""
+    if irqchip == "none":
+        return backend.create_vm(clock, regions, cpu)
+    vm = backend.create_vm(clock, regions)
+    try:
+        vm.create_irqchip(irqchip)
+        if pit:
+            vm.create_pit()
+        for index in range(cpus):
+            vm.create_vcpu(index, cpu, cpus)
+    except BaseException:
+        vm.close()
+        raise
+    return vm
 
 
 def _check_names(**values: str) -> None:

@@ -74,6 +74,9 @@ def place(machine: Machine, result: Result) -> str:
 def _headlines(machine: Machine, result: Result, special: SpecialRegisters) -> Iterator[str]:
     name = machine.image.name if machine.image else "the guest"
     yield f"{name}: {result.reason}"
+    if result.output_dropped_bytes:
+        kept = len(result.output)
+        yield f"it printed more than is kept: {result.output_dropped_bytes} bytes beyond {kept}"
     cpl = special.ss.dpl if special.cr0 & CR0_PE else 0
     count = sum(result.exits.values())
     yield (

@@ -39,7 +39,8 @@ class Result:
         exit: the last exit.
         vcpu: index of the processor that it came from.
         error: what could not be handled, for DIED.
-        output: all that the guest printed so far.
+        output: what the guest printed so far, of more than 16 MiB the first 16 MiB.
+        output_dropped_bytes: how much it printed beyond that.
         exits: how often each kind came, over the machine's life.
         native_exits: how many of them were answered without Python.
         assist_entries: how often the emulator took over from KVM, over the machine's life.
@@ -54,6 +55,7 @@ class Result:
     vcpu: int
     error: PykvmError | None
     output: bytes
+    output_dropped_bytes: int
     exits: Mapping[str, int]
     native_exits: int
     assist_entries: int

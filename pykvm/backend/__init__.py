@@ -6,6 +6,7 @@ what they mean. Everything else in pykvm knows these Protocols and no backend.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -28,6 +29,7 @@ VARIABLE = "PYKVM_BACKEND"
 
 _OPENS = f"{host.DEVICE} opens"
 _NO_KVM = (KvmUnavailable, KvmError)  # what "auto" does without KVM for
+_OR_EMU = 'or take the emulator, which needs no KVM: backend="emu", --backend emu'
 
 
 class RawExit(Protocol):
@@ -260,12 +262,38 @@ def open_backend(
     if clock not in CLOCKS:
         raise UsageError(f"there is no clock {clock!r}; choose one of {', '.join(CLOCKS)}")
     if name == "kvm":
-        return _kvm(why, bool(assist))
+        try:
+            return _kvm(why, bool(assist))
+        except _NO_KVM as error:
+            name_emulator(error)
+            raise
     if name == "emu":
         return _emu(why)
     backend, fallback = _best(clock, assist is not False)
     _tell(backend.name, backend.why, fallback)
     return backend
+
+
+def after_failure(asked: str | Backend, error: KvmError) -> Backend:
+    """What makes a machine that KVM could not make: the emulator, where "auto" chose KVM.
+
+    Raises:
+        KvmError: the same, where KVM was asked for.
+    """
+    if not isinstance(asked, str) or error.errno in (errno.EMFILE, errno.ENFILE):
+        raise error  # without files to open the emulator gets no further
+    if asked_for(asked) != "auto":
+        name_emulator(error)
+        raise error
+    backend = _emu(_without_kvm(error))
+    _tell(backend.name, backend.why, True)
+    return backend
+
+
+def name_emulator(error: PykvmError) -> None:
+    """Let the error of a KVM that was asked for say what runs without it."""
+    if _OR_EMU not in str(error):
+        error.args = (f"{error}; {_OR_EMU}",)
 
 
 def asked_for(name: str) -> str:
@@ -305,7 +333,11 @@ def _best(clock: str, assist: bool) -> tuple[Backend, bool]:
         kvm.try_out()
         return kvm, False
     except _NO_KVM as error:
-        return _emu(f"no KVM: {error}"), True
+        return _emu(_without_kvm(error)), True
+
+
+def _without_kvm(error: PykvmError) -> str:
+    return f"no KVM: {error}"
 
 
 @cache

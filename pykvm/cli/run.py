@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pykvm import host
-from pykvm.backend import BACKENDS, CLOCKS, asked_for, open_backend
+from pykvm.backend import BACKENDS, CLOCKS, asked_for, name_emulator, open_backend
 from pykvm.cli import devices, network
 from pykvm.cli.input import raw_terminal, start_feeding
 from pykvm.cli.options import add_include_dirs, parse_address, parse_path, reads, say, whole_number
@@ -103,7 +103,7 @@ def main(args: argparse.Namespace) -> int:
         return _main(args)
     except (KvmError, KvmUnavailable) as error:
         if asked_for(args.backend) == "kvm":
-            error.args = (f"{error}; or take --backend emu, which needs no KVM",)
+            name_emulator(error)
         raise
 
 
@@ -279,7 +279,7 @@ def as_dict(machine: Machine, result: Result) -> dict[str, Any]:
         },
         "output": text,
         "output_base64": encoded,
-        "output_dropped_bytes": machine.output.dropped_bytes,
+        "output_dropped_bytes": result.output_dropped_bytes,
         "registers": RegisterFile(vcpu).as_dict(),
     }
 

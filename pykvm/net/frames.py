@@ -34,7 +34,7 @@ def parse_mac(text: str) -> bytes:
     Raises:
         UsageError: not an address of one station.
     """
-    is_mac = re.fullmatch("[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", text)
+    is_mac = isinstance(text, str) and re.fullmatch("[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", text)
     mac = bytes.fromhex(text.replace(":", "")) if is_mac else bytes(6)
     if is_group(mac) or not any(mac):
         raise UsageError(f'{text!r} is not a station\'s address; write "52:54:00:12:34:56"')

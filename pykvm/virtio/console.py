@@ -44,12 +44,19 @@ class Port:
         name: what the guest knows it by.
         is_console: the guest is to treat it as a terminal; the first port always is one.
 
+    Raises:
+        UsageError: an end or a name of another type.
+
     Attributes:
         is_open: the guest has it open, as far as it tells.
         is_taken: it belongs to a console, and cannot to another.
     """
 
     def __init__(self, end: End | None = None, *, name: str = "", is_console: bool = False) -> None:
+        if end is not None and not isinstance(end, End):
+            raise UsageError(f"a port's end is an End, such as Stream or Pty, not {end!r}")
+        if not isinstance(name, str):
+            raise UsageError(f"a port's name is a text, not {name!r}")
         self.end = end or End()
         self.has_end = end is not None
         self.name = name
@@ -142,7 +149,7 @@ class Console(Device):
         self, ports: Sequence[Port] | None = None, size: tuple[int, int] | None = None
     ) -> None:
         super().__init__()
-        self.ports = tuple(ports or [Port()])
+        self.ports = _ports(ports)
         if len(self.ports) > PORTS_MAX:
             raise UsageError(f"a console has {PORTS_MAX} ports at most, not {len(self.ports)}")
         if len(set(self.ports)) < len(self.ports) or any(port.is_taken for port in self.ports):
@@ -336,6 +343,14 @@ class Console(Device):
         while self._messages and (chain := queue.pop()):
             queue.push(chain, chain.write(self._messages.popleft()))
         self.signal(queue)
+
+
+def _ports(ports: Sequence[Port] | None) -> tuple[Port, ...]:
+    if ports is None:
+        return (Port(),)
+    if not isinstance(ports, Sequence) or not all(isinstance(each, Port) for each in ports):
+        raise UsageError(f"a console is made of a sequence of Port, not {ports!r}")
+    return tuple(ports) or (Port(),)
 
 
 def _size(size: tuple[int, int]) -> tuple[int, int]:

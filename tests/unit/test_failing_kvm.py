@@ -1,6 +1,7 @@
 """A KVM that opens and then fails: `auto` takes the emulator and says so; `kvm` says what to do.
 
-A library before the C library lets one kind of ioctl fail; it is compiled here.
+A library before the C library lets one kind of ioctl fail, TIMES times after AFTER good ones; it
+is compiled here.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ pytestmark = [
 ]
 
 KVM_CREATE_VM, KVM_CREATE_VCPU, KVM_SET_MEMORY, KVM_RUN = 0xAE01, 0xAE41, 0xAE46, 0xAE80
+KVM_CREATE_IRQCHIP, KVM_CREATE_PIT2, KVM_GET_API_VERSION = 0xAE60, 0xAE77, 0xAE00
 PROGRAM = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -39,7 +41,9 @@ int ioctl(int fd, unsigned long request, ...)
     va_start(arguments, request);
     void *argument = va_arg(arguments, void *);
     va_end(arguments);
-    if ((request & 0xffff) == strtoul(getenv("FAILING"), NULL, 0)) {
+    static int seen;
+    if ((request & 0xffff) == strtoul(getenv("FAILING"), NULL, 0) &&
+        seen++ >= atoi(getenv("AFTER")) && seen <= atoi(getenv("AFTER")) + atoi(getenv("TIMES"))) {
         errno = atoi(getenv("ERROR"));
         return -1;
     }
@@ -49,6 +53,20 @@ int ioctl(int fd, unsigned long request, ...)
 GUEST = "mov al, 5\nout 0xf8, al\n"
 TEST = f"def test_five(guest):\n    assert guest({GUEST!r}).status == 5\n"
 MACHINE = "import pykvm; vm = pykvm.VM(); print(vm.backend.name)"
+TWO_CPUS = f"""
+import pykvm
+with pykvm.VM(cpus=2, pit=True) as vm:
+    vm.load(pykvm.assemble({GUEST!r}))
+    print(vm.backend.name, vm.run(60).status)
+"""
+BY_NAME = """
+import pykvm
+from pykvm.errors import PykvmError
+try:
+    pykvm.VM(backend="kvm")
+except PykvmError as error:
+    print(str(error).count('backend="emu"'), error.__class__.__name__)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +85,10 @@ def run(
     *words: str, library: Path, request: int, error: int, more: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if name != "PYKVM_BACKEND"}
-    failing = {"LD_PRELOAD": str(library), "FAILING": hex(request), "ERROR": str(error)}
+    failing = {
+        "LD_PRELOAD": str(library), "FAILING": hex(request), "ERROR": str(error),
+        "AFTER": "0", "TIMES": "1000000",
+    }  # fmt: skip
     return subprocess.run(
         [sys.executable, *words], env=clean | failing | dict(more or {}),
         capture_output=True, text=True, timeout=300,
@@ -114,6 +135,38 @@ def test_the_plugin_takes_the_emulator_and_says_so(tmp_path: Path, library: Path
     assert "pykvm: guests ran on emu (1 tests)" in lines
 
 
+@pytest.mark.parametrize(
+    ("request_", "good"),
+    [
+        (KVM_CREATE_IRQCHIP, 0), (KVM_CREATE_PIT2, 0), (KVM_CREATE_VM, 1), (KVM_SET_MEMORY, 1),
+        (KVM_CREATE_VCPU, 1), (KVM_CREATE_VCPU, 2),
+    ],
+)  # fmt: skip
+def test_auto_takes_it_where_only_the_trial_succeeds(
+    request_: int, good: int, library: Path
+) -> None:
+    more = {"AFTER": str(good)}
+    error = errno.ENOMEM
+    done = run("-c", TWO_CPUS, library=library, request=request_, error=error, more=more)
+    assert done.stdout == "emu 5\n", done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("backend emu: no KVM: KVM_")
+    assert "(ENOMEM)" in line
+
+
+def test_a_signal_in_the_trial_is_no_failure(library: Path) -> None:
+    more = {"TIMES": "1"}
+    done = run("-c", MACHINE, library=library, request=KVM_RUN, error=errno.EINTR, more=more)
+    assert (done.stdout, done.returncode) == ("kvm\n", 0), done.stderr
+
+
+def test_kvm_by_name_names_the_emulator_in_python(library: Path) -> None:
+    done = run("-c", BY_NAME, library=library, request=KVM_CREATE_VM, error=errno.EBUSY)
+    assert done.stdout == "1 KvmError\n", done.stderr
+    done = run("-c", BY_NAME, library=library, request=KVM_GET_API_VERSION, error=errno.ENOTTY)
+    assert done.stdout == "1 KvmUnavailable\n", done.stderr
+
+
 @pytest.mark.parametrize("how", ["option", "variable"])
 def test_kvm_by_name_names_the_emulator(how: str, guest: str, library: Path) -> None:
     words: tuple[str, ...] = ("--backend", "kvm") if how == "option" else ()
@@ -124,7 +177,7 @@ def test_kvm_by_name_names_the_emulator(how: str, guest: str, library: Path) -> 
     )  # fmt: skip
     assert done.returncode == 125
     assert done.stderr.startswith("pykvm: KVM_CREATE_VM: ")
-    assert "--backend emu" in done.stderr
+    assert done.stderr.count("--backend emu") == 1
 
 
 def test_the_variable_holds_everywhere(guest: str, library: Path) -> None:

@@ -13,10 +13,18 @@ import pytest
 
 import pykvm
 from pykvm.backend.controls import HardwareBreakpoint, MsiRoute, MsrTrap, PinRoute
+from pykvm.bus import Bus
+from pykvm.devices.scratch import Scratch
 from pykvm.errors import ClosedError, PykvmError, UsageError
 from pykvm.loader.image import Image, Mode
 from pykvm.registers import Registers
 from pykvm.state import Clock, DebugRegisters, Events, Fpu
+from pykvm.virtio.balloon import Balloon
+from pykvm.virtio.console import Console, Port
+from pykvm.virtio.ends import Stream
+from pykvm.virtio.entropy import Entropy
+from pykvm.virtio.net import Net
+from pykvm.virtio.vsock import Vsock
 
 HUGE = 1 << 70
 ODD: tuple[Any, ...] = (None, "text", 1.5, HUGE, -1, b"bytes", [], object())
@@ -100,6 +108,39 @@ def test_a_machine_is_not_made_of_odd_values(name: str) -> None:
     for odd in (None, 1.5, HUGE, -1, b"bytes", object(), [object()]):
         with pytest.raises(PykvmError):
             pykvm.VM(**{name: odd}).close()
+
+
+MAKERS: dict[str, Callable[[Any], object]] = {
+    "exit_port": lambda odd: pykvm.VM(exit_port=odd),
+    "balloon": Balloon,
+    "console": lambda odd: Console([odd]),
+    "console_ports": Console,
+    "console_size": lambda odd: Console(size=odd),
+    "entropy": Entropy,
+    "mac": Net,
+    "pairs": lambda odd: Net(pairs=odd),
+    "port": Port,
+    "port_name": lambda odd: Port(name=odd),
+    "scratch": Scratch,
+    "stream": Stream,
+    "vsock": lambda odd: Vsock(cid=odd),
+    "claim": lambda odd: Bus("port", 1 << 16).claim(odd, 1, Scratch(1)),
+    "claim_size": lambda odd: Bus("port", 1 << 16).claim(0, odd, Scratch(1)),
+    "claim_device": lambda odd: Bus("port", 1 << 16).claim(0, 1, odd),
+}  # fmt: skip
+FINE = [  # of ODD
+    ("console_ports", None), ("console_ports", []), ("console_size", None),
+    ("exit_port", None), ("port", None), ("port_name", "text"), ("stream", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_devices_and_claims_are_not_made_of_odd_values(name: str) -> None:
+    for odd in ODD:
+        if any(name == each and odd == value for each, value in FINE):
+            continue
+        with pytest.raises(PykvmError):
+            MAKERS[name](odd)
 
 
 @pytest.mark.parametrize("ns", [1 << 63, (1 << 64) - 1, HUGE, -1])

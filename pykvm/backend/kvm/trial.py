@@ -44,7 +44,8 @@ def _execute(vm: KvmVm) -> None:
     vcpu.set_special(special)
     vcpu.set_registers(Registers(rip=0))
     vcpu.begin(_TIMEOUT_NS)
-    key = vcpu.enter()
+    while (key := vcpu.enter()) & kinds.KIND_MASK == kinds.AGAIN:
+        pass  # a signal came in between
     vcpu.exit(key)  # raises where the call failed
     if key & kinds.KIND_MASK == kinds.FAIL_ENTRY:
         raise KvmError("KVM_RUN", errno.ENOEXEC, "the processor refuses to enter a guest")
