@@ -332,7 +332,8 @@ class Machine(Parts):
         finally:
             vcpu.end()
         with self._lock:
-            if self._result is None:
+            # Ctrl-C stops all: one that ended by itself meanwhile tells more.
+            if self._result is None or self._result.outcome is Outcome.INTERRUPTED:
                 self._result = result
                 self._stop_all()
 

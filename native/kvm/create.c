@@ -29,7 +29,10 @@ bool pykvm_vm_create(struct pykvm_vm *vm, int kvm_fd, uint64_t tss_gpa, uint64_t
                      struct pykvm_vcpu *first, size_t run_bytes, const struct kvm_cpuid2 *cpuid,
                      struct pykvm_natives *natives)
 {
-    int fd = ioctl(kvm_fd, KVM_CREATE_VM, 0UL);
+    int fd;
+    do /* a signal may come meanwhile */
+        fd = ioctl(kvm_fd, KVM_CREATE_VM, 0UL);
+    while (fd < 0 && errno == EINTR);
     if (fd < 0) {
         note(vm, "KVM_CREATE_VM");
         return false;
