@@ -31,6 +31,7 @@ def pytest_configure() -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run fuzzers at their full length")
+    parser.addoption("--nested", action="store_true", help="run tests/nested, on a host in QEMU")
 
 
 @pytest.fixture
