@@ -38,6 +38,8 @@ EXCLUDED: list[tuple[int, int, int | None, int | None, str]] = [
     (1, 0x01, 2, 0, HOST),
     (1, 0x01, 0, 1, "VMCALL: a hypercall"),
     (1, 0x01, 3, 1, "VMMCALL: a hypercall"),
+    (1, 0x01, 5, 6, "RDPKRU: #UD, as the models here have no protection keys"),
+    (1, 0x01, 5, 7, "WRPKRU: #UD, as the models here have no protection keys"),
     (1, 0x01, 7, 1, TIME),
     (1, 0x31, None, None, TIME),
     (1, 0xA2, None, None, TIME),
