@@ -11,8 +11,8 @@ while read -r module; do
         *) /bin/busybox insmod "$module" ;;
     esac
 done </order
-/bin/busybox mount -t ext4 /dev/vda /root
-/bin/busybox mount -t ext4 /dev/vdb /root/work
-/bin/busybox mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 share /root/mnt
-for each in dev proc sys; do /bin/busybox mount --move /$each /root/$each; done
-exec /bin/busybox switch_root /root /bin/busybox sh /work/run.sh
+/bin/busybox mount -t ext4 /dev/vda /newroot
+/bin/busybox mount -t ext4 /dev/vdb /newroot/pykvm
+/bin/busybox mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 share /newroot/mnt
+for each in dev proc sys; do /bin/busybox mount --move /$each /newroot/$each; done
+exec /bin/busybox switch_root /newroot /bin/busybox sh /pykvm/run.sh

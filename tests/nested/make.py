@@ -137,7 +137,7 @@ def _make_root(partial: Path, mirror: str) -> None:
     source = f"deb {mirror} {SUITE} main"
     options = ("--mode=root", "--variant=extract", f"--include={ROOT_PACKAGES}")
     _run("mmdebstrap", *options, SUITE, partial, source)
-    for name in ("proc", "sys", "mnt", "work", "root", "tmp"):
+    for name in ("proc", "sys", "mnt", "pykvm", "tmp"):
         (partial / name).mkdir(exist_ok=True)
     version = next((partial / "lib" / "modules").iterdir()).name
     _run("chroot", partial, "/sbin/depmod", version)
@@ -156,7 +156,7 @@ def _initrd(tree: Path, version: str) -> bytes:
     files = {f"modules/{Path(path).name}": (tree / path.lstrip("/")).read_bytes() for path in order}
     files["order"] = "".join(f"/modules/{Path(path).name}\n" for path in order).encode()
     files["init"] = (HERE / "init.sh").read_bytes()
-    files["root/keep"] = b""
+    files["newroot/keep"] = b""
     return initramfs(tree / "bin" / "busybox", files)
 
 
