@@ -223,17 +223,6 @@ def test_it_is_closed_for_whoever_still_holds_it() -> None:
     vcpu.stop()
 
 
-def test_one_thread_at_a_time(vm: VM) -> None:
-    vm.load(assemble("next: jmp next"))
-    thread = threading.Thread(target=vm.run, args=(0.5,))
-    thread.start()
-    time.sleep(0.2)
-    with pytest.raises(UsageError, match="another thread runs"):
-        vm.vcpu.exit(vm.vcpu.enter())
-    thread.join()
-    assert vm.result.outcome is Outcome.TIMEOUT
-
-
 def test_chips_have_kvms_states() -> None:
     with VM(backend="emu", irqchip="full", pit=True) as vm:
         assert vm.vcpu.get_mp_state() is MpState.RUNNABLE

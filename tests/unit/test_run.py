@@ -19,28 +19,36 @@ from pykvm.errors import ClosedError, PykvmError, UsageError
 from pykvm.interrupt import PATIENCE_S
 from pykvm.machine import Machine
 from pykvm.result import Outcome
+from tests.support.waiting import until
 
 TIMEOUT_S = 20  # never reached: what a test waits for comes first, or it fails
 SOON_S = 0.02
 RACES = 10_000
+COUNT_GPA = 0x8000  # of 4 bytes: the guest writes there how far it has counted
 
 
-def endless(backend: str) -> Machine:
+def endless(backend: str, cpus: int = 1) -> Machine:
     """A machine whose guest counts in RAX for ever."""
-    vm = pykvm.VM(backend=backend, memory="1M")
-    vm.load(pykvm.assemble("again: inc rax\njmp again"))
+    vm = pykvm.VM(backend=backend, memory="1M", cpus=cpus)
+    vm.load(pykvm.assemble(f"again: inc rax\nmov [{COUNT_GPA:#x}], eax\njmp again"))
     return vm
 
 
 @contextmanager
-def soon(action: Callable[[], None]) -> Iterator[None]:
-    """Do something from another thread while the block runs."""
-    timer = threading.Timer(SOON_S, action)
-    timer.start()
+def meanwhile(vm: Machine, action: Callable[[], object]) -> Iterator[None]:
+    """Do something from another thread as soon as the block has let the guest count on."""
+    before = vm.memory.read(COUNT_GPA, 4)
+
+    def act() -> None:
+        until(lambda: vm.memory.read(COUNT_GPA, 4) != before)
+        action()
+
+    thread = threading.Thread(target=act)
+    thread.start()
     try:
         yield
     finally:
-        timer.join()
+        thread.join()
 
 
 def interrupt_myself() -> None:
@@ -57,7 +65,7 @@ def test_a_run_ends_with_its_time_and_can_go_on(backend: str) -> None:
 
 
 def test_another_thread_stops_a_run(backend: str) -> None:
-    with endless(backend) as vm, soon(vm.stop):
+    with endless(backend) as vm, meanwhile(vm, vm.stop):
         result = vm.run(TIMEOUT_S)
         assert (result.outcome, result.status) == (pykvm.Outcome.INTERRUPTED, 130)
 
@@ -72,7 +80,7 @@ def test_a_stop_before_a_run_ends_it_at_once(backend: str) -> None:
 
 def test_ctrl_c_ends_a_run_and_the_machine_goes_on(backend: str) -> None:
     with endless(backend) as vm:
-        with soon(interrupt_myself), pytest.raises(KeyboardInterrupt):
+        with meanwhile(vm, interrupt_myself), pytest.raises(KeyboardInterrupt):
             vm.run(TIMEOUT_S)
         count = vm.registers.rax
         assert vm.run(0.2).outcome is pykvm.Outcome.TIMEOUT
@@ -80,9 +88,8 @@ def test_ctrl_c_ends_a_run_and_the_machine_goes_on(backend: str) -> None:
 
 
 def test_ctrl_c_ends_a_run_of_several_processors(backend: str) -> None:
-    with pykvm.VM(backend=backend, memory="1M", cpus=2) as vm:
-        vm.load(pykvm.assemble("again: jmp again"))
-        with soon(interrupt_myself), pytest.raises(KeyboardInterrupt):
+    with endless(backend, cpus=2) as vm:
+        with meanwhile(vm, interrupt_myself), pytest.raises(KeyboardInterrupt):
             vm.run(TIMEOUT_S)
         assert vm.run(0.2).outcome is pykvm.Outcome.TIMEOUT
 
@@ -110,9 +117,16 @@ class Sink:
 @contextmanager
 def counting(backend: str, sink: Sink) -> Iterator[Machine]:
     """A machine whose guest writes 1, 2, 3 ... to a device."""
+    source = f"""
+    mov dx, 0x300
+    again: inc ecx
+    mov [{COUNT_GPA:#x}], ecx
+    mov eax, ecx
+    out dx, eax
+    jmp again
+    """
     with pykvm.VM(backend=backend, memory="1M") as vm:
         vm.ports.claim(0x300, 4, sink)
-        source = "mov dx, 0x300\nagain: inc ecx\nmov eax, ecx\nout dx, eax\njmp again"
         vm.load(pykvm.assemble(source))
         yield vm
 
@@ -127,7 +141,7 @@ def test_ctrl_c_loses_no_exit(backend: str, run: Callable[[Machine], object]) ->
     sink = Sink()
     with counting(backend, sink) as vm:
         for _ in range(10):
-            with soon(interrupt_myself), pytest.raises(KeyboardInterrupt):
+            with meanwhile(vm, interrupt_myself), pytest.raises(KeyboardInterrupt):
                 run(vm)
     assert sink.got == list(range(1, len(sink.got) + 1))
 
@@ -161,7 +175,7 @@ def test_another_ctrl_c_interrupts_a_device_that_does_not_come_back(backend: str
         came_back.append(True)
 
     with counting(backend, Sink(wait)) as vm:
-        with soon(send_two), pytest.raises(KeyboardInterrupt):
+        with meanwhile(vm, send_two), pytest.raises(KeyboardInterrupt):
             vm.run(TIMEOUT_S)
         assert not came_back
 
@@ -176,8 +190,7 @@ def test_ctrl_c_while_processors_start_leaves_none_behind(
         interrupt_myself()
 
     threads = threading.active_count()
-    with pykvm.VM(backend=backend, memory="1M", cpus=4) as vm:
-        vm.load(pykvm.assemble("again: jmp again"))
+    with endless(backend, cpus=4) as vm:
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(threading.Thread, "start", start)
             vm.run(TIMEOUT_S)
@@ -186,16 +199,18 @@ def test_ctrl_c_while_processors_start_leaves_none_behind(
 
 
 def test_a_second_run_is_refused_and_leaves_the_first_alone(backend: str) -> None:
-    found: list[Outcome] = []
-    with endless(backend) as vm:
-        first = threading.Thread(target=lambda: found.append(vm.run(0.5).outcome))
-        first.start()
-        time.sleep(0.1)
+    def try_too() -> None:
         for run in (lambda: vm.run(0.1), lambda: next(vm.exits(0.1))):
-            with pytest.raises(UsageError, match="runs already"):
+            try:
                 run()
-        first.join(TIMEOUT_S)
-        assert found == [pykvm.Outcome.TIMEOUT]
+            except UsageError as error:
+                refused.append("runs already" in str(error))
+        vm.stop()
+
+    refused: list[bool] = []
+    with endless(backend) as vm, meanwhile(vm, try_too):
+        assert vm.run(TIMEOUT_S).outcome is Outcome.INTERRUPTED
+    assert refused == [True, True]
 
 
 def test_a_run_within_a_run_is_refused(backend: str) -> None:
@@ -218,7 +233,7 @@ def test_other_signals_are_handled_while_the_guest_runs(backend: str) -> None:
     with endless(backend) as vm:
         old = signal.signal(signal.SIGUSR1, handle)
         try:
-            with soon(lambda: os.kill(os.getpid(), signal.SIGUSR1)):
+            with meanwhile(vm, lambda: os.kill(os.getpid(), signal.SIGUSR1)):
                 assert vm.run(TIMEOUT_S).outcome is pykvm.Outcome.INTERRUPTED
         finally:
             signal.signal(signal.SIGUSR1, old)
@@ -232,8 +247,10 @@ def test_an_exception_of_a_signal_handler_leaves_the_run(backend: str) -> None:
     with endless(backend) as vm:
         old = signal.signal(signal.SIGALRM, handle)
         try:
-            signal.setitimer(signal.ITIMER_REAL, SOON_S)
-            with pytest.raises(ValueError, match="from a handler"):
+            with (
+                meanwhile(vm, lambda: signal.setitimer(signal.ITIMER_REAL, SOON_S)),
+                pytest.raises(ValueError, match="from a handler"),
+            ):
                 vm.run(TIMEOUT_S)
         finally:
             signal.signal(signal.SIGALRM, old)
@@ -241,24 +258,30 @@ def test_an_exception_of_a_signal_handler_leaves_the_run(backend: str) -> None:
 
 
 def test_a_second_thread_in_one_processor_is_refused(backend: str) -> None:
+    """Whichever of two comes later, each leaving it a few times a second."""
+    refused: list[int] = []
+
+    def enter_again_and_again() -> None:
+        while not refused:
+            key = vm.vcpu.enter()
+            if key & kinds.KIND_MASK == kinds.ERROR:
+                refused.append(key)
+
     with endless(backend) as vm:
-        refused: list[PykvmError] = []
-
-        def enter_too() -> None:
-            try:
-                vm.vcpu.exit(vm.vcpu.enter())
-            except PykvmError as error:
-                refused.append(error)
-            vm.stop()
-
-        with soon(enter_too):
-            assert vm.run(TIMEOUT_S).outcome is pykvm.Outcome.INTERRUPTED
-        assert ["another thread" in str(error) for error in refused] == [True]
+        vm.vcpu.begin(TIMEOUT_S * 10**9)
+        threads = [threading.Thread(target=enter_again_and_again) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        vm.vcpu.end()
+        with pytest.raises(PykvmError, match="another thread"):
+            vm.vcpu.exit(refused[0])
 
 
 def test_closing_stops_a_run_under_way(backend: str) -> None:
     vm = endless(backend)
-    with soon(vm.close), pytest.raises(ClosedError):
+    with meanwhile(vm, vm.close), pytest.raises(ClosedError):
         vm.run(TIMEOUT_S)
 
 
