@@ -19,6 +19,7 @@ from pykvm.machine import Machine
 from pykvm.registers import RFLAGS_IF
 from pykvm.result import Outcome
 from pykvm.state import MpState
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -54,6 +55,22 @@ INSTRUCTIONS = {
     "x87-save": "mov edi, 0x60000\nnext: fnsave [rdi]\nfxsave [rdi]\nfxrstor [rdi]\njmp next",
     "vector": "next: sqrtpd xmm0, xmm1\npcmpistrm xmm0, xmm2, 0x4c\naesenc xmm3, xmm4\njmp next",
     "own-code": "next: inc byte ptr [patch + 1]\npatch: mov al, 1\njmp next",
+    "xsave": """
+        mov rax, cr4
+        or eax, 0x40000
+        mov cr4, rax
+        xor edx, edx
+        mov edi, 0x60000
+    next:
+        mov eax, 7
+        xsave [rdi]
+        xrstor [rdi]
+        xsetbv
+        jmp next
+    """,
+    "caches": "next: wbinvd\nclflush [rax]\njmp next",
+    "tables": "mov edi, 0x60000\nsgdt [rdi]\nnext: lgdt [rdi]\nsidt [rdi + 16]\njmp next",
+    "random": "next: rdrand eax\njmp next",
     "enter": "mov rbp, 0x90000\nnext: mov rsp, 0x90000\nenter 8, 31\njmp next",
     "refused": "next: popcnt eax, ebx\nin al, 0x60\njmp next",
 }
@@ -90,6 +107,11 @@ handler:
 """
 EVENTS = {
     "fault-that-stays": FAULTS.format(vector=6, body="next: ud2\njmp next", handler="iretq"),
+    "invpcid": FAULTS.format(  # not every KVM offers it
+        vector=6,
+        body="mov edi, 0x62000\nmov eax, 2\nnext: invpcid rax, [rdi]\njmp next",
+        handler="iretq",
+    ),
     "fault-in-handler": FAULTS.format(
         vector=14,
         body="mov rax, 0x8000000000\nmov rax, [rax]",
@@ -100,7 +122,48 @@ EVENTS = {
         body="pushfq\nor qword ptr [rsp], 0x100\npopfq\nnext: jmp next",
         handler="iretq",
     ),
+    "returns": """
+    next:
+        mov rbx, rsp
+        mov eax, ss
+        push rax
+        push rbx
+        pushfq
+        mov eax, cs
+        push rax
+        lea rax, [next]
+        push rax
+        iretq
+    """,
+    "interrupts": FAULTS.format(vector=0x40, body="next: int 0x40\njmp next", handler="iretq"),
 }
+TASKS = """
+    lgdt [gdt_pointer]
+    mov ax, 0x20
+    ltr ax
+next:
+    ljmp 0x28:0
+    jmp next
+other:
+    ljmp 0x20:0
+    jmp other
+    .balign 8
+gdt:
+    .quad 0, 0xcf9b000000ffff, 0, 0xcf93000000ffff
+    .word 0x67, first_task - 0x10000, 0x8901, 0
+    .word 0x67, other_task - 0x10000, 0x8901, 0
+gdt_pointer:
+    .word 0x2f
+    .long gdt
+first_task:
+    .zero 104
+other_task:
+    .zero 32
+    .long other, 2
+    .zero 32
+    .long 0x18, 8, 0x18, 0x18, 0x18, 0x18
+    .zero 8
+"""
 APIC = "mov ebx, 0xfee00000\nmov dword ptr [rbx + 0xf0], 0x1ff\n"
 CHIPS = {
     "sleep": "cli\nnext: hlt\njmp next",
@@ -131,6 +194,15 @@ CHIPS = {
         jmp next
     """,
 }
+STORM = FAULTS.format(
+    vector=0x24,
+    body="".join(
+        f"mov al, {value}\nout {port}, al\n"
+        for port, value in ((0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, 1), (0x21, 0xEF))
+    )
+    + "sti\nnext: {wait}",
+    handler="inc r15\nmov al, 0x20\nout 0x20, al\niretq",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +236,14 @@ class Slow:
         time.sleep(0.002)
 
 
-def machine(kind: Kind, source: str, **options: object) -> Machine:
+def machine(kind: Kind, source: str, mode: str = "long", **options: object) -> Machine:
     """A machine in which nothing that the guest touches ends the run."""
     vm = pykvm.VM(
         memory="32M", backend=kind.backend, assist=kind.assist, float_unclaimed=True,
         **options,  # type: ignore[arg-type]
     )  # fmt: skip
     vm.ports.claim(SLOW_PORT, 1, Slow())
-    vm.load(pykvm.assemble(source))
+    vm.load(pykvm.assemble(source, mode=mode))
     return vm
 
 
@@ -206,10 +278,37 @@ def test_a_guest_that_never_ends_is_bounded(kind: Kind, name: str) -> None:
             os.close(bell)
 
 
+def test_a_guest_that_switches_tasks_for_ever_is_bounded(kind: Kind) -> None:
+    with machine(kind, TASKS, mode="protected") as vm:
+        check(vm)
+
+
 @pytest.mark.parametrize("name", CHIPS)
 def test_a_guest_that_sleeps_or_interrupts_for_ever_is_bounded(kind: Kind, name: str) -> None:
     with machine(kind, CHIPS[name], irqchip="full") as vm:
         check(vm)
+
+
+@pytest.mark.parametrize("wait", ["jmp next", "hlt\njmp next"], ids=["runs", "sleeps"])
+def test_a_storm_of_interrupts_is_bounded(kind: Kind, wait: str) -> None:
+    """Another thread rings all the time; the handler counts in R15."""
+    bell, over = os.eventfd(0, os.EFD_CLOEXEC), threading.Event()
+
+    def ring() -> None:
+        while not over.wait(0):
+            os.eventfd_write(bell, 1)
+
+    ringer = threading.Thread(target=ring)
+    with machine(kind, STORM.format(wait=wait), irqchip="full") as vm:
+        vm.vm.add_irqfd(bell, 4)
+        ringer.start()
+        try:
+            check(vm)
+            until(lambda: vm.run(TIMEOUT_S) and vm.registers.r15)
+        finally:
+            over.set()
+            ringer.join()
+    os.close(bell)
 
 
 @pytest.mark.parametrize("name", ["jump", "pause", "own-code", "invlpg"])
