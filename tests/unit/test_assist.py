@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -131,24 +130,6 @@ def test_a_loop_in_the_emulator_is_bounded_in_time_and_stoppable() -> None:
         timer.join()
         assert vm.run(0.05).outcome is Outcome.TIMEOUT  # the stop was for one run
         assert vm.result.assist_instructions > 100_000
-
-
-def test_closing_ends_a_run_in_the_emulator() -> None:
-    vm = machine("next: popcnt eax, ebx\njmp next")
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            vm.run(60)
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    time.sleep(0.1)
-    vm.close()
-    thread.join(10)
-    assert not thread.is_alive()
 
 
 def test_interrupts_of_kvms_chips_arrive() -> None:

@@ -176,9 +176,12 @@ def test_threads_that_use_a_machine_while_it_closes(name: str, assist: bool, bac
         assert found.wrong == []
 
 
-def test_a_run_that_is_closed_under_way_is_a_closed_error(backend: str) -> None:
-    vm = pykvm.VM(memory="1M", backend=backend, assist=False)
-    vm.load(SPINS)
+@pytest.mark.parametrize("assist", [False, True])
+def test_a_run_that_is_closed_under_way_is_a_closed_error(assist: bool, backend: str) -> None:
+    if assist and backend == "emu":
+        pytest.skip("the emulator needs no help")
+    vm = pykvm.VM(memory="1M", backend=backend, assist=assist)
+    vm.load(pykvm.assemble("next: popcnt eax, ebx\njmp next") if assist else SPINS)
     caught: list[BaseException] = []
 
     def run() -> None:
