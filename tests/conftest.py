@@ -20,11 +20,12 @@ settings.load_profile("busy")
 
 
 def pytest_configure() -> None:
-    """Hear Ctrl-C: whoever starts the tests in the background has it ignored.
+    """Hear Ctrl-C and Ctrl-\\: whoever starts the tests in the background has them ignored.
 
     Whoever starts them by nohup has hang-ups ignored; programs that they start do not inherit that.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda number, frame: None)
 

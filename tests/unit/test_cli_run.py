@@ -241,7 +241,8 @@ def test_kvm_by_name_never_falls_back(
     monkeypatch.setattr("pykvm.backend._kvm", lambda why, assist: raises(missing))
     assert cli.main(["run", write(EXIT_7), "--backend", "kvm"]) == 125
     assert capsys.readouterr().err == (
-        "pykvm: /dev/kvm does not exist; load kvm; or take --backend emu, which needs no KVM\n"
+        "pykvm: /dev/kvm does not exist; load kvm; or take the emulator, which needs no KVM: "
+        'backend="emu", --backend emu\n'
     )
 
 
