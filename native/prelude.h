@@ -12,6 +12,7 @@
 #include "kvm/vcpu.h"
 #include "pykvm.h"
 #include "ring/ring.h"
+#include "routes.h"
 
 /* What headers before Linux 6.1 do not know is absent for a build against them. */
 #ifndef KVM_CAP_XSAVE2

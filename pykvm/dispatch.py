@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pykvm.backend import RawExit, Vcpu
+from pykvm.backend.routes import Route
 from pykvm.bus import Bus
 from pykvm.exits import (
     Exit,
@@ -18,10 +19,6 @@ from pykvm.exits import (
     PortIn,
     PortOut,
 )
-
-# What answers an access, and what it is called with before the value of a port write: a
-# device's own `write` with offset and size, since each call between costs on every exit.
-Route = tuple[Callable[[int, int, int], None], int, int]
 
 # What serves a hypercall: the answer in RAX, or None where it does not know that one either.
 HypercallHandler = Callable[[Hypercall], int | None]

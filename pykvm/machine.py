@@ -15,9 +15,10 @@ from weakref import WeakMethod
 
 from pykvm import layout
 from pykvm.backend import Backend, Vcpu, Vm, after_failure, kinds, open_backend
+from pykvm.backend.routes import NUMBER_MASK, VALUE_SHIFT, Route, Routes, Unrouted
 from pykvm.bus import Bus
 from pykvm.culprit import culprit
-from pykvm.dispatch import Dispatch, HypercallHandler, Route
+from pykvm.dispatch import Dispatch, HypercallHandler
 from pykvm.errors import KvmError, LayoutError, PykvmError, UnclaimedAccess, UsageError
 from pykvm.exits import (
     Exit,
@@ -36,7 +37,6 @@ EVENTS = ("exit", "eventfd")  # how virtio devices are notified and interrupt
 MAX_CPUS = 64
 MAX_TIMEOUT_S = 1e9
 NS_PER_S = 1_000_000_000
-ROUTES_MAX = 4096  # accesses remembered in one run: a guest may touch many
 _BACKINGS = {each.value: each for each in Backing}
 RESET_RIP = 0xFFF0  # Intel SDM vol. 3A, table 9-1
 
@@ -123,7 +123,7 @@ class Machine(Parts):
         self.clock = clock
         self._lock = threading.RLock()
         self._runs = threading.Lock()
-        self._routes: dict[int, Route] = {}  # of the one vCPU, while no other thread comes
+        self._routes: list[Route] = []  # of the one vCPU, while no other thread comes
         self._worker = Worker(self._lock, WeakMethod(self._fail))
         self._is_shared = cpus > 1  # more threads than one come to the devices
         eventfds = _by_eventfd(virtio_events, clock)
@@ -286,7 +286,7 @@ class Machine(Parts):
         """From now on another thread comes to the devices: no access goes by without the lock."""
         if not self._is_shared:
             self._is_shared = True
-            self._routes.clear()
+            self._routes[:] = map(self._locked, self._routes)
 
     def stop(self) -> None:
         """End the run under way, or the next one; any thread may call it."""
@@ -359,36 +359,33 @@ class Machine(Parts):
         An access that was answered once is answered by one look-up from then on.
         """
         vcpu.share_registers(False)
-        (enter, native), mask, shift = vcpu.entry, kinds.ROUTE_MASK, kinds.VALUE_SHIFT
-        routes: dict[int, Route] = {}
-        self._routes = routes
+        routes = Routes(vcpu.entry)
+        (enter, native), mask, shift = routes.entry, NUMBER_MASK, VALUE_SHIFT
+        self._routes = by_number = routes.by_number
         while True:
             try:
                 while True:
-                    key = enter(native)
-                    write, offset, size_bytes = routes[key & mask]
-                    write(offset, size_bytes, key >> shift)
-            except KeyError:
-                if key & mask in routes:
-                    raise  # it is a device's own
+                    access = enter(native)
+                    write, offset, size_bytes = by_number[access & mask]
+                    write(offset, size_bytes, access >> shift)
+            except Unrouted:
+                key = routes.key
             except UnclaimedAccess as error:
-                return self._died(vcpu, vcpu.exit(key), error)
+                return self._died(vcpu, vcpu.exit(routes.key), error)
             exit = self._take(vcpu, key)
             if exit is not None:
                 if (end := self._offer(vcpu, exit)) is not None:
                     return end
-                self._remember(key, exit, vcpu, routes)
+                if not key & kinds.OUTPUT_PENDING:  # that comes before what the device prints
+                    self._remember(exit, vcpu, routes)
 
-    def _remember(self, key: int, exit: Exit, vcpu: Vcpu, routes: dict[int, Route]) -> None:
-        """Note who answers a single access.
-
-        Not while a console holds output: that comes before what the next device prints.
-        """
-        if len(routes) >= ROUTES_MAX or key & kinds.OUTPUT_PENDING:
+    def _remember(self, exit: Exit, vcpu: Vcpu, routes: Routes) -> None:
+        """Note who answers a single access."""
+        if (route := self._dispatch.route(exit, vcpu.raw)) is None:
             return
-        route = self._dispatch.route(exit, vcpu.raw)
-        if route is not None:
-            routes[key & kinds.ROUTE_MASK] = self._locked(route) if self._is_shared else route
+        number = routes.add(route)
+        if self._is_shared and number:  # asked last: another thread may begin to share right now
+            routes.by_number[number] = self._locked(route)
 
     def _locked(self, route: Route) -> Route:
         write, offset, size_bytes = route

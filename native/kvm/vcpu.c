@@ -462,7 +462,7 @@ static int64_t run(struct pykvm_vcpu *vcpu, bool only_complete)
     entered = NULL;
     if (pykvm_natives_pending(vcpu->natives))
         key |= PYKVM_OUTPUT_PENDING;
-    atomic_store(&vcpu->tid, NOBODY);
+    atomic_store_explicit(&vcpu->tid, NOBODY, memory_order_release);
     return key;
 }
 

@@ -41,8 +41,6 @@ OUTPUT_PENDING: int = lib.PYKVM_OUTPUT_PENDING
 KIND_MASK: int = lib.PYKVM_KIND_MASK
 # What is above it is the address; in an ERROR's key the system's error number.
 PORT_SHIFT: int = lib.PYKVM_PORT_SHIFT
-VALUE_SHIFT: int = lib.PYKVM_VALUE_SHIFT
-ROUTE_MASK = (1 << VALUE_SHIFT) - 1  # all of a key but the value
 
 
 def _little(raw: Any) -> bytes:
