@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import resource
 import shutil
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from console import PROMPT, Inside, start
 from support.waiting import until
 
 from pykvm.bench import stock
+from pykvm.machine import Machine
 from pykvm.virtio import console
 from pykvm.virtio.balloon import Balloon
 from pykvm.virtio.block import Block
@@ -161,17 +161,17 @@ def test_a_balloon(guest: Inside, devices: Devices) -> None:
     balloon = devices.balloon
     guest.run("modprobe virtio_balloon && mkdir /ram && mount -t tmpfs ram /ram")
     guest.run(f"{fill} && rm /ram/file")
-    full = resident_mib()
+    full = resident_mib(guest.vm)
     balloon.target = f"{BALLOON_MIB}M"
     until(lambda: balloon.actual_bytes == BALLOON_MIB * MIB)
-    assert full - resident_mib() > BALLOON_MIB * 3 // 4
+    assert full - resident_mib(guest.vm) > BALLOON_MIB * 3 // 4
     inflated = free_bytes(balloon)
     balloon.target = 0
     until(lambda: balloon.actual_bytes == 0)
     assert free_bytes(balloon) - inflated > BALLOON_MIB * MIB * 3 // 4
-    empty = resident_mib()
+    empty = resident_mib(guest.vm)
     guest.run(fill)
-    assert resident_mib() - empty > BALLOON_MIB * 3 // 4
+    assert resident_mib(guest.vm) - empty > BALLOON_MIB * 3 // 4
     guest.run("umount /ram")
 
 
@@ -220,10 +220,19 @@ def test_a_hosts_program_talks_to_a_guests(guest: Inside, devices: Devices) -> N
     assert guest.run("md5sum < /tmp/received").split()[0] == hashlib.md5(data).hexdigest()
 
 
-def resident_mib() -> float:
-    """How much of this process, in which the machine is, the host keeps in memory."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / MIB
+def resident_mib(vm: Machine) -> float:
+    """How much of the machine's RAM the host keeps in memory; proc(5), smaps."""
+    kept_kib, is_ram = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            start, end = (int(each, 16) for each in found.groups())
+            is_ram = any(
+                start < region.hva + region.size_bytes and region.hva < end
+                for region in vm.memory.regions
+            )
+        elif is_ram and line.startswith("Rss:"):
+            kept_kib += int(line.split()[1])
+    return kept_kib / 1024
 
 
 def test_the_log_and_the_end(guest: Inside) -> None:
