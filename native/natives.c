@@ -62,11 +62,6 @@ uint32_t pykvm_natives_take(struct pykvm_natives *natives, int index, uint8_t *o
     return taken;
 }
 
-uint8_t *pykvm_natives_data(struct pykvm_natives *natives, int index)
-{
-    return natives->device[index].data;
-}
-
 bool pykvm_natives_pending(const struct pykvm_natives *natives)
 {
     for (uint32_t i = 0; i < natives->count; i++)

@@ -106,7 +106,6 @@ int pykvm_natives_add(struct pykvm_natives *natives, enum pykvm_native_type type
                       uint64_t base, uint64_t size_bytes, uint8_t ident);
 uint32_t pykvm_natives_take(struct pykvm_natives *natives, int index, uint8_t *out,
                             uint32_t max_bytes);
-uint8_t *pykvm_natives_data(struct pykvm_natives *natives, int index);
 bool pykvm_natives_answer(struct pykvm_natives *natives, bool is_port, bool is_write,
                           uint64_t address, uint32_t size, uint32_t count, uint8_t *data);
 bool pykvm_natives_pending(const struct pykvm_natives *natives);

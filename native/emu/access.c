@@ -339,15 +339,3 @@ uint64_t emu_fetch_gpa(struct emu_cpu *cpu, const struct emu_insn *insn, uint64_
     enum emu_tlb_index index = cpu->cpl == 3 ? EMU_TLB_USER_CODE : EMU_TLB_CODE;
     return translate(cpu, insn, index, linear & address_mask(emu_code64(cpu)), EMU_EXECUTE);
 }
-
-/* For debuggers: translate without rights, faults or marks in the tables. Any thread. */
-bool emu_cpu_translate(struct emu_cpu *cpu, uint64_t gva, uint64_t *gpa)
-{
-    struct emu_walk walk;
-    emu_vm_freeze(cpu->vm);
-    bool found = emu_walk(cpu, gva, EMU_READ, false, false, false, &walk);
-    emu_vm_thaw(cpu->vm);
-    if (found)
-        *gpa = walk.gpa;
-    return found;
-}

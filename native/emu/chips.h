@@ -145,7 +145,6 @@ void emu_ioapic_serve(struct emu_vm *vm);
 #define LAPIC_ENABLED 0x100u /* of the spurious-interrupt register */
 #define LAPIC_BAD_VECTOR_SENT 0x20u
 #define LAPIC_BAD_VECTOR_RECEIVED 0x40u
-#define LAPIC_BAD_REGISTER 0x80u
 #define APIC_BASE_ADDRESS UINT64_C(0x3ffffffff000)
 
 static inline uint32_t *emu_lapic_reg(struct emu_lapic *lapic, uint32_t offset)

@@ -97,7 +97,6 @@ enum emu_gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
 /* What decoding depends on: the key of a block, beside its address. At most 16 bits. */
 #define EMU_MODE_CODE32 0x1u
 #define EMU_MODE_CODE64 0x2u
-#define EMU_MODE_CODE 0x3u
 #define EMU_MODE_STACK32 0x4u
 #define EMU_MODE_STACK64 0x8u
 #define EMU_MODE_USER 0x10u      /* CPL 3 */

@@ -189,7 +189,6 @@ int emu_cpu_get_msr(struct emu_cpu *cpu, uint32_t index, uint64_t *value);
 int emu_cpu_set_msr(struct emu_cpu *cpu, uint32_t index, uint64_t value);
 int emu_cpu_set_cpuid(struct emu_cpu *cpu, const struct emu_cpuid *entries, uint32_t count);
 uint32_t emu_cpuid_supported(struct emu_cpuid *entries, uint32_t max);
-bool emu_cpu_translate(struct emu_cpu *cpu, uint64_t gva, uint64_t *gpa);
 int emu_cpu_interrupt(struct emu_cpu *cpu, uint8_t vector);
 void emu_cpu_nmi(struct emu_cpu *cpu);
 int emu_cpu_get_lapic(struct emu_cpu *cpu, void *registers);

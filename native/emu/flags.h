@@ -128,9 +128,4 @@ static inline void emu_set_cf_of(struct emu_cpu *cpu, bool cf, bool of)
     cpu->flags.carry = emu_carry_of(cf, of) | (cpu->flags.carry & 8);
 }
 
-static inline void emu_set_zf(struct emu_cpu *cpu, bool zf)
-{
-    cpu->flags.zero = !zf;
-}
-
 #endif

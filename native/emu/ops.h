@@ -31,7 +31,6 @@
 #endif
 
 #define EMU_NOINLINE __attribute__((noinline))
-#define EMU_COLD __attribute__((noinline, cold))
 
 #define EMU_OP(name) const struct emu_insn *name(struct emu_cpu *cpu, const struct emu_insn *insn)
 

@@ -44,9 +44,7 @@ EVENT_ENABLE, EVENT_DISABLE, EVENT_DESC = 0, 1, 2  # §2.8.10
 DESCRIPTOR = struct.Struct("<QIHH")  # address, length, flags, next: §2.7.5
 USED_ELEMENT = struct.Struct("<II")  # head, bytes written: §2.7.8
 INDEX = struct.Struct("<H")
-RING_HEAD = struct.Struct("<HH")  # flags and index, before the entries of either ring
 PACKED_DESCRIPTOR = struct.Struct("<QIHH")  # address, length, buffer ID, flags: §2.8.13
-PACKED_USED = struct.Struct("<IH")  # the part of it that a device writes before the flags
 EVENT_SUPPRESS = struct.Struct("<HH")  # offset with wrap counter in bit 15, flags: §2.8.14
 
 # virtio-mmio. §4.2.2.
