@@ -290,13 +290,13 @@ class Parts:
         Args:
             owed: (gpa, bytes) that none of the image may overlap.
         """
-        text = _command_line(command_line)
         is_new = self.memory.is_new  # zeros need not be written then: a page that is costs a fault
+        text = _command_line(command_line) if command_line or not is_new else b""
         bios = (layout.BIOS_DATA_BASE, self._bios_data)
         if not is_new:
             self._reset_processors()
         place(image, self.memory, beneath=[bios], owed=owed)
-        if command_line or not is_new:
+        if text:
             self.memory.write(layout.COMMAND_LINE_BASE, text)
         if self.virtio or not is_new:
             self.memory.write(layout.VIRTIO_TABLE_BASE, self._board.table())
@@ -322,7 +322,7 @@ class Parts:
 
     @property
     def _bios_data(self) -> bytes:
-        return bios_data([] if self.serial is None else [layout.COM1_PORT])
+        return bios_data() if self.serial is None else bios_data(layout.COM1_PORT)
 
     def _boot(
         self, command_line: str, initrd: bytes = b"", modules: Sequence[Module] = (),

@@ -269,9 +269,10 @@ def open_backend(
             raise
     if name == "emu":
         return _emu(why)
-    backend, fallback = _best(clock, assist is not False)
-    _tell(backend.name, backend.why, fallback)
-    return backend
+    try:
+        return _best(clock, assist is not False)
+    except _NO_KVM as error:
+        return _in_place_of_kvm(error)
 
 
 def after_failure(asked: str | Backend, error: KvmError) -> Backend:
@@ -285,9 +286,7 @@ def after_failure(asked: str | Backend, error: KvmError) -> Backend:
     if asked_for(asked) != "auto":
         name_emulator(error)
         raise error
-    backend = _emu(_without_kvm(error))
-    _tell(backend.name, backend.why, True)
-    return backend
+    return _in_place_of_kvm(error)
 
 
 def name_emulator(error: PykvmError) -> None:
@@ -321,23 +320,30 @@ def kvm_problem() -> PykvmError | None:
     return None
 
 
-def _best(clock: str, assist: bool) -> tuple[Backend, bool]:
-    """The backend, and whether it is there in place of a better one."""
+@cache
+def _best(clock: str, assist: bool) -> Backend:
+    """The backend that is best here; it is looked for until one is found.
+
+    Raises:
+        KvmUnavailable, KvmError: that is KVM, which does not open, or runs no machine.
+    """
     if clock != "wall":
-        return _emu(f"only the emulator has the clock {clock!r}"), False
+        return _told(_emu(f"only the emulator has the clock {clock!r}"), is_fallback=False)
     why = _OPENS
     if assist and host.emulates_cpl0():
         why += ", and what computes long at CPL 0, slowly in this KVM, moves to pykvm's emulator"
-    try:
-        kvm = _kvm(why, assist)
-        kvm.try_out()
-        return kvm, False
-    except _NO_KVM as error:
-        return _emu(_without_kvm(error)), True
+    kvm = _kvm(why, assist)
+    kvm.try_out()
+    return _told(kvm, is_fallback=False)
 
 
-def _without_kvm(error: PykvmError) -> str:
-    return f"no KVM: {error}"
+def _in_place_of_kvm(error: PykvmError) -> Backend:
+    return _told(_emu(f"no KVM: {error}"), is_fallback=True)
+
+
+def _told(backend: Backend, *, is_fallback: bool) -> Backend:
+    _tell(backend.name, backend.why, is_fallback)
+    return backend
 
 
 @cache

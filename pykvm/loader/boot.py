@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 from pykvm import layout
@@ -126,7 +127,8 @@ def _next_page(gpa: int) -> int:
     return -(-gpa // layout.PAGE_SIZE) * layout.PAGE_SIZE
 
 
-def bios_data(serial_ports: Sequence[int]) -> bytes:
+@cache
+def bios_data(*serial_ports: int) -> bytes:
     """The words of the BIOS data area that tell of the machine, for layout.BIOS_DATA_BASE.
 
     Kernels that were born under a BIOS compute addresses from two of them: where the extended area

@@ -85,7 +85,10 @@ class Image:
     @property
     def extents(self) -> list[tuple[int, int]]:
         """(gpa, size_bytes) of all that it writes and clears."""
-        return [*((gpa, len(data)) for gpa, data in self.pieces), *self.zeros]
+        extents = list(self.zeros)
+        for gpa, data in self.pieces:
+            extents.append((gpa, len(data)))
+        return extents
 
     @property
     def end(self) -> int:

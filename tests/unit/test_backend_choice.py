@@ -16,6 +16,7 @@ MISSING = KvmUnavailable("missing", "/dev/kvm does not exist", "load kvm")
 
 @pytest.fixture(autouse=True)
 def _afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend._best.cache_clear()
     backend._tell.cache_clear()
     monkeypatch.delenv(backend.VARIABLE, raising=False)
 
