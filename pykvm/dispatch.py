@@ -76,7 +76,8 @@ class Dispatch:
             case PortIn(port, size, 1) if read := self.ports.reader(port, size):
                 return _route(lambda: setattr(raw, "value", read()))
             case MmioWrite():
-                return _route(lambda: mmio.write(raw.address, raw.size, raw.value))
+                write = mmio.write
+                return lambda *_: write(raw.address, raw.size, raw.value), 0, 0
             case MmioRead():
                 return _route(lambda: setattr(raw, "value", mmio.read(raw.address, raw.size)))
         return None

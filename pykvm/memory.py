@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from enum import Enum
 from functools import lru_cache
@@ -374,11 +374,18 @@ class GuestMemory:
         except _COMPLAINTS as error:
             raise self._refusal(error) from error
 
-    def note_written(self, gpa: int, size_bytes: int) -> None:
-        """Tell whoever asked of bytes in one region that were written past this accessor."""
-        region = self._find(gpa, size_bytes)
-        if region is not None and region.on_write is not None:
-            region.on_write(gpa, size_bytes)
+    def note_written(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Tell whoever asked of bytes that were written past this accessor.
+
+        Args:
+            ranges: address and number of bytes, each in one region.
+        """
+        for gpa, size_bytes in ranges:
+            region = self._latest
+            if region is None or gpa < region.gpa or gpa + size_bytes > region.end:
+                region = self._find(gpa, size_bytes)
+            if region is not None and region.on_write is not None:
+                region.on_write(gpa, size_bytes)
 
     def write_by_device(self, gpa: int, data: bytes | bytearray | memoryview) -> None:
         """The same for a device, which writes no more than the guest may.

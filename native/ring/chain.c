@@ -20,6 +20,12 @@ uint8_t *pykvm_chain_memory(const struct pykvm_ring *ring, uint64_t gpa, uint64_
     return span ? span->memory + (gpa - span->gpa) : NULL;
 }
 
+void pykvm_chain_tell(struct pykvm_ring *ring, uint64_t gpa, uint64_t size_bytes)
+{
+    if (size_bytes)
+        ring->told[ring->tolds++] = (struct pykvm_buffer){gpa, size_bytes};
+}
+
 const uint8_t *pykvm_chain_table(const struct pykvm_ring *ring, const struct descriptor *descriptor)
 {
     uint32_t size_bytes = descriptor->size_bytes;

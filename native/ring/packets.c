@@ -19,23 +19,35 @@ static void gather(const struct pykvm_ring *ring, const struct pykvm_buffer *buf
     }
 }
 
-/* The buffers' sizes become how much was written to each. */
-static void scatter(const struct pykvm_ring *ring, struct pykvm_buffer *buffer, uint32_t count,
-                    const uint8_t *data, uint64_t size_bytes)
+static void scatter(struct pykvm_ring *ring, const struct pykvm_buffer *buffer, const uint8_t *data,
+                    uint64_t size_bytes)
 {
-    for (; count; count--, buffer++) {
-        if (buffer->size_bytes > size_bytes)
-            buffer->size_bytes = size_bytes;
-        if (buffer->size_bytes)
-            memcpy(memory_of(ring, buffer), data, buffer->size_bytes);
-        data += buffer->size_bytes;
-        size_bytes -= buffer->size_bytes;
+    for (; size_bytes; buffer++) {
+        uint64_t length = buffer->size_bytes < size_bytes ? buffer->size_bytes : size_bytes;
+        memcpy(memory_of(ring, buffer), data, length);
+        pykvm_chain_tell(ring, buffer->gpa, length);
+        data += length;
+        size_bytes -= length;
     }
 }
 
+/* The first of the chains found go back. */
+static void pass(struct pykvm_ring *ring, uint32_t count, const uint32_t *written)
+{
+    struct pykvm_used used[PYKVM_RING_CHAINS];
+    ring->buffers = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct pykvm_chain *chain = &ring->chain[i];
+        used[i] = (struct pykvm_used){chain->head, chain->slots, written ? written[i] : 0};
+        ring->buffers += chain->readers + chain->writers;
+    }
+    pykvm_chain_advance(ring, count);
+    pykvm_chain_give(ring, used, count);
+}
+
 /* The copy is looked at, since the driver may change the original at any time. */
-uint32_t pykvm_packets_read(const struct pykvm_ring *ring, uint32_t chains, uint64_t least,
-                            uint64_t most, uint8_t *out, uint64_t room)
+static uint32_t copy(struct pykvm_ring *ring, uint32_t chains, uint64_t least, uint64_t most,
+                     uint8_t *out, uint64_t room)
 {
     const struct pykvm_buffer *buffer = ring->buffer;
     for (uint32_t i = 0; i < chains; i++) {
@@ -47,6 +59,7 @@ uint32_t pykvm_packets_read(const struct pykvm_ring *ring, uint32_t chains, uint
         gather(ring, buffer, chain->readers, out);
         if (out[0] | out[1])
             return i;
+        ring->packet_bytes[i] = (uint32_t)size_bytes;
         out += size_bytes;
         room -= size_bytes;
         buffer += chain->readers + chain->writers;
@@ -54,17 +67,34 @@ uint32_t pykvm_packets_read(const struct pykvm_ring *ring, uint32_t chains, uint
     return chains;
 }
 
-uint32_t pykvm_packets_write(struct pykvm_ring *ring, uint32_t chains, const uint8_t *data,
+uint32_t pykvm_packets_read(struct pykvm_ring *ring, uint32_t limit, uint64_t least, uint64_t most,
+                            uint8_t *out, uint64_t room)
+{
+    uint32_t count = copy(ring, pykvm_chain_find(ring, limit), least, most, out, room);
+    ring->tolds = 0;
+    pass(ring, count, NULL);
+    if (count == limit || (count && ring->event_idx)) /* few are soon read: two stores more */
+        pykvm_chain_quiet(ring);
+    ring->drained = count < limit && pykvm_chain_settle(ring);
+    return count;
+}
+
+uint32_t pykvm_packets_write(struct pykvm_ring *ring, uint32_t count, const uint8_t *data,
                              const uint32_t *sizes)
 {
-    struct pykvm_buffer *buffer = ring->buffer;
-    for (uint32_t i = 0; i < chains; i++) {
+    const struct pykvm_buffer *buffer = ring->buffer;
+    uint32_t chains = pykvm_chain_find(ring, count), i = 0;
+    ring->tolds = 0;
+    for (; i < chains; i++) {
         const struct pykvm_chain *chain = &ring->chain[i];
         if (chain->readers || chain->write_bytes < sizes[i])
-            return i;
-        scatter(ring, buffer, chain->writers, data, sizes[i]);
+            break;
+        scatter(ring, buffer, data, sizes[i]);
         data += sizes[i];
         buffer += chain->writers;
     }
-    return chains;
+    pass(ring, i, sizes);
+    if (i)
+        pykvm_chain_quiet(ring);
+    return i;
 }

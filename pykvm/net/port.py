@@ -16,7 +16,14 @@ from pykvm.errors import UsageError
 DEPTH_MAX = 8  # hops within one call: a cable that leads back to its own switch ends here
 INBOX_FRAMES, INBOX_BYTES = 1024, 2 << 20
 
-_thread = threading.local()
+
+class _Hops(threading.local):
+    """How many the frames that a thread is sending have made."""
+
+    count = 0
+
+
+_hops = _Hops()
 
 # Sees each frame at a port: the frame, and whether it goes out.
 Watcher = Callable[[bytes, bool], None]
@@ -43,25 +50,29 @@ class Port:
 
     def send(self, *frames: bytes) -> None:
         """Put frames on the cable, one behind the other."""
-        for watch in self.watchers:
-            for frame in frames:
-                watch(frame, True)
-        depth = getattr(_thread, "depth", 0)
-        if self.peer is None or depth == DEPTH_MAX:
+        if self.watchers:
+            self._show(frames, True)
+        peer, hops = self.peer, _hops.count
+        if peer is None or hops == DEPTH_MAX:
             self.lost += len(frames)
             return
-        _thread.depth = depth + 1
+        _hops.count = hops + 1
         try:
-            self.peer.deliver(*frames)
+            if peer.watchers:
+                peer._show(frames, False)
+            peer._receive(*frames)
         finally:
-            _thread.depth = depth
+            _hops.count = hops
 
     def deliver(self, *frames: bytes) -> None:
         """Frames arrive."""
+        self._show(frames, False)
+        self._receive(*frames)
+
+    def _show(self, frames: Sequence[bytes], outgoing: bool) -> None:
         for watch in self.watchers:
             for frame in frames:
-                watch(frame, False)
-        self._receive(*frames)
+                watch(frame, outgoing)
 
 
 def connect(one: Port, other: Port) -> None:
@@ -105,20 +116,25 @@ class Inbox:
     def put(self, *frames: bytes) -> None:
         """Frames have come."""
         with self._lock:
-            count, size_bytes = len(frames), sum(map(len, frames))
-            while count and (
-                count > self._limit - len(self._frames) or size_bytes > INBOX_BYTES - self._bytes
-            ):
-                count -= 1
-                size_bytes -= len(frames[count])
-            self.lost += len(frames) - count
-            if not count:
-                return
-            self._frames.extend(frames[:count])
-            self._bytes += size_bytes
+            waiting, size_bytes = self._frames, self._bytes + sum(map(len, frames))
+            if len(waiting) + len(frames) > self._limit or size_bytes > INBOX_BYTES:
+                frames, size_bytes = self._fitting(frames, size_bytes)
+                if not frames:
+                    return
+            waiting.extend(frames)
+            self._bytes = size_bytes
             asleep, self._attended = not self._attended, True
         if asleep:
             self._wake()
+
+    def _fitting(self, frames: tuple[bytes, ...], size_bytes: int) -> tuple[tuple[bytes, ...], int]:
+        """The first of them for which there is room, and how many bytes wait then."""
+        count, room = len(frames), self._limit - len(self._frames)
+        while count and (count > room or size_bytes > INBOX_BYTES):
+            count -= 1
+            size_bytes -= len(frames[count])
+        self.lost += len(frames) - count
+        return frames[:count], size_bytes
 
     def attend(self) -> None:
         """The machine will take what is there, and what comes until `take` leaves nothing."""
@@ -128,10 +144,15 @@ class Inbox:
     def take(self, limit: int) -> list[bytes]:
         """The oldest frames. Where none is left, the next that comes wakes the machine."""
         with self._lock:
-            found = [self._frames.popleft() for _ in range(min(limit, len(self._frames)))]
-            if found:
-                self._bytes -= sum(map(len, found))
-            self._attended = bool(self._frames)
+            if len(self._frames) <= limit:
+                found = list(self._frames)
+                self._frames.clear()
+                self._bytes = 0
+                self._attended = False
+                return found
+            found = [self._frames.popleft() for _ in range(limit)]
+            self._bytes -= sum(map(len, found))
+            self._attended = True
             return found
 
     def put_back(self, frames: Sequence[bytes]) -> None:

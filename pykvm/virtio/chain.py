@@ -159,11 +159,12 @@ class Part:
         written: the device writes there.
 
     Attributes:
+        gpa: where it lies.
         view: its bytes. `halves` are 16 bits each, and are read and written at once: both sides
             use them at the same time.
     """
 
-    __slots__ = ("_gpa", "_region", "halves", "view")
+    __slots__ = ("_region", "gpa", "halves", "view")
 
     def __init__(
         self,
@@ -182,7 +183,7 @@ class Part:
             raise QueueError(f"{name} at {gpa:#x} is not all RAM")
         if written and region.readonly:
             raise QueueError(f"{name} at {gpa:#x} is read-only, not RAM")
-        self._gpa, self._region = gpa, region
+        self.gpa, self._region = gpa, region
         self.view = memory.view(gpa, size_bytes)
         self.halves = self.view.cast("H")
 
@@ -190,7 +191,7 @@ class Part:
         """Tell whoever asked that the device has written there."""
         told = self._region.on_write
         if told is not None:
-            told(self._gpa + offset, size_bytes)
+            told(self.gpa + offset, size_bytes)
 
 
 def check_table(memory: GuestMemory, gpa: int, size_bytes: int, entries_max: int) -> None:

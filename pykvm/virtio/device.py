@@ -193,10 +193,10 @@ class Device:
         if self.worker is not None:
             self.worker.unwatch(fd)
 
-    def _guarded(self, call: Callable[[], None]) -> None:
+    def _guarded(self, call: Callable[..., None], *arguments: int) -> None:
         self.turn.begin()
         try:
-            call()
+            call(*arguments)
         except (QueueError, MemoryAccessError) as error:
             self.fail(error)
 
@@ -260,9 +260,9 @@ class Device:
 
         What the host's side raises ends the run; the queue's rest has its turn in the next one.
         """
-        if index < len(self.queues):
+        if index < len(self.queues) and self.live:
             try:
-                self.attempt(partial(self.notified, index))
+                self._guarded(self.notified, index)
             except BaseException:
                 self._ask_again(index)
                 raise

@@ -35,6 +35,7 @@ _PLACES = {
     Reg.QUEUE_DRIVER: "driver_gpa",
     Reg.QUEUE_DEVICE: "device_gpa",
 }
+_NOTIFY = Reg.QUEUE_NOTIFY
 _NO_SHM = 0xFFFF_FFFF  # §4.2.2: length and base of a region that does not exist
 
 
@@ -125,7 +126,10 @@ class Mmio:
 
     def write(self, offset: int, size_bytes: int, value: int) -> None:
         """Store to a register or to the configuration space."""
-        if offset >= Reg.CONFIG:
+        if offset == _NOTIFY and size_bytes == 4:  # nearly all are
+            self.device.notify(value)
+            self._work_off()
+        elif offset >= Reg.CONFIG:
             data = value.to_bytes(size_bytes, "little")
             self.device.write_config(offset - Reg.CONFIG, data)
         elif size_bytes == 4 and offset % 4 == 0:
@@ -133,9 +137,6 @@ class Mmio:
 
     def _write_register(self, offset: int, value: int) -> None:
         match offset:
-            case Reg.QUEUE_NOTIFY:
-                self.device.notify(value)
-                self._work_off()
             case Reg.INTERRUPT_ACK:
                 self._pending &= ~Interrupt(value & 3)
                 if not self._pending:

@@ -174,13 +174,21 @@ class Net(Device):
     # Sending. §5.1.6.2.
 
     def _transmit(self, index: int) -> None:
+        queue, is_plain, is_drained = self.queues[index], self.active_pairs == 1, False
+        while is_plain and not is_drained:
+            packets, is_drained = queue.read_packets(_PACKET_SIZES, _HEADER_SIZE)
+            if not packets:
+                break
+            self._send(packets)
+        if not is_drained:
+            self._transmit_chains(index)
+        self.signal(queue)
+
+    def _transmit_chains(self, index: int) -> None:
+        """What is more than plain packets, and whatever is behind it."""
         queue, counts = self.queues[index], self._counts
         is_plain = self.active_pairs == 1
-        while is_plain and (packets := queue.read_packets(_PACKET_SIZES, _HEADER_SIZE)):
-            self._send(packets)
-            if len(packets) < BURST:
-                break
-        for chains in () if queue.is_drained else queue.bursts():
+        for chains in queue.bursts():
             made: list[bytes] = []
             is_cut = index in self._segments  # the first of them, a turn ago
             for place, chain in enumerate(chains):
@@ -201,7 +209,6 @@ class Net(Device):
             queue.push_together([(chain, 0) for chain in chains])
             if made:
                 self._send(made)
-        self.signal(queue)
 
     def _send(self, made: list[bytes]) -> None:
         """Let frames out of the cable's end."""
@@ -306,7 +313,7 @@ class Net(Device):
     def _deliver(self, run: list[bytes], pair: int) -> int:
         """For how many of them there was room."""
         queue, held, counts = self.queues[2 * pair], self._held[pair], self._counts
-        done = 0 if held else queue.write_packets(map(self._packet, run), len(run))
+        done = 0 if held else queue.write_packets([*map(self._packet, run)])
         counts.rx_frames += done
         counts.rx_bytes += sum(map(len, run[:done]))
         given: list[tuple[Chain, int]] = []

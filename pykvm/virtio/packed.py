@@ -8,7 +8,6 @@ from pykvm.memory import GuestMemory
 from pykvm.virtio import spec
 from pykvm.virtio.chain import Chain, Part, QueueError, Used, check_table, read
 from pykvm.virtio.ring import Ring
-from pykvm.virtio.walk import Walk
 
 _LENGTH, _ID, _FLAGS = 4, 6, 7  # in a descriptor's eight halves
 _BOTH = spec.PACKED_F_AVAIL | spec.PACKED_F_USED
@@ -29,51 +28,32 @@ class PackedRing(Ring):
         places: tuple[int, int, int],
         features: int,
     ) -> None:
-        self._memory, self._size = memory, size
         self._ring = Part(memory, "descriptor ring", places[0], 16, 16 * size, written=True)
         self._driver = Part(memory, "driver event suppression", places[1], 4, 4)
         self._device = Part(memory, "device event suppression", places[2], 4, 4, written=True)
-        self._event_idx = bool(features & spec.F_EVENT_IDX)
-        self._indirect = bool(features & spec.F_INDIRECT_DESC)
-        self._next_available = self._next_used = 0
-        self._available_wrap = self._used_wrap = 1
-        self._unsignalled = 0
-        self._quiet = True
-        self._out = 0
-        if Walk.wanted:
-            self._in_c = Walk(memory, size, self._ring.view, None, self._indirect)
-        self.listen()
+        super().__init__(memory, size, (self._ring, self._driver, self._device), features)
 
     # Taking.
 
-    def _available(self, limit: int) -> int:
+    def _is_empty(self) -> bool:
         """§2.8.21."""
-        flags = self._flags(self._next_available)
-        return limit if self._is_available(flags, self._available_wrap) else 0
-
-    def _walk_in_c(self, walk: Walk, limit: int) -> int:
-        room = self._size - self._out
-        return walk.packed(self._next_available, self._available_wrap, limit, room)
-
-    def _took(self, slots: Sequence[int]) -> None:
-        taken = sum(slots)
-        self._next_available, self._available_wrap = self._after(
-            self._next_available, self._available_wrap, taken
-        )
-        self._out += taken
+        return not self._is_available(self._flags(self._at.available), self._at.available_wrap)
 
     def _take_one(self) -> Chain:
-        descriptor = self._descriptor(self._next_available)
-        listed = list(self._chained(descriptor))
+        at = self._at
+        listed = list(self._chained(self._descriptor(at.available)))
         slots = len(listed)
-        if self._out + slots > self._size:
+        if at.out + slots > self._size:
             raise QueueError(f"more descriptors than the queue's {self._size} are out")
         gpa, size_bytes, id_, flags = listed[-1]
         if flags & spec.DESC_F_INDIRECT:
             buffers = self._table(gpa, size_bytes)
         else:
             buffers = ((each[0], each[1], each[3] & spec.DESC_F_WRITE != 0) for each in listed)
-        return Chain.of(self._memory, self, id_, buffers, slots)
+        chain = Chain.of(self._memory, self, id_, buffers, slots)
+        at.available, at.available_wrap = self._after(at.available, at.available_wrap, slots)
+        at.out += slots
+        return chain
 
     def _descriptor(self, index: int) -> tuple[int, int, int, int]:
         """Address, length, ID and flags. The flags are looked at first: they make the rest valid.
@@ -88,18 +68,18 @@ class PackedRing(Ring):
         return self._ring.halves[8 * index + _FLAGS]
 
     @staticmethod
-    def _is_available(flags: int, wrap: int) -> bool:
+    def _is_available(flags: int, wrap: bool) -> bool:
         """§2.8.1."""
         expected = spec.PACKED_F_AVAIL if wrap else spec.PACKED_F_USED
         return flags & _BOTH == expected
 
-    def _after(self, index: int, wrap: int, slots: int) -> tuple[int, int]:
+    def _after(self, index: int, wrap: bool, slots: int) -> tuple[int, bool]:
         index += slots
-        return (index - self._size, wrap ^ 1) if index >= self._size else (index, wrap)
+        return (index - self._size, not wrap) if index >= self._size else (index, wrap)
 
     def _chained(self, first: tuple[int, int, int, int]) -> Iterator[tuple[int, int, int, int]]:
         """The descriptors of a list, which follow each other in the ring. §2.8.6."""
-        index, wrap, each = self._next_available, self._available_wrap, first
+        index, wrap, each = self._at.available, self._at.available_wrap, first
         for length in range(1, self._size + 1):
             if each[3] & spec.DESC_F_INDIRECT and (length > 1 or each[3] & spec.DESC_F_NEXT):
                 raise QueueError("an indirect table in a list of descriptors: §2.8.19")
@@ -123,19 +103,19 @@ class PackedRing(Ring):
 
     # Giving back.
 
-    def give(self, given: Sequence[Used]) -> None:
+    def _give(self, given: Sequence[Used]) -> None:
         """One used descriptor for each chain; the flags come last. §2.8.1, §2.8.6.
 
         The driver sees all at once: the first one's flags wait for the others, and it looks no
         further than those.
         """
-        halves = self._ring.halves
+        halves, at = self._ring.halves, self._at
         first: tuple[int, int] | None = None
         for id_, slots, written_bytes in given:
-            flags = _BOTH if self._used_wrap else 0
+            flags = _BOTH if at.used_wrap else 0
             if written_bytes:
                 flags |= spec.DESC_F_WRITE
-            start = 8 * self._next_used
+            start = 8 * at.used
             halves[start + _LENGTH] = written_bytes & 0xFFFF
             halves[start + _LENGTH + 1] = written_bytes >> 16
             halves[start + _ID] = id_
@@ -144,9 +124,9 @@ class PackedRing(Ring):
             else:
                 halves[start + _FLAGS] = flags
                 self._ring.changed(2 * start + 8, 8)
-            self._next_used, self._used_wrap = self._after(self._next_used, self._used_wrap, slots)
-            self._out -= slots
-            self._unsignalled += slots
+            at.used, at.used_wrap = self._after(at.used, at.used_wrap, slots)
+            at.out -= slots
+            at.unsignalled += slots
         if first is not None:
             start, flags = first
             halves[start + _FLAGS] = flags
@@ -154,36 +134,20 @@ class PackedRing(Ring):
 
     # Notifications. §2.8.10.
 
-    def quiet(self) -> None:
-        """The driver need not notify. With the event index the place asked for is past."""
-        if not self._quiet:
-            self._quiet = True
-            if not self._event_idx:
-                self._suppress(0, spec.EVENT_DISABLE)
-
-    def listen(self) -> None:
-        """The driver shall notify of what it puts in from now on."""
-        if not self._quiet:
-            return
-        self._quiet = False
-        flags = self._flags(self._next_available)
-        if self._event_idx and not self._is_available(flags, self._available_wrap):
-            self._suppress(self._next_available | self._available_wrap << 15, spec.EVENT_DESC)
-        else:
-            self._suppress(0, spec.EVENT_ENABLE)
-
-    def _suppress(self, place: int, flags: int) -> None:
+    def _suppress(self, quiet: bool) -> None:
+        """With the event index for the next one, where that is not there already."""
+        place, flags = 0, spec.EVENT_DISABLE if quiet else spec.EVENT_ENABLE
+        if self._event_idx and self._is_empty():
+            place = self._at.available | self._at.available_wrap << 15
+            flags = spec.EVENT_DESC
         self._device.halves[0], self._device.halves[1] = place, flags
         self._device.changed(0, 4)
 
-    def wants_interrupt(self) -> bool:
-        """Whether the driver wants to hear of what was given back since it last did."""
-        given, self._unsignalled = self._unsignalled, 0
-        if given == 0:
-            return False
+    def _wants_interrupt(self, given: int) -> bool:
+        """Whether the event's place is among the last ones, where there is one."""
         place, flags = self._driver.halves
         if flags & 3 != spec.EVENT_DESC or not self._event_idx:
             return flags & 3 != spec.EVENT_DISABLE
-        index, wrap = place & 0x7FFF, place >> 15
-        back = self._next_used - index + (0 if wrap == self._used_wrap else self._size)
+        index, wrap = place & 0x7FFF, bool(place >> 15)
+        back: int = self._at.used - index + (0 if wrap == self._at.used_wrap else self._size)
         return 0 < back <= given

@@ -7,7 +7,6 @@ bounded. Source: VIRTIO 1.2 §2.6.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
@@ -17,19 +16,12 @@ from pykvm.virtio import spec
 from pykvm.virtio.chain import Chain, QueueError
 from pykvm.virtio.packed import PackedRing
 from pykvm.virtio.split import SplitRing
+from pykvm.virtio.walk import Walk
 
 __all__ = ["Chain", "Queue", "QueueError"]
 
 BURST = 64  # chains that are taken at once
 WRITTEN_MAX = 0xFFFF_FFFF  # one less than a chain may have; less is always right to say, §2.7.8.2
-
-_fence_lock = threading.Lock()
-
-
-def _fence() -> None:
-    """What was stored is seen by other processors before anything is loaded. §2.7.13.4.1."""
-    with _fence_lock:  # taking it is an atomic exchange
-        pass
 
 
 class Queue:
@@ -100,12 +92,8 @@ class Queue:
         if self._taken:
             return [self._taken.popleft() for _ in range(min(limit, len(self._taken)))]
         chains = ring.take(limit)
-        if not chains:
-            ring.listen()
-            _fence()  # what came before the driver could see that is not notified of: look again
-            chains = ring.take(limit)
-            if not chains:
-                return []
+        if not chains and (ring.settle() or not (chains := ring.take(limit))):
+            return []
         ring.quiet()
         turn.items_left -= sum([len(each.readable) + len(each.writable) for each in chains])
         if self._in_order:
@@ -114,36 +102,33 @@ class Queue:
 
     # Packets, without a Chain for each: `take` has to look at the next one where there are none.
 
-    def read_packets(self, sizes: range, skip: int) -> list[bytes]:
-        """What the driver sends, BURST at most; the chains are back. See `Walk.read_packets`."""
-        ring = self._direct()
-        found, buffers = ring.read_packets(BURST, sizes, skip) if ring else ([], 0)
-        if ring and found:
-            self.turn.items_left -= buffers
-            if len(found) == BURST or self._event_idx:  # few are soon read: two stores more
-                ring.quiet()
-        return found
+    def read_packets(self, sizes: range, skip: int) -> tuple[list[bytes], bool]:
+        """What the driver sends, BURST at most, and whether that was all: see `Walk.read_packets`.
 
-    def write_packets(self, packets: Iterator[bytes], count: int) -> int:
-        """Give so many packets to the driver, each in its own chain: for how many there was one."""
-        ring = self._direct()
-        count, buffers = ring.write_packets(packets, count) if ring else (0, 0)
-        if ring and count:
-            ring.quiet()
-            self.turn.items_left -= buffers
+        The chains are back.
+        """
+        walk = self._direct()
+        if walk is None:
+            return [], False
+        packets, buffers, is_drained = walk.read_packets(BURST, sizes, skip)
+        self.turn.items_left -= buffers
+        return packets, is_drained
+
+    def write_packets(self, packets: Sequence[bytes]) -> int:
+        """Give packets to the driver, each in a chain of its own: for how many there was one."""
+        walk = self._direct()
+        if walk is None:
+            return 0
+        count, buffers = walk.write_packets(packets)
+        self.turn.items_left -= buffers
         return count
 
-    @property
-    def is_drained(self) -> bool:
-        """Whether `take` can be spared: nothing is there, and the driver notifies of what comes."""
-        return not self._taken and self._ring is not None and self._ring.is_drained
-
-    def _direct(self) -> SplitRing | PackedRing | None:
-        """The ring, where nothing comes before what is in it, nor back before that."""
-        turn = self.turn
-        if self._taken or self._order or turn.is_over or turn.items_left <= 0:
+    def _direct(self) -> Walk | None:
+        """The ring in C, where nothing comes before what is in it, nor back before that."""
+        turn, ring = self.turn, self._ring
+        if ring is None or self._taken or self._order or turn.is_over or turn.items_left <= 0:
             return None
-        return self._ring
+        return ring.in_c
 
     # Chains.
 
@@ -225,5 +210,4 @@ class Queue:
         """Whether the driver wants to hear of what was given back since it last did."""
         if self._ring is None:
             return False
-        _fence()
         return self._ring.wants_interrupt()

@@ -1,7 +1,8 @@
-"""Virtqueues walked in C, many chains at a time: native/ring.
+"""Virtqueues in C, many chains at a time: native/ring.
 
 What it finds is what `SplitRing` and `PackedRing` find one by one; where it finds nothing they look
-for themselves. Packets of a network device pass through what was found without a Chain for each.
+for themselves. What it stores in a ring is what they store. Packets of a network device pass
+without a Chain for each.
 """
 
 from __future__ import annotations
@@ -12,22 +13,22 @@ from typing import Any
 
 from pykvm._native import ffi, lib
 from pykvm.memory import GuestMemory
-from pykvm.virtio.chain import Chain, Used
+from pykvm.virtio import spec
+from pykvm.virtio.chain import Chain, Part, Used
 
 _CHAIN, _BUFFER = struct.Struct("=IIIIQQ"), struct.Struct("=QQ")  # as in native/ring/ring.h
 _PACKETS_BYTES = 1 << 18  # read at once; room for the largest one
 
 
 class Walk:
-    """The walk of one ring that is set up.
+    """One ring that is set up.
 
     Args:
-        descriptors: the table, or the packed ring.
-        heads: of the available ring; None in a packed one.
-        indirect: whether tables were negotiated.
+        parts: the descriptors, the driver's part and the device's, §2.6.
 
     Attributes:
         wanted: whether rings use it; tests turn it off to compare.
+        at: how far the device is: a struct pykvm_place, for the ring in Python too.
     """
 
     wanted = True
@@ -36,33 +37,27 @@ class Walk:
         self,
         memory: GuestMemory,
         size: int,
-        descriptors: memoryview,
-        heads: memoryview | None,
-        indirect: bool,
+        parts: tuple[Part, Part, Part],
+        features: int,
     ) -> None:
         self._memory = memory
-        self._kept = descriptors, heads  # as long as they are there, so is what they show
+        self._kept = parts  # as long as they are there, so is what they show
+        descriptors, driver, device = parts
         self._ring: Any = ffi.new(
             "struct pykvm_ring *",
-            {"descriptors": _place(descriptors), "heads": _place(heads or descriptors),
-             "size": size, "indirect": indirect},
+            {"descriptors": _place(descriptors.view), "driver": _place(driver.view),
+             "device": _place(device.view), "descriptors_gpa": descriptors.gpa,
+             "device_gpa": device.gpa, "size": size,
+             "packed": bool(features & spec.F_RING_PACKED),
+             "indirect": bool(features & spec.F_INDIRECT_DESC),
+             "event_idx": bool(features & spec.F_EVENT_IDX)},
         )  # fmt: skip
+        self.at: Any = self._ring.at
         self._rows = memoryview(ffi.buffer(self._ring.chain))
         self._buffers = memoryview(ffi.buffer(self._ring.buffer))
+        self._told = memoryview(ffi.buffer(self._ring.told))
         self._layout = -1
         self._packets: Any = None
-
-    def split(self, next_: int, limit: int) -> int:
-        """Find up to `limit` chains from entry `next_` of the available ring on: how many."""
-        if self._layout != self._memory.layout:
-            self._learn()
-        return int(lib.pykvm_split_take(self._ring, next_, limit))
-
-    def packed(self, next_: int, wrap: int, limit: int, room: int) -> int:
-        """The same from the ring's entry `next_` on: chains of up to `room` descriptors."""
-        if self._layout != self._memory.layout:
-            self._learn()
-        return int(lib.pykvm_packed_take(self._ring, next_, wrap, limit, room))
 
     def _learn(self) -> None:
         """Where memory is now."""
@@ -74,51 +69,59 @@ class Walk:
             span.writable = not region.readonly
         self._ring.spans = len(regions)
 
-    @property
-    def buffers(self) -> int:
-        """How many there are in the chains found."""
-        return int(self._ring.buffers)
+    def _tell(self) -> None:
+        """Tell whoever asked of what the last call wrote to guest memory."""
+        told = self._told[: _BUFFER.size * self._ring.tolds]
+        self._memory.note_written(_BUFFER.iter_unpack(told))
 
-    def read_packets(self, count: int, sizes: range, skip: int) -> tuple[list[bytes], list[Used]]:
-        """What the driver sends in the first of the chains found, from byte `skip` on.
+    def read_packets(self, limit: int, sizes: range, skip: int) -> tuple[list[bytes], int, bool]:
+        """What the driver sends, each from byte `skip` on; the chains are back.
 
         Args:
+            limit: of packets, at most BURST.
             sizes: of packets; no other is read, nor one whose header asks for something.
 
         Returns:
-            The packets, and how their chains go back.
+            The packets, of how many buffers they were, and whether they were all: the driver
+            notifies of what comes.
         """
+        ring = self._ring
+        if self._layout != self._memory.layout:
+            self._learn()
         if self._packets is None:
             self._packets = ffi.new("uint8_t[]", _PACKETS_BYTES)
+            self._data = ffi.buffer(self._packets)
         count = lib.pykvm_packets_read(
-            self._ring, count, sizes.start, sizes.stop - 1, self._packets, _PACKETS_BYTES
+            ring, limit, sizes.start, sizes.stop - 1, self._packets, _PACKETS_BYTES
         )
-        data = ffi.buffer(self._packets)
-        found, used, start = [], [], 0
-        for head, slots, _, _, size_bytes, _ in _CHAIN.iter_unpack(
-            self._rows[: _CHAIN.size * count]
-        ):
-            found.append(data[start + skip : start + size_bytes])
-            used.append((head, slots, 0))
+        if ring.tolds:
+            self._tell()
+        found, start = [], 0
+        for size_bytes in ffi.unpack(ring.packet_bytes, count):
+            found.append(self._data[start + skip : start + size_bytes])
             start += size_bytes
-        return found, used
+        return found, ring.buffers, ring.drained
 
-    def write_packets(self, packets: Sequence[bytes]) -> list[Used]:
-        """Put packets into the first of the chains found, one into each: how these go back."""
+    def write_packets(self, packets: Sequence[bytes]) -> tuple[int, int]:
+        """Put packets into a chain each, which go back: how many, and into how many buffers."""
+        ring = self._ring
+        if self._layout != self._memory.layout:
+            self._learn()
         sizes = [*map(len, packets)]
-        count = lib.pykvm_packets_write(self._ring, len(sizes), b"".join(packets), sizes)
-        used, buffers = [], 0
-        rows = _CHAIN.iter_unpack(self._rows[: _CHAIN.size * count])
-        for (head, slots, _, writers, _, _), size_bytes in zip(rows, sizes, strict=False):
-            used.append((head, slots, size_bytes))
-            buffers += writers
-        for gpa, size_bytes in _BUFFER.iter_unpack(self._buffers[: _BUFFER.size * buffers]):
-            self._memory.note_written(gpa, size_bytes)
-        return used
+        count = lib.pykvm_packets_write(ring, len(sizes), b"".join(packets), sizes)
+        if count:
+            self._tell()
+        return count, ring.buffers
 
-    def chains(self, ring: object, count: int) -> list[Chain]:
-        """The first of the chains found."""
-        buffers = list(_BUFFER.iter_unpack(self._buffers[: _BUFFER.size * self._ring.buffers]))
+    def take(self, ring: object, limit: int) -> list[Chain]:
+        """The next chains; none where Python has to look at the first one."""
+        native = self._ring
+        if self._layout != self._memory.layout:
+            self._learn()
+        count = lib.pykvm_ring_take(native, limit)
+        if count == 0:
+            return []
+        buffers = list(_BUFFER.iter_unpack(self._buffers[: _BUFFER.size * native.buffers]))
         memory, found, start = self._memory, [], 0
         for head, slots, readers, writers, read_bytes, write_bytes in _CHAIN.iter_unpack(
             self._rows[: _CHAIN.size * count]
@@ -131,6 +134,22 @@ class Walk:
                 Chain(memory, ring, head, slots, readable, writable, read_bytes, write_bytes)
             )
         return found
+
+    def give(self, given: Sequence[Used]) -> None:
+        """Give chains back."""
+        lib.pykvm_ring_give(self._ring, given, len(given))
+        self._tell()
+
+    def settle(self) -> bool:
+        """Let the driver notify of what it puts in from now on; False where something is there."""
+        is_empty = lib.pykvm_ring_settle(self._ring)
+        if self._ring.tolds:
+            self._tell()
+        return bool(is_empty)
+
+    def wants_interrupt(self) -> bool:
+        """Whether the driver wants to hear of what was given back since it was last asked."""
+        return bool(lib.pykvm_ring_wants_interrupt(self._ring))
 
 
 def _place(view: memoryview) -> Any:

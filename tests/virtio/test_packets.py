@@ -88,6 +88,17 @@ class Card:
         queue.driver_gpa, queue.device_gpa = base + AVAILABLE, base + USED
         queue.enable(self.device.features)
 
+    def begin(self) -> None:
+        """All is set up: what changes from now on is the device's doing, and is told of."""
+        self.told.clear()
+        self.before = [bytes(region.view) for region in self.memory.regions]
+
+    def check_told(self) -> None:
+        """Whoever asked knows of each byte that is another one now."""
+        for region, before in zip(self.memory.regions, self.before, strict=True):
+            pairs = enumerate(zip(before, bytes(region.view), strict=True), region.gpa)
+            assert {gpa for gpa, (old, new) in pairs if old != new} <= self.told
+
     def outcome(self) -> tuple[object, ...]:
         """All that a driver, the other end of the cable and a user can see.
 
@@ -95,6 +106,7 @@ class Card:
         """
         content = [bytes(region.view) for region in self.memory.regions]
         told = {gpa for gpa in self.told if gpa >= PACKETS}
+        self.check_told()
         self.memory.close()
         if self.device.problem:
             return (self.device.problem,)
@@ -124,7 +136,7 @@ def test_the_same_with_and_without_c(
             card = Card(chosen, (fill, send))
             content = b"".join(head.ljust(0x40, b"d") for head in heads)
             card.memory.write(PACKETS, content)
-            card.told.clear()
+            card.begin()
             card.device.inbox.put(*come)
             card.device.notify(RECEIVE)
             card.device.notify(SEND)
@@ -135,7 +147,7 @@ def test_the_same_with_and_without_c(
 @pytest.mark.parametrize("packed", (0, spec.F_RING_PACKED))
 def test_plain_packets_take_no_chain(packed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """They pass in C, those in several buffers too; whoever asked is told of what was written."""
-    monkeypatch.setattr(Walk, "chains", lambda *_: pytest.fail("a chain was taken"))
+    monkeypatch.setattr(Walk, "take", lambda *_: pytest.fail("a chain was taken"))
     fill = [
         (BUFFERS, 30, WRITE | NEXT),
         (BUFFERS + 0x100, 100, WRITE),

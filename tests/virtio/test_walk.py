@@ -12,7 +12,7 @@ from pykvm import layout
 from pykvm.memory import GuestMemory
 from pykvm.net import frames
 from pykvm.virtio import spec
-from pykvm.virtio.chain import Chain, QueueError
+from pykvm.virtio.chain import Chain, Part, QueueError
 from pykvm.virtio.packed import PackedRing
 from pykvm.virtio.split import SplitRing
 from pykvm.virtio.walk import Walk
@@ -187,9 +187,10 @@ def test_the_ones_complement_sum(data: bytes, start: int) -> None:
 def test_a_walk_may_be_garbage_in_a_cycle_with_what_it_walks() -> None:
     memory = GuestMemory()
     memory.add(0, RAM_BYTES)
-    view = memory.view(TABLE, 16 * SIZE)
-    cycle: list[object] = [view, Walk(memory, SIZE, view, None, False)]
+    part = Part(memory, "ring", TABLE, 16, 16 * SIZE)
+    cycle: list[object] = [part, Walk(memory, SIZE, (part, part, part), 0)]
     cycle.append(cycle)
-    view.release()  # nobody has a buffer of it: the collector may clear it before the walk
-    del cycle, view
+    part.halves.release()  # nobody has a buffer of it: the collector may clear it before the walk
+    part.view.release()
+    del cycle, part
     gc.collect()

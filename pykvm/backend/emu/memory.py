@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from pykvm._native import ffi, lib
 from pykvm.backend.controls import bitmap_for, bitmap_of, pages_in
@@ -28,7 +29,8 @@ class MemoryAccess(Handle):
         hva = ffi.cast("void *", region.hva)
         result = lib.emu_vm_map(self.native, region.gpa, region.size_bytes, hva, flags)
         check_map(result, region.gpa, region.size_bytes)
-        region.on_write, region.is_mapped = self.note_write, True
+        region.on_write = partial(lib.emu_vm_note_write, self.native)
+        region.is_mapped = True
         self._regions.append(region)
         if log_dirty:
             self.set_dirty_logging(region, True)
