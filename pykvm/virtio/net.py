@@ -289,11 +289,6 @@ class Net(Device):
         counts.filtered += len(fit) - len(wanted)
         return wanted
 
-    def _by_pair(self, wanted: list[bytes]) -> list[tuple[int, list[bytes]]]:
-        if self.active_pairs == 1:
-            return [(0, wanted)] if wanted else []
-        return [(pair, list(run)) for pair, run in groupby(wanted, self._pair_for)]
-
     def _pair_for(self, frame: bytes) -> int:
         pair = self._flows.get(frames.flow(frame), 0)
         return pair if pair < self.active_pairs else 0
@@ -301,8 +296,9 @@ class Net(Device):
     def _put_in(self, wanted: list[bytes], touched: set[int]) -> bool:
         """False where there is no room for all of them; the rest waits on."""
         done = 0
-        for pair, run in self._by_pair(wanted):
-            count = self._deliver(run, pair)
+        pairs = groupby(wanted, self._pair_for) if self.active_pairs > 1 else ((0, wanted),)
+        for pair, together in pairs:
+            count = self._deliver(run := list(together), pair)
             done += count
             touched.add(pair)
             if count < len(run):

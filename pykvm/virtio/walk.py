@@ -8,7 +8,8 @@ without a Chain for each.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from pykvm._native import ffi, lib
@@ -29,6 +30,8 @@ class Walk:
     Attributes:
         wanted: whether rings use it; tests turn it off to compare.
         at: how far the device is: a struct pykvm_place, for the ring in Python too.
+        wants_interrupt: whether the driver wants to hear of what was given back since it was
+            last asked.
     """
 
     wanted = True
@@ -53,6 +56,9 @@ class Walk:
              "event_idx": bool(features & spec.F_EVENT_IDX)},
         )  # fmt: skip
         self.at: Any = self._ring.at
+        self.wants_interrupt: Callable[[], bool] = partial(
+            lib.pykvm_ring_wants_interrupt, self._ring
+        )
         self._rows = memoryview(ffi.buffer(self._ring.chain))
         self._buffers = memoryview(ffi.buffer(self._ring.buffer))
         self._told = memoryview(ffi.buffer(self._ring.told))
@@ -146,10 +152,6 @@ class Walk:
         if self._ring.tolds:
             self._tell()
         return bool(is_empty)
-
-    def wants_interrupt(self) -> bool:
-        """Whether the driver wants to hear of what was given back since it was last asked."""
-        return bool(lib.pykvm_ring_wants_interrupt(self._ring))
 
 
 def _place(view: memoryview) -> Any:
