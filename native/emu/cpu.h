@@ -400,6 +400,7 @@ struct emu_vm {
     pthread_mutex_t lock; /* of the chips, and of whose turn it is; recursive */
     struct emu_cpu *holder;
     atomic_uint freezers;  /* threads that change what processors work on */
+    uint32_t freeze_depth; /* of the one whose processors stand still: freezes nest */
     pthread_cond_t frozen; /* a processor stands still, or may go on */
     uint32_t cpu_count;
     uint32_t tsc_khz;

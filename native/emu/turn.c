@@ -40,11 +40,8 @@ static struct emu_cpu *first_executing(const struct emu_vm *vm)
     return cpu;
 }
 
-/* Wait until every processor stands still between two instructions, or is with its owner, and
- * keep it so. Any thread that is in none of them. vm->lock is held from here to the thaw. */
-void emu_vm_freeze(struct emu_vm *vm)
+static void bring_to_rest(struct emu_vm *vm)
 {
-    emu_vm_lock(vm);
     atomic_fetch_add(&vm->freezers, 1);
     for (struct emu_cpu *cpu = vm->cpus; cpu; cpu = cpu->next)
         atomic_fetch_or(&cpu->attention, EMU_ATTEND_PARK);
@@ -52,10 +49,24 @@ void emu_vm_freeze(struct emu_vm *vm)
         pthread_cond_wait(&vm->frozen, &vm->lock);
 }
 
+/* Wait until every processor stands still between two instructions, or is with its owner, and
+ * keep it so. Any thread that is in none of them. vm->lock is held from here to the thaw: within it
+ * a second freeze finds all at rest, or on their way to emu_turn_park, and must not wait for them,
+ * as that would give back only its own hold of the lock. */
+void emu_vm_freeze(struct emu_vm *vm)
+{
+    emu_vm_lock(vm);
+    if (!vm->freeze_depth)
+        bring_to_rest(vm);
+    vm->freeze_depth++;
+}
+
 void emu_vm_thaw(struct emu_vm *vm)
 {
-    atomic_fetch_sub(&vm->freezers, 1);
-    pthread_cond_broadcast(&vm->frozen);
+    if (--vm->freeze_depth == 0) {
+        atomic_fetch_sub(&vm->freezers, 1);
+        pthread_cond_broadcast(&vm->frozen);
+    }
     emu_vm_unlock(vm);
 }
 

@@ -13,6 +13,7 @@ from pykvm.backend.emu import EmuVcpu, EmuVm
 from pykvm.backend.kvm import KvmVcpu, as_kvm
 from pykvm.errors import ClosedError, LayoutError, MissingCapability, RegisterError, UsageError
 from pykvm.exits import PortIn
+from pykvm.loader.image import Image, Mode
 from pykvm.result import Outcome
 from pykvm.state import Clock, DebugRegisters, Events, Fpu, MpState
 
@@ -124,6 +125,27 @@ def test_an_answer_still_comes_where_registers_change_meanwhile(vm: VM) -> None:
             vm.answer(0x42)
     assert (vm.registers.rbx, vm.registers.al) == (5, 0x42)
     assert vm.result.exits == {"PortIn": 1, "Halt": 1}
+
+
+def test_state_may_be_set_while_processors_come_and_go() -> None:
+    """Whoever sets it waits for those that run, and must not wait for those that want to."""
+    enough = threading.Event()
+    nops = Image("<nops>", Mode.LONG, 0x1_0000, ((0x1_0000, b"\x90" * 62 + b"\xeb\xc0"),))
+    with VM(memory="1M", backend="emu", cpus=2, irqchip="full") as vm:
+        vm.load(nops)
+
+        def move_on() -> None:
+            while not enough.is_set():
+                registers = vm.vcpu.get_registers()
+                registers.rip = 0x1_0000 + (registers.rip + 1) % 60
+                vm.vcpu.set_registers(registers)
+
+        thread = threading.Thread(target=move_on)
+        thread.start()
+        outcomes = {vm.run(0.001).outcome for _ in range(100)}
+        enough.set()
+        thread.join()
+    assert outcomes == {Outcome.TIMEOUT}
 
 
 def test_code_written_from_outside_is_seen(vm: VM) -> None:
