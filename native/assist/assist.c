@@ -18,7 +18,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { PYKVM_ASSIST_FREE, PYKVM_ASSIST_BUSY, PYKVM_ASSIST_CLOSED };
+enum { PYKVM_ASSIST_FREE, PYKVM_ASSIST_RUNS, PYKVM_ASSIST_SYNCS, PYKVM_ASSIST_CLOSED };
 
 #define EMULATION 1 /* KVM_INTERNAL_ERROR_EMULATION */
 #define EVEX 0x62   /* in 64-bit mode */
@@ -41,9 +41,8 @@ static int64_t failure(int error)
 }
 
 /* In zeroed memory. `xsave_bytes`: what KVM_GET_XSAVE2 fills, 0 where it is not there. */
-void pykvm_assist_init(struct pykvm_assist *assist, struct pykvm_vcpu *vcpu,
-                       const struct pykvm_vm *kvm, uint32_t xsave_bytes, bool interrupts,
-                       bool one_only, bool stays)
+void pykvm_assist_init(struct pykvm_assist *assist, struct pykvm_vcpu *vcpu, struct pykvm_vm *kvm,
+                       uint32_t xsave_bytes, bool interrupts, bool one_only, bool stays)
 {
     assist->vcpu = vcpu;
     assist->kvm = kvm;
@@ -91,13 +90,13 @@ static void drop(struct pykvm_assist *assist)
 
 static int map_all(struct pykvm_assist *assist)
 {
-    const struct pykvm_vm *kvm = assist->kvm;
+    struct kvm_userspace_memory_region slots[PYKVM_SLOTS_KEPT];
+    uint32_t count = pykvm_slots_get(assist->kvm, slots, &assist->layout);
     for (uint32_t i = 0; i < assist->mapped_count; i++)
         emu_vm_unmap(assist->vm, assist->mapped_gpa[i]);
     assist->mapped_count = 0;
-    assist->layout = kvm->layout;
-    for (uint32_t i = 0; i < kvm->count; i++) {
-        const struct kvm_userspace_memory_region *slot = &kvm->slot[i];
+    for (uint32_t i = 0; i < count; i++) {
+        const struct kvm_userspace_memory_region *slot = &slots[i];
         int error = emu_vm_map(assist->vm, slot->guest_phys_addr, slot->memory_size,
                                (void *)(uintptr_t)slot->userspace_addr,
                                slot->flags & KVM_MEM_READONLY ? EMU_MAP_READONLY : 0);
@@ -130,13 +129,13 @@ static int make(struct pykvm_assist *assist)
 static int bring(struct pykvm_assist *assist, bool refused)
 {
     int error = 0;
+    assist->writes = atomic_load(&assist->kvm->writes); /* the visit begins without code */
     if (assist->layout != assist->kvm->layout)
         error = map_all(assist);
     if (!error)
         error = pykvm_transfer_in(assist->transfer, assist->vcpu->file.fd, assist->cpu, refused);
     if (error)
         return error;
-    assist->writes = assist->kvm->writes;
     emu_cpu_end(assist->cpu); /* a stop that KVM saw */
     emu_cpu_begin(assist->cpu, assist->vcpu->deadline_ns);
     emu_cpu_begin_visit(assist->cpu, assist->interrupts);
@@ -156,6 +155,7 @@ static bool beyond(const struct pykvm_assist *assist)
 /* Take the processor in: KVM has refused an instruction, or is slow. */
 static int move_in(struct pykvm_assist *assist, bool refused)
 {
+    atomic_store(&assist->inside, true); /* before it looks at the layout: pykvm_assist_follow */
     int error = assist->cpu ? 0 : make(assist);
     uint64_t begun_ns = now_ns();
     if (begun_ns - assist->left_ns < assist->stay_ns)
@@ -163,13 +163,15 @@ static int move_in(struct pykvm_assist *assist, bool refused)
     else if (assist->patience > 1)
         assist->patience /= 2;
     error = error ? error : bring(assist, refused);
-    if (!error && refused && beyond(assist))
+    bool is_beyond = !error && refused && beyond(assist);
+    if (error || is_beyond)
+        atomic_store(&assist->inside, false);
+    if (is_beyond)
         return -EOPNOTSUPP;
     if (error) {
         drop(assist);
         return error;
     }
-    assist->inside = true;
     assist->synced = assist->changed = false;
     assist->entries++;
     uint64_t took_ns = 2 * (now_ns() - begun_ns); /* there and back */
@@ -202,11 +204,10 @@ static int resume(struct pykvm_assist *assist)
     struct pykvm_exit *exit = emu_cpu_exit(assist->cpu);
     exit->value = assist->vcpu->exit.value;
     exit->error = assist->vcpu->exit.error;
-    if (assist->writes != assist->kvm->writes)
-        for (uint32_t i = 0; i < assist->kvm->count; i++)
-            emu_vm_note_write(assist->vm, assist->kvm->slot[i].guest_phys_addr,
-                              assist->kvm->slot[i].memory_size);
-    assist->writes = assist->kvm->writes;
+    uint64_t writes = atomic_load(&assist->kvm->writes);
+    if (assist->writes != writes)
+        emu_vm_note_write(assist->vm, 0, UINT64_MAX);
+    assist->writes = writes;
     int error = assist->layout != assist->kvm->layout ? map_all(assist) : 0;
     if (!error && assist->changed)
         error = pykvm_transfer_in(assist->transfer, assist->vcpu->file.fd, assist->cpu, false);
@@ -217,7 +218,7 @@ static int resume(struct pykvm_assist *assist)
 static int64_t emulate(struct pykvm_assist *assist)
 {
     uint64_t budget = assist->stays ? 0 : assist->stay_ns * INSNS_PER_US / 1000 + 1;
-    if (assist->one_only)
+    if (assist->one_only || !assist->enabled)
         budget = 1;
     uint64_t before = emu_cpu_retired(assist->cpu);
     int64_t key = emu_cpu_run(assist->cpu, budget);
@@ -278,14 +279,14 @@ static int64_t serve(struct pykvm_assist *assist)
         int kind = key & PYKVM_KIND_MASK;
         if (kind != PYKVM_AGAIN && kind != PYKVM_INTERRUPTED && kind != PYKVM_TIMEOUT)
             return key;
-        if (kind == PYKVM_AGAIN && assist->stays && !assist->one_only &&
+        if (kind == PYKVM_AGAIN && assist->stays && !assist->one_only && assist->enabled &&
             !emu_cpu_visit_ended(assist->cpu))
             return key;
         int error = move_out(assist);
         if (error)
             return failure(-error);
         if (kind == PYKVM_INTERRUPTED) {
-            assist->vcpu->run->immediate_exit = 0;
+            pykvm_set_immediate_exit(assist->vcpu, false);
             atomic_store(&assist->vcpu->stop, false);
         }
         if (kind == PYKVM_AGAIN)
@@ -295,18 +296,25 @@ static int64_t serve(struct pykvm_assist *assist)
     }
 }
 
-static bool take(struct pykvm_assist *assist, int64_t *key)
-{
-    int free = PYKVM_ASSIST_FREE;
-    if (atomic_compare_exchange_strong(&assist->use, &free, PYKVM_ASSIST_BUSY))
-        return true;
-    *key = failure(free == PYKVM_ASSIST_CLOSED ? EBADF : EBUSY);
-    return false;
-}
-
 static void sleep_ns(long ns)
 {
     nanosleep(&(struct timespec){.tv_nsec = ns}, NULL);
+}
+
+/* Be the only one to use it, for that; who syncs is soon done. False, with an error's key, while
+ * another thread runs it, and once it is closed. */
+static bool take(struct pykvm_assist *assist, int what_for, int64_t *key)
+{
+    int now = PYKVM_ASSIST_FREE;
+    while (!atomic_compare_exchange_strong(&assist->use, &now, what_for)) {
+        if (now != PYKVM_ASSIST_SYNCS) {
+            *key = failure(now == PYKVM_ASSIST_CLOSED ? EBADF : EBUSY);
+            return false;
+        }
+        sleep_ns(WAIT_NS);
+        now = PYKVM_ASSIST_FREE;
+    }
+    return true;
 }
 
 /* The same by any thread, as soon as no other one is inside; -EBADF once it is closed. What
@@ -316,7 +324,7 @@ int pykvm_assist_sync(struct pykvm_assist *assist, bool changes)
     int64_t key;
     int error = 0;
     atomic_fetch_add(&assist->waiting, 1);
-    while (!take(assist, &key) && !error)
+    while (!take(assist, PYKVM_ASSIST_SYNCS, &key) && !error)
         if (key >> PYKVM_PORT_SHIFT == EBADF)
             error = -EBADF;
         else
@@ -330,13 +338,30 @@ int pykvm_assist_sync(struct pykvm_assist *assist, bool changes)
     return error;
 }
 
+/* Slots have changed: the emulator uses none of the old ones any more once this returns. Any
+ * thread. */
+void pykvm_assist_follow(struct pykvm_assist *assist)
+{
+    if (atomic_load(&assist->inside))
+        pykvm_assist_sync(assist, false);
+}
+
+/* Whether refused instructions are executed in the emulator; if not, it executes no more than the
+ * one at hand once this returns. Any thread. */
+void pykvm_assist_enable(struct pykvm_assist *assist, bool on)
+{
+    atomic_store(&assist->enabled, on);
+    if (!on)
+        pykvm_assist_follow(assist);
+}
+
 /* As pykvm_vcpu_run. Exits of the emulator are put where those of the vCPU are. */
 int64_t pykvm_assist_run(struct pykvm_assist *assist)
 {
     int64_t key;
     if (atomic_load_explicit(&assist->waiting, memory_order_relaxed))
         sleep_ns(2 * WAIT_NS);
-    if (!take(assist, &key))
+    if (!take(assist, PYKVM_ASSIST_RUNS, &key))
         return key;
     int error = assist->inside ? resume(assist) : 0;
     key = error ? failure(-error) : serve(assist);
@@ -348,7 +373,7 @@ int64_t pykvm_assist_run(struct pykvm_assist *assist)
 int64_t pykvm_assist_complete(struct pykvm_assist *assist)
 {
     int64_t key;
-    if (!take(assist, &key))
+    if (!take(assist, PYKVM_ASSIST_RUNS, &key))
         return key;
     if (assist->inside) {
         int error = resume(assist);
@@ -365,7 +390,7 @@ int64_t pykvm_assist_complete(struct pykvm_assist *assist)
 void pykvm_assist_abandon(struct pykvm_assist *assist)
 {
     int64_t key;
-    if (!take(assist, &key))
+    if (!take(assist, PYKVM_ASSIST_RUNS, &key))
         return;
     if (assist->inside)
         emu_cpu_abandon(assist->cpu);

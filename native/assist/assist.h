@@ -8,16 +8,16 @@
 
 struct pykvm_assist {
     struct pykvm_vcpu *vcpu;
-    const struct pykvm_vm *kvm; /* the emulator maps the same slots */
-    struct emu_vm *vm;          /* made when it is first needed, as are cpu and transfer */
+    struct pykvm_vm *kvm; /* the emulator maps the same slots */
+    struct emu_vm *vm;    /* made when it is first needed, as are cpu and transfer */
     struct emu_cpu *cpu;
     struct pykvm_transfer *transfer;
     uint32_t xsave_bytes; /* of KVM_GET_XSAVE2; 0: KVM_GET_XSAVE */
-    bool enabled;
-    bool stays;      /* KVM is slower at CPL 0 than the emulator: no hurry to go back */
-    bool one_only;   /* no more than the instruction that was refused */
-    bool interrupts; /* KVM has interrupt chips */
-    bool inside;     /* the emulator has the processor; KVM's copy is stale unless `synced` */
+    atomic_bool enabled;
+    bool stays;         /* KVM is slower at CPL 0 than the emulator: no hurry to go back */
+    bool one_only;      /* no more than the instruction that was refused */
+    bool interrupts;    /* KVM has interrupt chips */
+    atomic_bool inside; /* the emulator has the processor; KVM's copy is stale unless `synced` */
     bool synced;
     bool changed;            /* KVM's copy was changed: the emulator goes on from it */
     atomic_int use;          /* PYKVM_ASSIST_FREE and so on */
@@ -33,14 +33,15 @@ struct pykvm_assist {
     uint64_t exits;   /* of KVM's, at the last tick */
 };
 
-void pykvm_assist_init(struct pykvm_assist *assist, struct pykvm_vcpu *vcpu,
-                       const struct pykvm_vm *kvm, uint32_t xsave_bytes, bool interrupts,
-                       bool one_only, bool stays);
+void pykvm_assist_init(struct pykvm_assist *assist, struct pykvm_vcpu *vcpu, struct pykvm_vm *kvm,
+                       uint32_t xsave_bytes, bool interrupts, bool one_only, bool stays);
 bool pykvm_assist_close(struct pykvm_assist *assist);
 int64_t pykvm_assist_run(struct pykvm_assist *assist);
 int64_t pykvm_assist_complete(struct pykvm_assist *assist);
 void pykvm_assist_abandon(struct pykvm_assist *assist);
 int pykvm_assist_sync(struct pykvm_assist *assist, bool changes);
+void pykvm_assist_enable(struct pykvm_assist *assist, bool on);
+void pykvm_assist_follow(struct pykvm_assist *assist);
 void pykvm_assist_begin(struct pykvm_assist *assist);
 void pykvm_assist_end(struct pykvm_assist *assist);
 void pykvm_assist_stop(struct pykvm_assist *assist);

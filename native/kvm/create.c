@@ -5,6 +5,7 @@
 #include "create.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -50,12 +51,23 @@ bool pykvm_vm_create(struct pykvm_vm *vm, int kvm_fd, uint64_t tss_gpa, uint64_t
     return false;
 }
 
+static void lock(struct pykvm_vm *vm)
+{
+    while (atomic_flag_test_and_set_explicit(&vm->guard, memory_order_acquire))
+        ;
+}
+
+static void unlock(struct pykvm_vm *vm)
+{
+    atomic_flag_clear_explicit(&vm->guard, memory_order_release);
+}
+
 static void keep(struct pykvm_vm *vm, const struct kvm_userspace_memory_region *region)
 {
     uint32_t at = 0;
+    lock(vm);
     while (at < vm->count && vm->slot[at].slot != region->slot)
         at++;
-    vm->layout++;
     if (region->memory_size == 0) {
         if (at < vm->count)
             vm->slot[at] = vm->slot[--vm->count];
@@ -63,8 +75,28 @@ static void keep(struct pykvm_vm *vm, const struct kvm_userspace_memory_region *
         vm->slot[at] = *region;
         vm->count += at == vm->count;
     } else {
-        vm->overflowed = true;
+        atomic_store(&vm->overflowed, true);
     }
+    atomic_fetch_add(&vm->layout, 1);
+    unlock(vm);
+}
+
+/* Copy the slots, at most PYKVM_SLOTS_KEPT; returns how many. Any thread. */
+uint32_t pykvm_slots_get(struct pykvm_vm *vm, struct kvm_userspace_memory_region *slots,
+                         uint64_t *layout)
+{
+    lock(vm);
+    uint32_t count = vm->count;
+    memcpy(slots, vm->slot, count * sizeof(*slots));
+    *layout = atomic_load(&vm->layout);
+    unlock(vm);
+    return count;
+}
+
+/* Memory was written from outside: what emulators know of code is void. Any thread. */
+void pykvm_note_write(struct pykvm_vm *vm)
+{
+    atomic_fetch_add(&vm->writes, 1);
 }
 
 /* Another slot that the VM is to have from the start. */

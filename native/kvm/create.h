@@ -18,10 +18,12 @@ struct pykvm_failure {
 struct pykvm_vm {
     struct pykvm_failure failed;
     struct pykvm_file file;
-    uint64_t layout; /* another number: slots have come, gone or moved */
-    uint64_t writes; /* another number: their bytes have changed from outside the guest */
+    atomic_uint_fast64_t layout; /* another number: slots have come, gone or moved */
+    atomic_uint_fast64_t
+        writes;             /* another number: their bytes have changed from outside the guest */
+    atomic_bool overflowed; /* there was no room for one */
+    atomic_flag guard;      /* of the slots below: any thread sets them */
     uint32_t count;
-    bool overflowed; /* there was no room for one */
     struct kvm_userspace_memory_region slot[PYKVM_SLOTS_KEPT];
 };
 
@@ -32,6 +34,9 @@ void pykvm_slot_plan(struct pykvm_vm *vm, uint32_t flags, uint64_t gpa, uint64_t
                      uint64_t hva);
 int pykvm_slot_set(struct pykvm_vm *vm, uint32_t slot, uint32_t flags, uint64_t gpa,
                    uint64_t size_bytes, uint64_t hva);
+uint32_t pykvm_slots_get(struct pykvm_vm *vm, struct kvm_userspace_memory_region *slots,
+                         uint64_t *layout);
+void pykvm_note_write(struct pykvm_vm *vm);
 bool pykvm_vcpu_create(struct pykvm_vm *vm, struct pykvm_vcpu *vcpu, uint32_t index,
                        size_t run_bytes, const struct kvm_cpuid2 *cpuid,
                        struct pykvm_natives *natives);

@@ -48,7 +48,7 @@ static void on_kick(int signal)
     (void)signal;
     struct pykvm_vcpu *vcpu = entered;
     if (vcpu)
-        vcpu->run->immediate_exit = 1;
+        pykvm_set_immediate_exit(vcpu, true);
     else
         missed = 1;
 }
@@ -149,7 +149,7 @@ int pykvm_vcpu_begin(struct pykvm_vcpu *vcpu, uint64_t deadline_ns)
 void pykvm_vcpu_end(struct pykvm_vcpu *vcpu)
 {
     disarm(vcpu);
-    vcpu->run->immediate_exit = 0;
+    pykvm_set_immediate_exit(vcpu, false);
     atomic_store(&vcpu->stop, false);
 }
 
@@ -170,7 +170,7 @@ static void retime(struct pykvm_vcpu *vcpu, uint64_t now)
  * stop() sets them in the other order, so a stop is seen now or at the next entry. */
 static int interrupted(struct pykvm_vcpu *vcpu)
 {
-    vcpu->run->immediate_exit = 0;
+    pykvm_set_immediate_exit(vcpu, false);
     if (atomic_exchange(&vcpu->stop, false))
         return PYKVM_INTERRUPTED;
     if (vcpu->deadline_ns) {
@@ -384,7 +384,7 @@ void pykvm_forget_tick(void)
 static void catch_up(struct pykvm_vcpu *vcpu)
 {
     missed = 0;
-    vcpu->run->immediate_exit = 1;
+    pykvm_set_immediate_exit(vcpu, true);
 }
 
 /* The tick has to come to the thread that runs, which need not be the one that began. */
@@ -399,9 +399,9 @@ static int follow_thread(struct pykvm_vcpu *vcpu)
  * read, as above. */
 static void keep_stop(struct pykvm_vcpu *vcpu)
 {
-    vcpu->run->immediate_exit = 0;
+    pykvm_set_immediate_exit(vcpu, false);
     if (atomic_load(&vcpu->stop))
-        vcpu->run->immediate_exit = 1;
+        pykvm_set_immediate_exit(vcpu, true);
 }
 
 /* Set those of the held registers that somebody changed; the instruction has written others. */
@@ -421,7 +421,7 @@ static int release(struct pykvm_vcpu *vcpu)
 /* Finish the instruction of the last exit, and set the registers that waited for that. */
 static int64_t finish(struct pykvm_vcpu *vcpu)
 {
-    vcpu->run->immediate_exit = 1;
+    pykvm_set_immediate_exit(vcpu, true);
     int64_t key = enter(vcpu, true);
     keep_stop(vcpu);
     if (!vcpu->held || vcpu->pending)
@@ -504,7 +504,7 @@ int pykvm_vcpu_hold(struct pykvm_vcpu *vcpu, const struct kvm_regs *regs)
 void pykvm_vcpu_stop(struct pykvm_vcpu *vcpu)
 {
     atomic_store(&vcpu->stop, true);
-    vcpu->run->immediate_exit = 1;
+    pykvm_set_immediate_exit(vcpu, true);
     atomic_thread_fence(memory_order_seq_cst);
     int tid = atomic_load(&vcpu->tid);
     if (tid && entered != vcpu)

@@ -37,6 +37,13 @@ struct pykvm_vcpu {
 
 int pykvm_signal_init(void);
 void pykvm_forget_tick(void);
+
+/* Whether KVM_RUN comes back at once: written by other threads and by signal handlers, too. */
+static inline void pykvm_set_immediate_exit(struct pykvm_vcpu *vcpu, bool on)
+{
+    __atomic_store_n(&vcpu->run->immediate_exit, on, __ATOMIC_SEQ_CST);
+}
+
 bool pykvm_vcpu_close(struct pykvm_vcpu *vcpu);
 void pykvm_vcpu_free(struct pykvm_vcpu *vcpu);
 int pykvm_vcpu_begin(struct pykvm_vcpu *vcpu, uint64_t deadline_ns);

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from pykvm import VM, assemble, host
 from pykvm.backend.kvm import as_kvm
-from pykvm.exits import Hypercall, InternalError, MmioRead, PortIn, PortOut
+from pykvm.exits import Hypercall, InternalError, MmioRead, MmioWrite, PortIn, PortOut
 from pykvm.guest import load_guest
 from pykvm.hints import hints
 from pykvm.probe import probe
-from pykvm.result import Outcome
+from pykvm.result import Outcome, Result
 
 GUESTS = Path(__file__).parents[2] / "guests"
 
@@ -27,6 +30,12 @@ pytestmark = [
 def _refused(pykvm_backend: str) -> None:
     if probe("cpl0-sse", pykvm_backend).ok:
         pytest.skip("this host's KVM refuses no instruction at CPL 0")
+
+
+@pytest.fixture
+def _slow() -> None:
+    if host.Host.read().kind != 3:
+        pytest.skip("KVM executes CPL 0 on the processor here")
 
 
 def machine(source: str, **options: object) -> VM:
@@ -132,6 +141,42 @@ def test_a_loop_in_the_emulator_is_bounded_in_time_and_stoppable() -> None:
         assert vm.result.assist_instructions > 100_000
 
 
+@contextmanager
+def emulating(vm: VM) -> Iterator[list[Result]]:
+    """A thread runs the machine, which has moved into the emulator, to its end; its result then."""
+    results: list[Result] = []
+    thread = threading.Thread(target=lambda: results.append(vm.run(60)))
+    thread.start()
+    while not vm.vcpu.assisted[0]:
+        time.sleep(0.001)
+    yield results
+    thread.join()
+
+
+def test_memory_that_is_taken_away_is_gone_in_the_emulator_too() -> None:
+    with machine("mov ebx, 0x20000000\nnext: popcnt eax, ebx\nmov [rbx], eax\njmp next") as vm:
+        region = vm.memory.add(0x2000_0000, 0x1000)
+        vm.vm.map(region)
+        with emulating(vm) as results:
+            vm.vm.unmap(region)
+            vm.memory.remove(region)
+    assert [result.outcome for result in results] == [Outcome.DIED]
+    assert isinstance(results[0].exit, MmioWrite)
+
+
+@pytest.mark.usefixtures("_slow")
+def test_a_log_that_begins_while_the_emulator_runs_misses_nothing() -> None:
+    with machine("next: inc eax\nmov [0x20000], eax\njmp next") as vm:
+        (region,) = vm.memory.regions
+        with emulating(vm):
+            vm.vm.set_dirty_logging(region, True)
+            before = vm.memory.read(0x2_0000, 4)
+            while vm.memory.read(0x2_0000, 4) == before:
+                time.sleep(0.001)
+            assert vm.vm.dirty_log(region) == [0x2_0000]
+            vm.stop()
+
+
 def test_interrupts_of_kvms_chips_arrive() -> None:
     """The 8254 ticks and the guest sleeps while it uses what KVM refuses."""
     source = (GUESTS / "timer_ticks.S").read_text()
@@ -161,12 +206,6 @@ def test_a_debugger_sees_the_refusal() -> None:
 
 
 # Where KVM runs CPL 0 in an emulator of its own, the guest need not be refused anything.
-
-
-@pytest.fixture
-def _slow() -> None:
-    if host.Host.read().kind != 3:
-        pytest.skip("KVM executes CPL 0 on the processor here")
 
 
 @pytest.mark.usefixtures("_slow")

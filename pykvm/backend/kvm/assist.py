@@ -41,7 +41,11 @@ class AssistedVcpu(KvmVcpu):
 
     def allow_assist(self, on: bool) -> None:
         """Whether refused instructions are executed in the emulator from now on."""
-        self._assist.enabled = on
+        lib.pykvm_assist_enable(self._assist, on)
+
+    def follow_layout(self) -> None:
+        """Memory slots have changed: the emulator uses none of the old ones once this returns."""
+        lib.pykvm_assist_follow(self._assist)
 
     def call(self, request: str, argument: Any = None) -> int:
         """One ioctl, on the state of now."""

@@ -146,7 +146,13 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
 
     def _written(self, gpa: int, size_bytes: int) -> None:
         """The same for memory's own accessors, whose numbers nobody need check."""
-        self._native.writes += 1
+        lib.pykvm_note_write(self._native)
+
+    def _set(self, slot: int, region: Region, size_bytes: int, log_dirty: bool) -> None:
+        super()._set(slot, region, size_bytes, log_dirty)
+        for vcpu in self.vcpus:
+            if isinstance(vcpu, AssistedVcpu):
+                vcpu.follow_layout()
 
     def _note_logging(self, slot: int, on: bool) -> None:
         super()._note_logging(slot, on)
