@@ -48,6 +48,13 @@ static void unlock(struct pykvm_natives *natives)
     atomic_flag_clear_explicit(&natives->lock, memory_order_release);
 }
 
+/* Modulo 2^32. The lock is held; those who do not hold it may look. */
+static void add_waiting(struct pykvm_natives *natives, uint32_t bytes)
+{
+    uint32_t before = atomic_load_explicit(&natives->waiting, memory_order_relaxed);
+    atomic_store_explicit(&natives->waiting, before + bytes, memory_order_relaxed);
+}
+
 /* Move a console's waiting bytes to `out`; returns how many. */
 uint32_t pykvm_natives_take(struct pykvm_natives *natives, int index, uint8_t *out,
                             uint32_t max_bytes)
@@ -58,20 +65,20 @@ uint32_t pykvm_natives_take(struct pykvm_natives *natives, int index, uint8_t *o
     memcpy(out, console->data, taken);
     memmove(console->data, console->data + taken, console->used - taken);
     console->used -= taken;
+    add_waiting(natives, -taken);
     unlock(natives);
     return taken;
 }
 
+/* By any thread. Who is told too late is told at its next exit. */
 bool pykvm_natives_pending(const struct pykvm_natives *natives)
 {
-    for (uint32_t i = 0; i < natives->count; i++)
-        if (natives->device[i].type == PYKVM_NATIVE_CONSOLE && natives->device[i].used)
-            return true;
-    return false;
+    return atomic_load_explicit(&natives->waiting, memory_order_relaxed) != 0;
 }
 
 /* False when the console is too full: Python then takes what is there. */
-static bool console_answer(struct pykvm_native *console, bool is_write, size_t bytes, uint8_t *data)
+static bool console_answer(struct pykvm_natives *natives, struct pykvm_native *console,
+                           bool is_write, size_t bytes, uint8_t *data)
 {
     if (!is_write) {
         memset(data, console->ident, bytes);
@@ -81,6 +88,7 @@ static bool console_answer(struct pykvm_native *console, bool is_write, size_t b
         return false;
     memcpy(console->data + console->used, data, bytes);
     console->used += (uint32_t)bytes;
+    add_waiting(natives, (uint32_t)bytes);
     return true;
 }
 
@@ -109,7 +117,7 @@ bool pykvm_natives_answer(struct pykvm_natives *natives, bool is_port, bool is_w
             continue;
         lock(natives);
         bool done = device->type == PYKVM_NATIVE_CONSOLE
-                        ? console_answer(device, is_write, (size_t)size * count, data)
+                        ? console_answer(natives, device, is_write, (size_t)size * count, data)
                         : scratch_answer(device, is_write, offset, size, count, data);
         unlock(natives);
         return done;

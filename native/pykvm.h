@@ -96,6 +96,7 @@ struct pykvm_native {
 /* The native devices of one machine; its vCPUs share them. */
 struct pykvm_natives {
     atomic_flag lock;
+    atomic_uint waiting; /* bytes, in all consoles */
     uint32_t count;
     struct pykvm_native device[PYKVM_NATIVE_MAX];
 };

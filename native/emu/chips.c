@@ -270,12 +270,13 @@ int emu_vm_get_chip(struct emu_vm *vm, enum emu_chip chip, void *state, size_t s
     return 0;
 }
 
+/* Processors stand still: they look without the lock for where chips are. */
 int emu_vm_set_chip(struct emu_vm *vm, enum emu_chip chip, const void *state, size_t size_bytes)
 {
     int error = check_chip(vm, chip, size_bytes);
     if (error)
         return error;
-    emu_vm_lock(vm);
+    emu_vm_freeze(vm);
     if (chip == EMU_CHIP_PIT) {
         emu_pit_set(vm, state, emu_vm_ns(vm));
     } else if (chip == EMU_CHIP_IOAPIC) {
@@ -285,6 +286,6 @@ int emu_vm_set_chip(struct emu_vm *vm, enum emu_chip chip, const void *state, si
         memcpy(&vm->chips->pic[chip - EMU_CHIP_PIC_MASTER], state, size_bytes);
         emu_pic_changed(vm);
     }
-    emu_vm_unlock(vm);
+    emu_vm_thaw(vm);
     return 0;
 }

@@ -486,14 +486,14 @@ static bool has_modrm(uint32_t map, uint8_t opcode)
 enum emu_decode_result emu_decode(const struct emu_features *features, uint32_t mode,
                                   const uint8_t *bytes, uint32_t available, struct emu_decoded *out)
 {
-    struct cursor cursor = {.bytes = bytes, .available = available};
+    uint8_t copy[BYTES_MAX]; /* each byte is looked at once: the owner may change it meanwhile */
+    struct cursor cursor = {copy, .available = available < BYTES_MAX ? available : BYTES_MAX};
     struct prefixes prefixes = {.segment = NO_SEGMENT};
     uint8_t opcode = 0, modrm = 0;
 
+    memcpy(copy, bytes, cursor.available);
     memset(out, 0, sizeof(*out));
     out->insn.base = out->insn.index = EMU_ZERO;
-    if (cursor.available > BYTES_MAX)
-        cursor.available = BYTES_MAX;
     take_prefixes(&cursor, mode, &prefixes);
     uint32_t map = take_opcode(&cursor, mode, &prefixes, &opcode);
     if (map < EMU_MAPS) {

@@ -364,7 +364,7 @@ static void events_in(struct emu_cpu *cpu, const struct emu_state *state)
 
 /* A processor starts up. INIT leaves MSRs and the units' registers as they are (SDM vol. 3A
  * table 9-1); all but the first then wait for SIPI, whose vector is the page to begin at
- * (§8.4.4). */
+ * (§8.4.4). With vm->lock: other processors' messages ask for what is not itself meanwhile. */
 static void take_init(struct emu_cpu *cpu)
 {
     struct emu_msrs msr = cpu->msr;
@@ -388,17 +388,11 @@ static void take_init(struct emu_cpu *cpu)
     cpu->shadow = 0;
     cpu->trap = 0;
     cpu->mp_state = cpu->index ? EMU_MP_INIT_RECEIVED : EMU_MP_RUNNABLE;
-    emu_vm_lock(cpu->vm);
     emu_lapic_reset(cpu);
-    emu_vm_unlock(cpu->vm);
 }
 
-void emu_cpu_take_startup(struct emu_cpu *cpu)
+static void take_sipi(struct emu_cpu *cpu)
 {
-    if (EMU_LIKELY(!atomic_load(&cpu->init_wanted) && atomic_load(&cpu->startup) < 0))
-        return;
-    if (atomic_exchange(&cpu->init_wanted, false))
-        take_init(cpu);
     int vector = atomic_exchange(&cpu->startup, -1);
     if (vector < 0 || cpu->mp_state != EMU_MP_INIT_RECEIVED)
         return;
@@ -406,6 +400,17 @@ void emu_cpu_take_startup(struct emu_cpu *cpu)
     cpu->seg[EMU_CS].base = (uint64_t)vector << 12;
     cpu->gpr[EMU_RIP] = 0;
     cpu->mp_state = EMU_MP_RUNNABLE;
+}
+
+void emu_cpu_take_startup(struct emu_cpu *cpu)
+{
+    if (EMU_LIKELY(!atomic_load(&cpu->init_wanted) && atomic_load(&cpu->startup) < 0))
+        return;
+    emu_vm_lock(cpu->vm);
+    if (atomic_exchange(&cpu->init_wanted, false))
+        take_init(cpu);
+    take_sipi(cpu);
+    emu_vm_unlock(cpu->vm);
 }
 
 enum emu_mp_state emu_cpu_get_mp_state(struct emu_cpu *cpu)

@@ -34,23 +34,39 @@ struct request {
     bool user, smap, commit;
 };
 
+/* As a whole, as processors do: the owner may write tables at any moment. Entries are aligned. */
 static uint64_t entry_read(struct emu_vm *vm, uint64_t gpa, uint32_t size_bytes)
 {
-    uint64_t entry = 0;
     const uint8_t *host = emu_phys(vm, gpa, false);
     if (!host)
         return UINT64_MAX >> (64 - 8 * size_bytes);
-    memcpy(&entry, host, size_bytes);
-    return entry;
+    if (size_bytes == 4)
+        return __atomic_load_n((const uint32_t *)host, __ATOMIC_RELAXED);
+    return __atomic_load_n((const uint64_t *)host, __ATOMIC_RELAXED);
+}
+
+/* Write `marked` in the place of `entry`. One that the owner has changed meanwhile stays as it is:
+ * the access came before that. SDM vol. 3A §4.8 */
+static void entry_replace(uint8_t *host, uint32_t size_bytes, uint64_t entry, uint64_t marked)
+{
+    if (size_bytes == 4) {
+        uint32_t before = (uint32_t)entry;
+        __atomic_compare_exchange_n((uint32_t *)host, &before, (uint32_t)marked, false,
+                                    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    } else {
+        __atomic_compare_exchange_n((uint64_t *)host, &entry, marked, false, __ATOMIC_RELAXED,
+                                    __ATOMIC_RELAXED);
+    }
 }
 
 /* Set A and D. A table in a page that code was decoded from is written like any byte. */
-static void entry_mark(struct emu_vm *vm, uint64_t gpa, uint32_t size_bytes, uint64_t entry)
+static void entry_mark(struct emu_vm *vm, uint64_t gpa, uint32_t size_bytes, uint64_t entry,
+                       uint64_t marked)
 {
     uint8_t *host = emu_phys(vm, gpa, true);
     if (!host)
         return;
-    memcpy(host, &entry, size_bytes);
+    entry_replace(host, size_bytes, entry, marked);
     emu_log_write(vm, gpa);
     emu_code_written(vm, gpa, size_bytes);
 }
@@ -114,7 +130,7 @@ static bool finish(const struct request *request, uint64_t entry, uint64_t entry
         return fail(request, PF_P | (locked ? PF_PK : 0), out);
     uint64_t marked = entry | PTE_A | (request->access == EMU_WRITE ? PTE_D : 0);
     if (marked != entry && request->commit)
-        entry_mark(request->cpu->vm, entry_gpa, entry_bytes, marked);
+        entry_mark(request->cpu->vm, entry_gpa, entry_bytes, entry, marked);
     out->gpa = frame | (request->linear & (page_bytes - 1));
     out->writable = (marked & PTE_D) && store_allowed(request, rights, entry);
     out->global = (entry & PTE_G) && (request->cpu->cr4 & CR4_PGE);
@@ -133,7 +149,7 @@ static void mark_accessed(const struct request *request, uint64_t gpa, uint32_t 
                           uint64_t entry)
 {
     if (!(entry & PTE_A) && request->commit)
-        entry_mark(request->cpu->vm, gpa, size_bytes, entry | PTE_A);
+        entry_mark(request->cpu->vm, gpa, size_bytes, entry, entry | PTE_A);
 }
 
 /* 32-bit paging, SDM vol. 3A §4.3. */
