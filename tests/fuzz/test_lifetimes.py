@@ -97,10 +97,10 @@ def main(backend: str, lives: str) -> None:
     print(json.dumps([asdict(before), asdict(after)]))
 
 
-@pytest.mark.timeout(7200)
+@pytest.mark.timeout(ordeal.FULL_PATIENCE_S + 60)
 def test_lives_leave_nothing_behind(backend: str, full: bool) -> None:
     lives = FULL if full else SLICE
-    printed = ordeal.survive("fuzz.test_lifetimes", backend, lives)
+    printed = ordeal.survive("fuzz.test_lifetimes", backend, lives, full=full)
     before, after = (Holdings(**each) for each in json.loads(printed))
     print(before, after)
     assert after.descriptors == before.descriptors

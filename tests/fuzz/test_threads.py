@@ -276,9 +276,10 @@ def main(first: str, last: str) -> None:
     print(json.dumps(counts))
 
 
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(ordeal.FULL_PATIENCE_S + 60)
 def test_threads_at_a_machine_in_odd_states(full: bool) -> None:
-    counts = json.loads(ordeal.survive("fuzz.test_threads", 0, FULL if full else SLICE))
+    machines = FULL if full else SLICE
+    counts = json.loads(ordeal.survive("fuzz.test_threads", 0, machines, full=full))
     print(counts)
     assert {"shutdown", "timeout"} <= set(counts)  # they do run
     for deed in DEEDS:

@@ -1,11 +1,13 @@
-"""All the tests of this directory once more, on a build that checks every access; and the guests
-with all of pykvm's native code built so."""
+"""All the tests of this directory once more, on a build that checks every access; and the guests,
+and threads that attack machines, with all of pykvm's native code built so."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
 
 import emulib
@@ -52,8 +54,32 @@ def test_the_backend_and_all_guests_on_sanitized_code() -> None:
         "tests/virtio/test_walk.py",
         "tests/conformance/test_guests.py",
     ]
-    command = ["ci/sanitize", "address", "-q", *tests]
-    done = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True)
+    _sanitize("address", *tests, environment=os.environ)
+
+
+@pytest.mark.timeout(1800)  # it builds pykvm
+@pytest.mark.skipif("PYKVM_SANITIZED" in os.environ, reason="this is a sanitized run")
+@pytest.mark.parametrize("kind", ["address", "thread"])
+def test_threads_at_machines_on_sanitized_code(kind: str) -> None:
+    if kind == "thread" and not _python_has_names():
+        pytest.skip("this Python's functions have no names: ci/sanitize.supp needs them")
+    environment = {"PYKVM_BACKEND": "all", **os.environ}
+    tests = ["tests/unit/test_closing.py", "tests/fuzz/test_threads.py"]
+    _sanitize(kind, *tests, environment=environment)
+
+
+def _python_has_names() -> bool:
+    """Whether reports can name the functions of Python itself."""
+    library = f"{sysconfig.get_config_var('LIBDIR')}/{sysconfig.get_config_var('INSTSONAME')}"
+    files = [Path(sys.executable).resolve(), Path(library)]
+    return any(b"memory_ass_sub" in file.read_bytes() for file in files if file.is_file())
+
+
+def _sanitize(kind: str, *tests: str, environment: Mapping[str, str]) -> None:
+    command = ["ci/sanitize", kind, "-q", *tests]
+    done = subprocess.run(
+        command, cwd=HERE.parents[1], env=environment, capture_output=True, text=True
+    )
     if done.returncode == NO_SUCH_SANITIZER:
         pytest.skip(done.stderr)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]

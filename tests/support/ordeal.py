@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-PATIENCE_S = 900
+PATIENCE_S, FULL_PATIENCE_S = 900, 4 * 3600  # of the slice; at length, on a busy host
 
 
 def command(attack: str, *arguments: object) -> list[str]:
@@ -23,11 +23,12 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(TESTS)}
 
 
-def survive(attack: str, *arguments: object) -> str:
+def survive(attack: str, *arguments: object, full: bool = False) -> str:
     """What it printed; a test fails, with how to repeat it, where it does not end well."""
     done = subprocess.run(
         command(attack, *arguments),
-        env=environment(), capture_output=True, text=True, timeout=PATIENCE_S,
+        env=environment(), capture_output=True, text=True,
+        timeout=FULL_PATIENCE_S if full else PATIENCE_S,
     )  # fmt: skip
     again = f"PYTHONPATH=tests python -m {attack} {' '.join(map(str, arguments))}"
     assert done.returncode == 0, f"status {done.returncode}: {again}\n{done.stderr[-6000:]}"
