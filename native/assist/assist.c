@@ -403,6 +403,7 @@ void pykvm_assist_abandon(struct pykvm_assist *assist)
 bool pykvm_assist_close(struct pykvm_assist *assist)
 {
     int free = PYKVM_ASSIST_FREE;
+    pykvm_file_shut(&assist->vcpu->file); /* first: by that a run that comes now knows why */
     if (atomic_compare_exchange_strong(&assist->use, &free, PYKVM_ASSIST_CLOSED)) {
         drop(assist);
         assist->inside = false;
