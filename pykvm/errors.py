@@ -8,6 +8,20 @@ from typing import Any
 
 from pykvm.text import printable, shorten
 
+# What mends an error of the operating system, whatever the call.
+REMEDIES = {
+    _errno.EMFILE: "close machines, or raise `ulimit -n`",
+    _errno.ENFILE: "raise fs.file-max",
+    _errno.ENOMEM: "ask for less, or raise `ulimit -v` or `ulimit -l`",
+}
+
+
+def explain(error: OSError) -> str:
+    """What went wrong in an OSError's words, and what to do, where that is known."""
+    text = error.strerror or str(error)
+    remedy = REMEDIES.get(error.errno or 0)
+    return f"{text}; {remedy}" if remedy else text
+
 
 class PykvmError(Exception):
     """Base of every error that pykvm raises on purpose.

@@ -13,7 +13,14 @@ from typing import Any
 
 from pykvm import layout
 from pykvm._native import ffi
-from pykvm.errors import ClosedError, LayoutError, MemoryAccessError, PykvmError, UsageError
+from pykvm.errors import (
+    ClosedError,
+    LayoutError,
+    MemoryAccessError,
+    PykvmError,
+    UsageError,
+    explain,
+)
 from pykvm.text import excerpt
 
 MAX_SIZE = 1 << 64
@@ -110,8 +117,9 @@ class Region:
         except (OSError, ValueError, OverflowError) as error:
             if self.fd is not None:
                 os.close(self.fd)
+            why = explain(error) if isinstance(error, OSError) else error
             raise LayoutError(
-                f"cannot map {self.size_bytes:#x} bytes of {self.backing.value} memory: {error}"
+                f"cannot map {self.size_bytes:#x} bytes of {self.backing.value} memory: {why}"
             ) from error
 
     def _open_huge(self) -> mmap.mmap:

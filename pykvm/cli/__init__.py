@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from pykvm.cli.options import say
-from pykvm.errors import BusError, LayoutError, LoadError, PykvmError, UsageError
+from pykvm.errors import BusError, LayoutError, LoadError, PykvmError, UsageError, explain
 from pykvm.result import STATUS_DIED
 
 STATUS_USAGE = 2
@@ -87,7 +87,7 @@ def _outcome(words: Sequence[str], numbers: Sequence[int]) -> int:
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # whoever read stdout has had enough
             return STATUS_BROKEN_PIPE
-        say(str(error.strerror or error))
+        say(explain(error))
         return STATUS_DIED
     except MemoryError:
         say("out of memory")

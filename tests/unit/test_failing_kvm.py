@@ -193,16 +193,34 @@ def test_the_variable_holds_everywhere(guest: str, library: Path) -> None:
     assert "PYKVM_BACKEND is 'xen'" in done.stderr
 
 
-def test_too_few_signals_are_a_limit_that_is_named(guest: str) -> None:
+def limited(limit: int, value: int, *words: str) -> subprocess.CompletedProcess[str]:
+    """`pykvm run` where a limit of the process is so low."""
     clean = {name: value for name, value in os.environ.items() if name != "PYKVM_BACKEND"}
+    return subprocess.run(
+        [sys.executable, "-m", "pykvm", "run", *words], capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(limit, (value, value)), env=clean, timeout=300,
+    )  # fmt: skip
 
-    def limited(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "pykvm", "run", *words, guest], capture_output=True, text=True,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_SIGPENDING, (0, 0)),
-            env=clean, timeout=300,
-        )  # fmt: skip
 
-    done = limited("--backend", "kvm")
+def test_too_few_signals_are_a_limit_that_is_named(guest: str) -> None:
+    done = limited(resource.RLIMIT_SIGPENDING, 0, "--backend", "kvm", guest)
     assert (done.returncode, "ulimit -i" in done.stderr) == (125, True), done.stderr
-    assert limited().returncode == 5
+    assert limited(resource.RLIMIT_SIGPENDING, 0, guest).returncode == 5
+
+
+@pytest.mark.parametrize("backend", ["auto", "kvm", "emu"])
+@pytest.mark.parametrize(
+    ("limit", "value", "words", "name"),
+    [
+        (resource.RLIMIT_NOFILE, 8, [], "ulimit -n"),
+        (resource.RLIMIT_AS, 512 << 20, ["--memory", "1G"], "ulimit -v"),
+    ],
+)
+def test_other_limits_are_named(
+    guest: str, backend: str, limit: int, value: int, words: list[str], name: str
+) -> None:
+    done = limited(limit, value, "--backend", backend, *words, guest)
+    assert done.returncode in (2, 125)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("pykvm: ")
+    assert name in line

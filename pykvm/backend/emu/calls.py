@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pykvm.errors import ClosedError, LayoutError, PykvmError, UsageError
+from pykvm.errors import ClosedError, LayoutError, PykvmError, UsageError, explain
 
 _WHY = {
     errno.EEXIST: "it overlaps other memory",
@@ -65,4 +65,6 @@ def check_map(result: int, gpa: int, size_bytes: int) -> None:
 
 def out_of_memory(what: str) -> PykvmError:
     """The host has no memory for a part of the emulator."""
-    return PykvmError(f"cannot make {what}: {os.strerror(errno.ENOMEM)}")
+    return PykvmError(
+        f"cannot make {what}: {explain(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))}"
+    )

@@ -6,13 +6,10 @@ import errno
 from typing import Any
 
 from pykvm._native import ffi, lib
-from pykvm.errors import KvmError
+from pykvm.errors import REMEDIES, KvmError
 
-# What usually mends an error, whatever the call.
-_HINTS = {
-    errno.EMFILE: "this process has too many files open: close machines, or raise `ulimit -n`",
-    errno.ENFILE: "the system has too many files open: raise fs.file-max",
-    errno.ENOMEM: "the host is out of memory, or a limit on locked or mapped memory is reached",
+# What usually mends an error of KVM, whatever the call.
+_HINTS = REMEDIES | {
     errno.EBUSY: "another thread is using it",
     errno.ENOTTY: "this KVM does not know the call",
     errno.EIO: "the machine was made in another process: make one in this process",
