@@ -8,6 +8,8 @@ from typing import Any
 
 from pykvm.text import printable, shorten
 
+WHY_LENGTH = 480  # characters: what a source says may be endless
+
 # What mends an error of the operating system, whatever the call.
 REMEDIES = {
     _errno.EMFILE: "close machines, or raise `ulimit -n`",
@@ -234,7 +236,7 @@ class AssemblyError(LoadError):
 
     def __init__(self, path: str, line: int, text: str, why: str) -> None:
         where = f"{path}:{line}" if line else path
-        shown = shorten(text.strip())
+        shown, why = shorten(text.strip()), shorten(why, WHY_LENGTH)
         super().__init__(where, f"{why}: {shown}" if shown else why)
         self.path = path
         self.line = line

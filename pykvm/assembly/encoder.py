@@ -15,6 +15,7 @@ from pykvm.assembly.keystone_process import Reply
 from pykvm.assembly.operands import SEGMENTS, Immediate, Memory, Register
 from pykvm.assembly.spelling import check_operands, spell_memory
 from pykvm.assembly.values import fit, immediate
+from pykvm.text import excerpt
 
 BATCH = 1000
 TIMEOUT_S = 2.0  # of processor time, for one instruction; they take 0.1 ms
@@ -148,7 +149,7 @@ def _explain(reply: Reply, text: str, bits: int) -> str:
         _SYMBOL_MISSING: f"{mnemonic!r} does not take these operands",  # a register, rather
         _INVALID_OPERAND: f"{mnemonic!r} does not take these operands{size}",
         _MISSING_FEATURE: no_instruction(mnemonic, bits),
-        _INVALID_MNEMONIC: f"there is no instruction {mnemonic!r} in {bits}-bit code",
+        _INVALID_MNEMONIC: f"there is no instruction {excerpt(mnemonic)} in {bits}-bit code",
     }.get(reply.errno, reply.error)
 
 

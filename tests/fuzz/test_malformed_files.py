@@ -188,6 +188,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example(pieces=[("\n.rept 9000\n", 1), ("mov rax, [rbx + \\+]", 1), ("\n.endr\n", 1)])
 @example(pieces=[("\n.rept 9000\n", 1), (".fill ", 1), ("1 << 24", 1), ("\n.endr\n", 1)])
 @example(pieces=[("b: ", 1_300)])
+@example(pieces=[("x", 3_000)])
 def test_sources_of_expensive_pieces(folder: Path, pieces: list[tuple[str, int]]) -> None:
     source = "".join(text * count for text, count in pieces)
     try:
