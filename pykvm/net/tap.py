@@ -8,7 +8,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import socket
 import struct
+import time
 
 from pykvm.errors import UsageError
 from pykvm.net import frames
@@ -18,7 +20,9 @@ DEVICE = "/dev/net/tun"
 NAME_MAX = 15  # IFNAMSIZ, less the NUL
 _TUNSETIFF = 0x4004_54CA  # _IOW('T', 202, int)
 _IFF_TAP, _IFF_NO_PI = 0x0002, 0x1000
+_SIOCGIFFLAGS, _IFF_UP, _IFF_RUNNING = 0x8913, 0x1, 0x40  # <linux/sockios.h>, <linux/if.h>
 _IFREQ = struct.Struct("16sH22x")
+_RUNS_AFTER_S, _LOOKS = 2.0, 1000
 _WHY_NOT = {
     errno.ENOENT: "load the kernel's module: modprobe tun",
     errno.ENODEV: "load the kernel's module: modprobe tun",
@@ -50,6 +54,7 @@ class Tap(Link):
     def __init__(self, name: str = "") -> None:
         self._file = -1
         self.name = self._open(_checked(name))
+        _wait_for_carrier(self.name.encode())
         super().__init__(self.name)
         self._use(self._file)
 
@@ -75,6 +80,20 @@ class Tap(Link):
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def _wait_for_carrier(name: bytes) -> None:
+    """Return once the kernel uses an interface that is up; a busy host takes its time for that.
+
+    Until then it drops what it has for the interface, such as the answer to a first ping.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as any_socket:
+        for _ in range(_LOOKS):
+            found = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, _IFREQ.pack(name, 0))
+            flags: int = _IFREQ.unpack(found)[1]
+            if not flags & _IFF_UP or flags & _IFF_RUNNING:
+                return
+            time.sleep(_RUNS_AFTER_S / _LOOKS)
 
 
 def _checked(name: str) -> bytes:

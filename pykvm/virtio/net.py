@@ -295,6 +295,8 @@ class Net(Device):
 
     def _put_in(self, wanted: list[bytes], touched: set[int]) -> bool:
         """False where there is no room for all of them; the rest waits on."""
+        if not wanted:  # as before there is a driver, or a machine
+            return True
         done = 0
         pairs = groupby(wanted, self._pair_for) if self.active_pairs > 1 else ((0, wanted),)
         for pair, together in pairs:

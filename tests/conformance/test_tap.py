@@ -56,6 +56,19 @@ def test_a_guest_pings_the_hosts_kernel(name: str, backend: str) -> None:
 
 
 @in_namespace
+def test_an_interface_that_is_up_runs_when_it_is_opened() -> None:
+    """The kernel drops what it has for one whose carrier it has not noticed yet."""
+    with opened():
+        pass  # it can be had
+    ip("tuntap add dev pykvm0 mode tap")
+    ip("link set pykvm0 up")
+    for _ in range(20):
+        with Tap("pykvm0"):
+            assert "LOWER_UP" in ip("link show pykvm0")
+            assert "state DOWN" not in ip("link show pykvm0")
+
+
+@in_namespace
 def test_the_pages_examples_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,6 +61,15 @@ def tcp(payload: bytes, flags: int = 0x18) -> bytes:
     return PEER + MAC + b"\x08\x00" + frames.ipv4(IP_A, IP_B, frames.PROTOCOL_TCP, head + payload)
 
 
+def test_frames_before_there_is_a_machine_or_a_driver_are_dropped() -> None:
+    device, cable = Net(), Port(lambda *frames: None)
+    connect(device.port, cable)
+    cable.send(frame(), frame())
+    Driver(device)
+    cable.send(frame())
+    assert device.statistics().rx_dropped == 3
+
+
 def test_configuration_space() -> None:
     driver = Driver(Net(pairs=4, mtu=1500))
     assert driver.config(0, 12) == MAC + struct.pack("<HHH", 1, 4, 1500)
