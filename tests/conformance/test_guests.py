@@ -41,7 +41,8 @@ def differences(expect: Expect, result: Result) -> list[str]:
     if expect.outcome is not None and result.outcome is not expect.outcome:
         found.append(f"outcome is {result.outcome.value} ({result.reason})")
     if expect.exit_code is not None and result.status != expect.exit_code:
-        found.append(f"exit code is {result.status}, not {expect.exit_code}")
+        printed = f" after {result.output!r}" if result.output and expect.output is None else ""
+        found.append(f"exit code is {result.status}, not {expect.exit_code}{printed}")
     for name, count in (expect.exits or {}).items():
         if result.exits.get(name, 0) != count:
             found.append(f"{result.exits.get(name, 0)} exits of kind {name}, not {count}")

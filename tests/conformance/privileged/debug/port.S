@@ -14,6 +14,9 @@
 # On KVM of host kind 3: it prints "A1 0 0" and ends with status 1: its emulator has no breakpoints
 # on ports.
 #
+# On KVM of host kind 2: it prints "A1 0 0" and ends with status 1: KVM itself carries out an access to
+# a port that ends in it, and looks for no breakpoints.
+#
 # Source: Intel SDM vol. 3B §17.2.4 (DR7, R/W fields), §17.3.1.2.
 
 .include "../check64.inc"
