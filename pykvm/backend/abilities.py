@@ -176,7 +176,8 @@ class VmMemory(Protocol):
         """Pages of a region written since the last call, as ascending addresses.
 
         The region must have been mapped with `log_dirty`, or `set_dirty_logging` called.
-        Only the guest's own writes count, not those made through `GuestMemory`.
+        Only the guest's own writes count, not those made through `GuestMemory`. KVM may also name
+        a page that the guest has only read, once.
         """
         ...
 

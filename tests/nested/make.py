@@ -166,7 +166,7 @@ def _insmods(tree: Path, version: str, module: str) -> Iterable[str]:
 
 
 def _make_work(work: Path, tree: Path) -> Path:
-    """pykvm as a wheel with what it needs, and the tests."""
+    """pykvm as a wheel with what it needs, and what the tests need."""
     shutil.rmtree(work, ignore_errors=True)
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "-q")
     _run(*pip, "wheel", "--no-deps", "-w", work / "wheel", PROJECT)
@@ -174,7 +174,7 @@ def _make_work(work: Path, tree: Path) -> Path:
     version = _run("chroot", tree, "/usr/bin/python3", "-c", tell)
     target = ("--target", work / "site", "--only-binary=:all:", "--python-version", version.strip())
     _run(*pip, "install", *target, next((work / "wheel").glob("*.whl")), *SITE_PACKAGES)
-    for name in ("tests", "guests"):
+    for name in ("tests", "guests", "docs"):
         shutil.copytree(PROJECT / name, work / "repo" / name)
     shutil.copy(PROJECT / "pyproject.toml", work / "repo")
     shutil.copy(HERE / "run.sh", work)

@@ -8,11 +8,18 @@ from pathlib import Path
 import pytest
 
 from pykvm import VM, assemble, host
+from pykvm.backend import VARIABLE
 from pykvm.errors import UsageError
 from pykvm.guest import load_guest
 from pykvm.trace import Trace
 
 GUESTS = Path(__file__).parents[2] / "guests"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock chooses the backend, whatever the other tests run on."""
+    monkeypatch.delenv(VARIABLE, raising=False)
 
 
 def trace(path: Path) -> tuple[str, bytes]:

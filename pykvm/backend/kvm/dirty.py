@@ -89,7 +89,8 @@ class DirtyTracking(MemorySlots):
         """Pages of a region written since the last call, as ascending addresses.
 
         The region must have been mapped with `log_dirty`, or `set_dirty_logging` called.
-        Only the guest's own writes count, not those made through `GuestMemory`.
+        Only the guest's own writes count, not those made through `GuestMemory`. With nested paging
+        KVM may also name a page that the guest has only read, once, as it maps it for writing.
 
         Source: api.rst §4.8.
         """
