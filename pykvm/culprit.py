@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from pykvm import paging
-from pykvm.backend import Vcpu
+from pykvm.backend.protocol import Vcpu
 from pykvm.disasm import MAX_INSTRUCTION_BYTES, Instruction, disassemble
 from pykvm.exits import Exit, Halt, MmioWrite, PortOut, Timeout
 from pykvm.memory import GuestMemory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pykvm.backend import RawExit, Vcpu
+from pykvm.backend.protocol import RawExit, Vcpu
 from pykvm.backend.routes import Route
 from pykvm.bus import Bus
 from pykvm.exits import (

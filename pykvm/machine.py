@@ -14,7 +14,8 @@ from typing import BinaryIO
 from weakref import WeakMethod
 
 from pykvm import layout
-from pykvm.backend import Backend, Vcpu, Vm, after_failure, kinds, open_backend
+from pykvm.backend import after_failure, exitkeys, open_backend
+from pykvm.backend.protocol import Backend, Vcpu, Vm
 from pykvm.backend.routes import NUMBER_MASK, VALUE_SHIFT, Route, Routes, Unrouted
 from pykvm.bus import Bus
 from pykvm.culprit import culprit
@@ -376,7 +377,7 @@ class Machine(Parts):
             if exit is not None:
                 if (end := self._offer(vcpu, exit)) is not None:
                     return end
-                if not key & kinds.OUTPUT_PENDING:  # that comes before what the device prints
+                if not key & exitkeys.OUTPUT_PENDING:  # that comes before what the device prints
                     self._remember(exit, vcpu, routes)
 
     def _remember(self, exit: Exit, vcpu: Vcpu, routes: Routes) -> None:
@@ -445,9 +446,9 @@ class Machine(Parts):
 
     def _take(self, vcpu: Vcpu, key: int) -> Exit | None:
         """The exit as a value, or None where only a signal came; collects output on the way."""
-        if key & kinds.OUTPUT_PENDING:
+        if key & exitkeys.OUTPUT_PENDING:
             self._collect()
-        if key & kinds.KIND_MASK != kinds.AGAIN:
+        if key & exitkeys.KIND_MASK != exitkeys.AGAIN:
             return vcpu.exit(key)
         if self._backlog:
             with self._lock:

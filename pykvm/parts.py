@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pykvm import layout, wiring
 from pykvm.acpi import mp, tables
-from pykvm.backend import Vcpu, Vm
+from pykvm.backend.protocol import Vcpu, Vm
 from pykvm.bus import Bus
 from pykvm.devices import power, serial
 from pykvm.devices.debugcon import IDENT, DebugConsole

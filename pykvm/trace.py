@@ -12,7 +12,7 @@ from pykvm.culprit import culprit_of
 from pykvm.exits import Exit, Interrupted, MmioRead, MmioWrite, MsrRead, MsrWrite, PortIn, PortOut
 
 if TYPE_CHECKING:
-    from pykvm.backend import Vcpu
+    from pykvm.backend.protocol import Vcpu
     from pykvm.machine import Machine
     from pykvm.registers import Registers, SpecialRegisters
 

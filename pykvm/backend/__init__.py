@@ -1,4 +1,4 @@
-"""The seam between machines and what runs them: Protocols, and `open_backend`.
+"""What runs machines: the seam (`protocol`), those behind it, and which is taken.
 
 A backend only translates what its processor stopped for into exits; the machine decides
 what they mean. Everything else in pykvm knows these Protocols and no backend.
@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from pykvm import host
-from pykvm.backend.abilities import VcpuControl, VcpuState, VmEvents, VmMemory, VmState
 from pykvm.errors import KvmError, KvmUnavailable, PykvmError, UsageError
 
 if TYPE_CHECKING:  # the pytest plugin asks for BACKENDS in every run: keep that cheap
     from pykvm.backend.kvm import KvmBackend
-    from pykvm.exits import Exit
-    from pykvm.memory import Region
-    from pykvm.registers import Registers, SpecialRegisters
+    from pykvm.backend.protocol import Backend
 
 BACKENDS = ("kvm", "emu")  # best first
 CLOCKS = ("wall", "instructions")
@@ -30,209 +26,6 @@ VARIABLE = "PYKVM_BACKEND"
 _OPENS = f"{host.DEVICE} opens"
 _NO_KVM = (KvmUnavailable, KvmError)  # what "auto" does without KVM for
 _OR_EMU = 'or take the emulator, which needs no KVM: backend="emu", --backend emu'
-
-
-class RawExit(Protocol):
-    """The numbers of the last exit, as the backend left them. Reads are answered in `value`."""
-
-    address: int
-    value: int
-    size: int
-    count: int
-
-
-class Vcpu(VcpuState, VcpuControl, Protocol):
-    """One virtual processor.
-
-    Attributes:
-        entry: the same as `enter`, as a function and its argument: in a hot loop each
-            detour counts.
-        raw: the last exit's numbers.
-    """
-
-    index: int
-    entry: tuple[Callable[[Any], int], Any]
-    raw: RawExit
-
-    def enter(self) -> int:
-        """Run to the next exit; returns its key, see `backend.kinds`."""
-        ...
-
-    def exit(self, key: int) -> Exit:
-        """The last exit as a value."""
-        ...
-
-    def answer(self, exit: Exit, value: int | bytes, *, fault: bool = False) -> None:
-        """Answer a read exit; `fault` makes an MSR access raise #GP in the guest."""
-        ...
-
-    def answered(self, exit: Exit) -> int | bytes | None:
-        """What an exit has been answered with; None where it asks nothing, or with a fault."""
-        ...
-
-    def complete(self) -> int:
-        """Finish the last exit's instruction and run nothing more; the key of what is left."""
-        ...
-
-    def abandon(self) -> None:
-        """Let nothing of the last exit's instruction come later: another state follows.
-
-        Setting another rip at a read exit does so, too; `complete` is for a state that goes on.
-        """
-        ...
-
-    def pass_over(self, kind: int) -> int:
-        """Run on through exits of one kind, in native code; the key of the first other one.
-
-        Reads are answered with what `raw.value` has; nobody helps out.
-        """
-        ...
-
-    def begin(self, timeout_ns: int | None) -> None:
-        """Bound the runs that follow, by the calling thread."""
-        ...
-
-    def end(self) -> None:
-        """Lift the bound."""
-        ...
-
-    def stop(self) -> None:
-        """End the run under way, or the next one, with Interrupted. Any thread may call it."""
-        ...
-
-    def exit_counts(self) -> Mapping[str, int]:
-        """How often each kind of exit came, by its name."""
-        ...
-
-    @property
-    def native_count(self) -> int:
-        """How many of those exits were answered without Python."""
-        ...
-
-    @property
-    def assisted(self) -> tuple[int, int]:
-        """How often another backend helped out, and with how many instructions in all."""
-        ...
-
-    def share_registers(self, on: bool) -> None:
-        """Make reading registers after each exit cheap, at a small cost to the exit."""
-        ...
-
-    def get_registers(self) -> Registers:
-        """All general registers."""
-        ...
-
-    def set_registers(self, registers: Registers) -> None:
-        """Set all general registers."""
-        ...
-
-    def get_special(self) -> SpecialRegisters:
-        """Segment, table and control registers."""
-        ...
-
-    def set_special(self, special: SpecialRegisters) -> None:
-        """Set segment, table and control registers."""
-        ...
-
-    def reset(self, special: SpecialRegisters, rip: int, rsp: int, rflags: int) -> None:
-        """Set all of them, the general ones that are not given to 0, and abandon the last exit.
-
-        Args:
-            special: an object that never changes.
-        """
-        ...
-
-    def get_msrs(self, indices: list[int]) -> dict[int, int]:
-        """Model-specific registers by index."""
-        ...
-
-    def set_msrs(self, values: Mapping[int, int]) -> None:
-        """Set model-specific registers."""
-        ...
-
-    def close(self) -> None:
-        """Give the processor back."""
-        ...
-
-
-class Vm(VmMemory, VmEvents, VmState, Protocol):
-    """One virtual machine: memory, processors, interrupt lines."""
-
-    @property
-    def vcpus(self) -> Sequence[Vcpu]:
-        """The processors that it has, in order."""
-        ...
-
-    def create_vcpu(self, index: int, cpu: str, count: int = 1) -> Vcpu:
-        """Add a processor of the named model to a machine that has `count` of them."""
-        ...
-
-    @property
-    def irqchip(self) -> str:
-        """Which interrupt controllers there are: "none", "full" or "split"."""
-        ...
-
-    def create_irqchip(self, kind: str) -> None:
-        """Add interrupt controllers: "full" or "split"."""
-        ...
-
-    def create_pit(self) -> None:
-        """Add the 8254 timer; needs the full irqchip."""
-        ...
-
-    def set_irq_line(self, line: int, level: bool) -> None:
-        """Raise or lower an interrupt line of the irqchip."""
-        ...
-
-    def raise_line_at(self, line: int, ns: int | None) -> None:
-        """Raise one line by itself when `now_ns` tells so much; None: not any more.
-
-        Raises:
-            UsageError: the clock is not one of instructions.
-        """
-        ...
-
-    def add_console(self, port: int, ident: int) -> Callable[[], bytes]:
-        """Collect bytes written to a port without leaving native code; returns the taker."""
-        ...
-
-    def add_scratch(self, address: int, size_bytes: int, *, port: bool = False) -> None:
-        """Answer a range of addresses or ports with a little memory, in native code."""
-        ...
-
-    def now_ns(self) -> int:
-        """The time, by the machine's clock; where it begins means nothing."""
-        ...
-
-    def detach(self) -> None:
-        """Make sure that nothing uses the memory, which is about to be unmapped."""
-        ...
-
-    def close(self) -> None:
-        """Give the machine back to the system, its processors too."""
-        ...
-
-
-class Backend(Protocol):
-    """A way to run machines.
-
-    Attributes:
-        name: one of BACKENDS.
-        why: the reason that it was chosen, in words.
-    """
-
-    name: str
-    why: str
-
-    def create_vm(
-        self, clock: str = "wall", regions: Sequence[Region] = (), cpu: str | None = None
-    ) -> Vm:
-        """A new virtual machine that sees these regions; its time is one of CLOCKS.
-
-        Where `cpu` names a model, its first and only processor is made too, and it gets no
-        interrupt chips.
-        """
-        ...
 
 
 def open_backend(

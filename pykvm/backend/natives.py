@@ -8,7 +8,7 @@ from functools import cache, partial
 from typing import Any
 
 from pykvm._native import ffi, lib
-from pykvm.backend.checked import Checked
+from pykvm.backend.common import Checked
 from pykvm.errors import ClosedError, LayoutError
 
 

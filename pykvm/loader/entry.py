@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cache
 
 from pykvm import layout
-from pykvm.backend import Vcpu
+from pykvm.backend.protocol import Vcpu
 from pykvm.loader.image import Mode
 from pykvm.memory import GuestMemory
 from pykvm.registers import (

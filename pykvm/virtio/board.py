@@ -8,7 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 from pykvm import layout
-from pykvm.backend import Vm
+from pykvm.backend.protocol import Vm
 from pykvm.bus import Bus
 from pykvm.errors import UsageError
 from pykvm.memory import GuestMemory

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-from pykvm.backend import Vm
+from pykvm.backend.protocol import Vm
 from pykvm.virtio.mmio import Reg
 from pykvm.worker import Worker
 

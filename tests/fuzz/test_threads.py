@@ -20,7 +20,7 @@ import pytest
 from support import oddities, ordeal
 
 import pykvm
-from pykvm.backend.controls import MsiRoute, MsrTrap, default_routes
+from pykvm.backend.types import MsiRoute, MsrTrap, default_routes
 from pykvm.errors import PykvmError
 from pykvm.loader.image import Image, Mode
 from pykvm.registers import SpecialRegisters

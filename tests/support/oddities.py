@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 
 import pykvm
-from pykvm.backend import Vcpu
+from pykvm.backend.protocol import Vcpu
 from pykvm.registers import GENERAL, SEGMENTS, Registers, Segment, SpecialRegisters, Table
 from pykvm.state import Clock, DebugRegisters, Events, IrqchipState, MpState
 

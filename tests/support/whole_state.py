@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pykvm import Machine
-from pykvm.backend import Vcpu
+from pykvm.backend.protocol import Vcpu
 from pykvm.errors import PykvmError
 from pykvm.registers import Registers, SpecialRegisters
 from pykvm.state import Clock, DebugRegisters, Events, IrqchipState, MpState

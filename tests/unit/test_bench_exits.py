@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pykvm import assemble, cli, layout
-from pykvm.backend import kinds
+from pykvm.backend import exitkeys
 from pykvm.bench import exits
 from pykvm.bench.contest import taker
 from pykvm.bench.exits import check
@@ -148,7 +148,7 @@ def test_the_documentation_lists_the_rows() -> None:
 def test_exits_of_one_kind_are_passed_over(backend: str, serving: Callable[[int], Serve]) -> None:
     with Machine(backend=backend, assist=False) as machine:
         machine.load(assemble(f"hlt\nhlt\nout {layout.EXIT_PORT}, al"))
-        exit = serving(kinds.HALT)(machine, 10**9)
+        exit = serving(exitkeys.HALT)(machine, 10**9)
         assert isinstance(exit, PortOut) and exit.port == layout.EXIT_PORT
         assert machine.vcpu.exit_counts() == {"Halt": 2, "PortOut": 1}
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 import pykvm
-from pykvm.backend.controls import HardwareBreakpoint, MsrTrap, default_routes
+from pykvm.backend.types import HardwareBreakpoint, MsrTrap, default_routes
 from pykvm.devices.scratch import Scratch
 from pykvm.errors import ClosedError, KvmError, PykvmError, UsageError
 from pykvm.loader.image import Image, Mode

@@ -6,7 +6,7 @@ import pytest
 
 import pykvm
 from pykvm import host
-from pykvm.backend.controls import HardwareBreakpoint
+from pykvm.backend.types import HardwareBreakpoint
 from pykvm.breakpoints import Breakpoints
 from pykvm.errors import MemoryAccessError, UsageError
 from pykvm.exits import Debug, Halt

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 import pykvm
-from pykvm.backend import kinds
+from pykvm.backend import exitkeys
 from pykvm.backend.kvm import System
 from pykvm.backend.kvm.vm import KvmVm
 from pykvm.errors import KvmError, PykvmError, UsageError
@@ -171,7 +171,7 @@ class RingMachine:
         self.vcpu.begin(TIMEOUT_S * 10**9)
         while True:
             key = self.vcpu.enter()
-            if key & kinds.KIND_MASK != kinds.AGAIN:
+            if key & exitkeys.KIND_MASK != exitkeys.AGAIN:
                 yield self.vcpu.exit(key)
 
     def __enter__(self) -> RingMachine:

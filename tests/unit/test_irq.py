@@ -12,7 +12,7 @@ import pytest
 
 import pykvm
 from pykvm import layout
-from pykvm.backend.controls import MsiRoute, PinRoute, default_routes
+from pykvm.backend.types import MsiRoute, PinRoute, default_routes
 from pykvm.errors import PykvmError, UsageError
 from pykvm.exits import IoapicEoi, IrqWindow, PortOut
 from pykvm.machine import Machine

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import pykvm
-from pykvm.backend import Vm
-from pykvm.backend.controls import MsrExitReason, MsrTrap
+from pykvm.backend.protocol import Vm
+from pykvm.backend.types import MsrExitReason, MsrTrap
 from pykvm.errors import UsageError
 from pykvm.exits import Halt, MsrRead, MsrWrite, Shutdown
 from pykvm.machine import Machine

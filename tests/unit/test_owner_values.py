@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import pykvm
-from pykvm.backend.controls import HardwareBreakpoint, MsiRoute, MsrTrap, PinRoute
+from pykvm.backend.types import HardwareBreakpoint, MsiRoute, MsrTrap, PinRoute
 from pykvm.bus import Bus
 from pykvm.devices.scratch import Scratch
 from pykvm.errors import ClosedError, PykvmError, UsageError

@@ -6,7 +6,7 @@ import pytest
 from support import whole_state
 
 import pykvm
-from pykvm.backend.controls import MsrExitReason
+from pykvm.backend.types import MsrExitReason
 from pykvm.errors import UsageError
 from pykvm.exits import PortOut
 from pykvm.machine import Machine

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import pytest
 
 import pykvm
-from pykvm.backend import kinds
+from pykvm.backend import exitkeys
 from pykvm.errors import ClosedError, PykvmError, UsageError
 from pykvm.interrupt import PATIENCE_S
 from pykvm.machine import Machine
@@ -264,7 +264,7 @@ def test_a_second_thread_in_one_processor_is_refused(backend: str) -> None:
     def enter_again_and_again() -> None:
         while not refused:
             key = vm.vcpu.enter()
-            if key & kinds.KIND_MASK == kinds.ERROR:
+            if key & exitkeys.KIND_MASK == exitkeys.ERROR:
                 refused.append(key)
 
     with endless(backend) as vm:
@@ -317,7 +317,7 @@ def test_no_stop_is_ever_lost(backend: str) -> None:
         vm.vcpu.begin(None)
         thread.start()
         while thread.is_alive() or ended < RACES:
-            if vm.vcpu.enter() & kinds.KIND_MASK == kinds.INTERRUPTED:
+            if vm.vcpu.enter() & exitkeys.KIND_MASK == exitkeys.INTERRUPTED:
                 ended += 1
             elif lost:
                 break
@@ -329,14 +329,15 @@ def test_no_stop_is_ever_lost(backend: str) -> None:
 
 FORKING = """
 import os, sys, threading, pykvm
-from pykvm.backend import kinds
+from pykvm.backend import exitkeys
 from pykvm.loader.image import Image, Mode
 def run():
     with pykvm.VM(backend=sys.argv[1], memory="1M") as vm:
         vm.load(Image("<loop>", Mode.LONG, 0x10000, ((0x10000, b"\\xeb\\xfe"),)))
         timer = threading.Timer(0.02, vm.stop)
         timer.start()
-        assert vm.vcpu.enter() & kinds.KIND_MASK == kinds.INTERRUPTED  # without the tick's help
+        kind = vm.vcpu.enter() & exitkeys.KIND_MASK
+        assert kind == exitkeys.INTERRUPTED  # without the tick's help
         timer.join()
 run()
 child = os.fork()

@@ -6,7 +6,7 @@ import io
 import re
 
 import pykvm
-from pykvm.backend import Vcpu
+from pykvm.backend.protocol import Vcpu
 from pykvm.exits import Exit, MsrRead
 from pykvm.trace import RECENT, Trace, _what
 

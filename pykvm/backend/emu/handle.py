@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pykvm.backend.checked import Checked
+from pykvm.backend.common import Checked
 from pykvm.errors import ClosedError
 
 

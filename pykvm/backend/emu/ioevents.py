@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from pykvm._native import ffi, lib
-from pykvm.backend.controls import MsrExitReason, MsrTrap, check_ioeventfd, check_traps
+from pykvm.backend.common import check_ioeventfd, check_traps
 from pykvm.backend.emu.calls import check
 from pykvm.backend.emu.handle import Handle
+from pykvm.backend.types import MsrExitReason, MsrTrap
 from pykvm.exits import MmioWrite, PortOut
 
 _MASK = (1 << 64) - 1

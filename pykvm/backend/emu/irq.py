@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pykvm._native import ffi, lib
-from pykvm.backend.controls import MsiRoute, Route
 from pykvm.backend.emu.calls import check
 from pykvm.backend.emu.handle import Handle
+from pykvm.backend.types import MsiRoute, Route
 from pykvm.errors import UsageError
 from pykvm.state import IrqchipState
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from pykvm._native import ffi, lib
-from pykvm.backend.controls import bitmap_for, bitmap_of, pages_in
+from pykvm.backend.common import bitmap_for, bitmap_of, pages_in
 from pykvm.backend.emu.calls import check, check_map
 from pykvm.backend.emu.handle import Handle
 from pykvm.errors import LayoutError, MissingCapability, UsageError

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pykvm._native import ffi, lib
-from pykvm.backend.checked import Checked
+from pykvm.backend.common import Checked
 from pykvm.errors import ClosedError, RegisterError
 from pykvm.registers import (
     CONTROL,

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from pykvm._native import ffi, lib
-from pykvm.backend import kinds
-from pykvm.backend.controls import HardwareBreakpoint, debug_registers
+from pykvm.backend import exitkeys
+from pykvm.backend.common import Running, debug_registers
 from pykvm.backend.emu import cpuid
 from pykvm.backend.emu.calls import check, out_of_memory
 from pykvm.backend.emu.cpuid import CpuidTable
 from pykvm.backend.emu.state import StateAccess
 from pykvm.backend.natives import owned
-from pykvm.backend.running import Running
+from pykvm.backend.types import HardwareBreakpoint
 from pykvm.cpumodel import CpuidEntry
 from pykvm.errors import ClosedError, UsageError
 from pykvm.exits import Exit
@@ -68,11 +68,11 @@ class EmuVcpu(Running, StateAccess):
             ClosedError: the processor is closed.
         """
         self.native  # noqa: B018  raises where it is closed
-        if key & kinds.KIND_MASK == kinds.ERROR:
-            if key >> kinds.PORT_SHIFT == errno.EBADF:
+        if key & exitkeys.KIND_MASK == exitkeys.ERROR:
+            if key >> exitkeys.PORT_SHIFT == errno.EBADF:
                 raise ClosedError("vCPU")
             raise UsageError("another thread runs this processor")
-        return kinds.exit_value(key, self.raw)
+        return exitkeys.exit_value(key, self.raw)
 
     def complete(self) -> int:
         """Finish the last exit's instruction."""

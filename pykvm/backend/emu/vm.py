@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from pykvm._native import lib
-from pykvm.backend.controls import passed_ns
+from pykvm.backend.common import passed_ns
 from pykvm.backend.emu import cpuid
 from pykvm.backend.emu.calls import out_of_memory
 from pykvm.backend.emu.ioevents import IoEvents

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import overload
 
-from pykvm.backend import Vcpu, Vm
 from pykvm.backend.kvm import trial
 from pykvm.backend.kvm.system import System
 from pykvm.backend.kvm.vcpu import KvmVcpu
 from pykvm.backend.kvm.vm import KvmVm
+from pykvm.backend.protocol import Vcpu, Vm
 from pykvm.errors import UsageError
 from pykvm.memory import Region
 

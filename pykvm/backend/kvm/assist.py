@@ -12,10 +12,10 @@ from typing import Any
 
 from pykvm import host
 from pykvm._native import ffi, lib
-from pykvm.backend import kinds
-from pykvm.backend.controls import HardwareBreakpoint
+from pykvm.backend import exitkeys
 from pykvm.backend.kvm.system import System
 from pykvm.backend.kvm.vcpu import KvmVcpu
+from pykvm.backend.types import HardwareBreakpoint
 from pykvm.registers import Registers, SpecialRegisters
 
 _STOP_POLL_S = 0.0002
@@ -101,7 +101,7 @@ class AssistedVcpu(KvmVcpu):
     def exit_counts(self) -> Mapping[str, int]:
         """Exits by name, those from the emulator among them."""
         counts = Counter(super().exit_counts())
-        for kind, name in kinds.NAMES.items():
+        for kind, name in exitkeys.NAMES.items():
             counts[name] += lib.pykvm_assist_count(self._assist, kind)
         return +counts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from pykvm._native import ffi, lib
-from pykvm.backend.controls import passed_ns
+from pykvm.backend.common import passed_ns
 from pykvm.backend.kvm.handle import Handle
 from pykvm.state import Clock
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pykvm._native import ffi, lib
-from pykvm.backend.controls import HardwareBreakpoint, debug_registers
+from pykvm.backend.common import debug_registers
 from pykvm.backend.kvm.handle import Handle
+from pykvm.backend.types import HardwareBreakpoint
 
 
 class GuestDebug(Handle):

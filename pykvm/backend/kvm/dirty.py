@@ -9,7 +9,7 @@ from typing import Any
 
 from pykvm import layout
 from pykvm._native import ffi, lib
-from pykvm.backend.controls import bitmap_for, bitmap_of, pages_in
+from pykvm.backend.common import bitmap_for, bitmap_of, pages_in
 from pykvm.backend.kvm.handle import Handle
 from pykvm.backend.kvm.slots import MemorySlots
 from pykvm.errors import UsageError

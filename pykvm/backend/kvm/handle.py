@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from pykvm._native import ffi, lib
-from pykvm.backend.checked import Checked
+from pykvm.backend.common import Checked
 from pykvm.backend.kvm.calls import failure
 from pykvm.backend.kvm.system import System
 from pykvm.errors import ClosedError

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pykvm import layout
 from pykvm._native import ffi, lib
-from pykvm.backend.controls import check_ioeventfd
+from pykvm.backend.common import check_ioeventfd
 from pykvm.backend.kvm.handle import Handle
 from pykvm.exits import MmioWrite, PortOut
 

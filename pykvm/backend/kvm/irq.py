@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pykvm._native import ffi, lib
-from pykvm.backend.controls import MsiRoute, Route
 from pykvm.backend.kvm.handle import Handle
+from pykvm.backend.types import MsiRoute, Route
 from pykvm.errors import UsageError
 from pykvm.state import IrqchipState
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pykvm._native import ffi, lib
-from pykvm.backend.controls import MsrExitReason, MsrTrap, check_traps
+from pykvm.backend.common import check_traps
 from pykvm.backend.kvm.handle import Handle
+from pykvm.backend.types import MsrExitReason, MsrTrap
 
 
 class MsrExits(Handle):

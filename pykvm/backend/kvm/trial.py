@@ -6,7 +6,7 @@ import errno
 from functools import cache
 
 from pykvm import cpumodel, layout
-from pykvm.backend import kinds
+from pykvm.backend import exitkeys
 from pykvm.backend.kvm.system import System
 from pykvm.backend.kvm.vm import KvmVm
 from pykvm.errors import KvmError
@@ -44,8 +44,8 @@ def _execute(vm: KvmVm) -> None:
     vcpu.set_special(special)
     vcpu.set_registers(Registers(rip=0))
     vcpu.begin(_TIMEOUT_NS)
-    while (key := vcpu.enter()) & kinds.KIND_MASK == kinds.AGAIN:
+    while (key := vcpu.enter()) & exitkeys.KIND_MASK == exitkeys.AGAIN:
         pass  # a signal came in between
     vcpu.exit(key)  # raises where the call failed
-    if key & kinds.KIND_MASK == kinds.FAIL_ENTRY:
+    if key & exitkeys.KIND_MASK == exitkeys.FAIL_ENTRY:
         raise KvmError("KVM_RUN", errno.ENOEXEC, "the processor refuses to enter a guest")

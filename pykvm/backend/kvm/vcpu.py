@@ -8,14 +8,14 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from pykvm._native import ffi, lib
-from pykvm.backend import kinds
+from pykvm.backend import exitkeys
+from pykvm.backend.common import Running
 from pykvm.backend.kvm.calls import failure
 from pykvm.backend.kvm.debug import GuestDebug
 from pykvm.backend.kvm.registers import RegisterAccess
 from pykvm.backend.kvm.state import StateAccess
 from pykvm.backend.kvm.system import System
 from pykvm.backend.natives import owned
-from pykvm.backend.running import Running
 from pykvm.exits import Exit
 
 _STOP_POLL_S = 0.0002
@@ -50,9 +50,9 @@ class KvmVcpu(Running, RegisterAccess, StateAccess, GuestDebug):
             ClosedError: the vCPU is closed.
         """
         self.check_open()
-        if key & kinds.KIND_MASK == kinds.ERROR:
-            raise self.failure("KVM_RUN", key >> kinds.PORT_SHIFT)
-        return kinds.exit_value(key, self.raw)
+        if key & exitkeys.KIND_MASK == exitkeys.ERROR:
+            raise self.failure("KVM_RUN", key >> exitkeys.PORT_SHIFT)
+        return exitkeys.exit_value(key, self.raw)
 
     def complete(self) -> int:
         """Finish the last exit's instruction. Source: api.rst, "immediate_exit"."""

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from pykvm import layout
-from pykvm.backend.controls import MsiRoute, default_routes
+from pykvm.backend.types import MsiRoute, default_routes
 from pykvm.bench.exits.guest import PROBE_TIMEOUT_S, GuestSampler
 from pykvm.bench.exits.loop import Loop
 from pykvm.bench.exits.row import Row, guest_row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pykvm.backend import kinds
+from pykvm.backend import exitkeys
 from pykvm.bench.exits.guest import GuestSampler
 from pykvm.bench.exits.loop import Loop
 from pykvm.bench.exits.passing import natively
@@ -89,7 +89,7 @@ def _hypercall(sampler: GuestSampler) -> Samples:
     vendor = b"".join(each.to_bytes(4, "little") for each in (leaf.ebx, leaf.edx, leaf.ecx))
     operation = "vmmcall" if vendor in _AMD else "vmcall"
     given = f"mov eax, {_UNKNOWN_CALL}"
-    return sampler.guest(Loop(operation, given, serve=natively(kinds.HYPERCALL)))
+    return sampler.guest(Loop(operation, given, serve=natively(exitkeys.HYPERCALL)))
 
 
 ROWS = (

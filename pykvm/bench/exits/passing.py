@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from pykvm.backend import Vcpu, kinds
+from pykvm.backend import exitkeys
+from pykvm.backend.protocol import Vcpu
 from pykvm.bench.exits.loop import Serve
 from pykvm.exits import Exit
 
@@ -25,7 +26,7 @@ def by_python(kind: int) -> Serve:
     def run(vcpu: Vcpu) -> int:
         while True:
             key = vcpu.enter()
-            if key & kinds.KIND_MASK != kind:
+            if key & exitkeys.KIND_MASK != kind:
                 return key
             exit = vcpu.exit(key)
             if exit.is_read:
@@ -38,8 +39,8 @@ def _bounded(vcpu: Vcpu, timeout_ns: int, run: Callable[[Vcpu], int]) -> Exit:
     """The exit that neither is passed over nor only a signal's."""
     vcpu.begin(timeout_ns)
     try:
-        key = kinds.AGAIN
-        while key & kinds.KIND_MASK == kinds.AGAIN:
+        key = exitkeys.AGAIN
+        while key & exitkeys.KIND_MASK == exitkeys.AGAIN:
             key = run(vcpu)
         return vcpu.exit(key)
     finally:

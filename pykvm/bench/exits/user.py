@@ -7,8 +7,8 @@ from dataclasses import replace
 from functools import partial
 
 from pykvm import layout
-from pykvm.backend import kinds
-from pykvm.backend.controls import MsrExitReason
+from pykvm.backend import exitkeys
+from pykvm.backend.types import MsrExitReason
 from pykvm.bench.exits.guest import Batches, GuestSampler
 from pykvm.bench.exits.loop import Loop, Serve
 from pykvm.bench.exits.passing import by_python, natively
@@ -122,19 +122,19 @@ def _other_loops(serve: dict[int, Serve]) -> dict[str, tuple[Loop, str, str]]:
     given = f"mov ecx, {_UNKNOWN_MSR:#x}"
     return {
         "HLT": (
-            Loop("hlt", serve=serve[kinds.HALT]), "VMX 12 HLT, SVM 78h HLT",
+            Loop("hlt", serve=serve[exitkeys.HALT]), "VMX 12 HLT, SVM 78h HLT",
             "without chips in the kernel",
         ),
         "RDMSR to user space": (
-            Loop("rdmsr", given, wire=_want_msr_exits, serve=serve[kinds.MSR_READ]),
+            Loop("rdmsr", given, wire=_want_msr_exits, serve=serve[exitkeys.MSR_READ]),
             "VMX 31 RDMSR, SVM 7ch MSR", "an MSR that the backend does not know",
         ),
         "WRMSR to user space": (
-            Loop("wrmsr", given, wire=_want_msr_exits, serve=serve[kinds.MSR_WRITE]),
+            Loop("wrmsr", given, wire=_want_msr_exits, serve=serve[exitkeys.MSR_WRITE]),
             "VMX 32 WRMSR, SVM 7ch MSR", "an MSR that the backend does not know",
         ),
         "single step": (
-            Loop("nop", prepare=_single_step, serve=serve[kinds.DEBUG]),
+            Loop("nop", prepare=_single_step, serve=serve[exitkeys.DEBUG]),
             "VMX 37 monitor trap flag or 0 exception, SVM 41h #DB", "a NOP under guest debugging",
         ),
     }  # fmt: skip
@@ -145,7 +145,7 @@ def _other_rows() -> list[Row]:
     for answer, serving in _PASSES.items():
         serve = {
             kind: serving(kind)
-            for kind in (kinds.HALT, kinds.MSR_READ, kinds.MSR_WRITE, kinds.DEBUG)
+            for kind in (exitkeys.HALT, exitkeys.MSR_READ, exitkeys.MSR_WRITE, exitkeys.DEBUG)
         }
         for name, (loop, reason, text) in _other_loops(serve).items():
             rows.append(_row(name, answer, loop, reason, f"{text}; {_PASS_MEANING[answer]}"))

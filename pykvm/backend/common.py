@@ -1,60 +1,103 @@
-"""What the owner of a machine can ask of any backend: breakpoints, MSR traps, interrupt routes."""
+"""What backends have in common: checked arguments, exits handed out, dirty bitmaps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from enum import IntFlag
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
+from types import FunctionType
 from typing import Any
 
 from pykvm import layout
 from pykvm._native import ffi, lib
-from pykvm.errors import UsageError
+from pykvm.backend import exitkeys
+from pykvm.backend.types import (
+    DR7_CONDITIONS,
+    DR7_LENGTHS,
+    MAX_HARDWARE,
+    HardwareBreakpoint,
+    MsrTrap,
+)
+from pykvm.errors import PykvmError, UsageError
+from pykvm.exits import Exit
 from pykvm.memory import Region
 from pykvm.state import Clock
 
-MAX_HARDWARE = 4
 MAX_CLOCK_NS = 1 << 62  # 146 years, and sums of two still fit in 64 bits
-
-# DR7, Intel SDM vol. 3B §17.2.4: global enable, condition and length of each address.
 _DR7_FIXED = 1 << 10
-_DR7_CONDITIONS = {"execute": 0, "write": 1, "access": 3}
-_DR7_LENGTHS = {1: 0, 2: 1, 4: 3, 8: 2}
-
 _IOEVENTFD_SIZES = (0, 1, 2, 4, 8)
-_PIC_PINS = 8
 _WORD_PAGES = 64
+_TAKING = (
+    "add_", "answer", "clear_", "create_", "dirty_log", "enable", "get_msrs", "interrupt", "map",
+    "move", "note_write", "remove_", "request_", "set_", "signal_", "trap_", "unmap",
+)  # fmt: skip
+COMPLAINTS = (
+    TypeError, ValueError, OverflowError, AttributeError, KeyError, IndexError, struct.error,
+)  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class HardwareBreakpoint:
-    """An address that the processor watches.
+class Checked:
+    """Methods that take values raise UsageError where a type or a size does not fit."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, method in tuple(vars(cls).items()):
+            if name.startswith(_TAKING) and isinstance(method, FunctionType):
+                setattr(cls, name, _checked(method))
+
+
+def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def call(*args: Any, **named: Any) -> Any:
+        try:
+            return method(*args, **named)
+        except PykvmError:
+            raise
+        except COMPLAINTS as error:
+            raise UsageError(f"{method.__name__}: {error}") from error
+
+    return call
+
+
+class Running(Checked):
+    """The part of a processor that hands out exits and takes answers.
 
     Attributes:
-        gva: guest-virtual address, a multiple of the size.
-        condition: "execute", "write", or "access" for reads and writes.
-        size_bytes: 1, 2, 4 or 8; 1 for "execute".
+        entry: the native function that runs to the next exit, and its argument.
+        raw: the last exit, a struct pykvm_exit.
     """
 
-    gva: int
-    condition: str = "execute"
-    size_bytes: int = 1
+    entry: tuple[Callable[[Any], int], Any]
+    raw: Any
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.gva, int):
-            raise UsageError(f"a breakpoint stands at an address, not at {self.gva!r}")
-        if self.condition not in _DR7_CONDITIONS:
-            raise UsageError(
-                f"a breakpoint's condition is one of {', '.join(_DR7_CONDITIONS)}, "
-                f"not {self.condition!r}"
-            )
-        if self.size_bytes not in _DR7_LENGTHS or self.gva % self.size_bytes:
-            raise UsageError(
-                f"a breakpoint watches 1, 2, 4 or 8 aligned bytes, "
-                f"not {self.size_bytes} at {self.gva:#x}"
-            )
-        if self.condition == "execute" and self.size_bytes != 1:
-            raise UsageError("a breakpoint on execution has a size of 1")
+    def enter(self) -> int:
+        """Run to the next exit; its key."""
+        run, native = self.entry
+        return run(native)
+
+    def answer(self, exit: Exit, value: int | bytes, *, fault: bool = False) -> None:
+        """Answer a read exit; delivered at the next entry."""
+        exitkeys.answer(self.raw, exit, value, fault)
+
+    def answered(self, exit: Exit) -> int | bytes | None:
+        """What the exit has been answered with."""
+        return exitkeys.answered(self.raw, exit)
+
+    def _count(self, kind: int) -> int:
+        raise NotImplementedError
+
+    def exit_counts(self) -> Mapping[str, int]:
+        """Exits by name."""
+        counts: dict[str, int] = {}
+        for kind, name in exitkeys.NAMES.items():
+            if count := self._count(kind):
+                counts[name] = counts.get(name, 0) + count
+        return counts
+
+    @property
+    def assisted(self) -> tuple[int, int]:
+        """Nobody helps this one."""
+        return 0, 0
 
 
 def debug_registers(hardware: Sequence[HardwareBreakpoint]) -> list[int]:
@@ -67,33 +110,11 @@ def debug_registers(hardware: Sequence[HardwareBreakpoint]) -> list[int]:
         raise UsageError(f"there are {MAX_HARDWARE} hardware breakpoints, not {len(hardware)}")
     registers = [0] * 7 + [_DR7_FIXED]
     for number, breakpoint in enumerate(hardware):
-        condition = _DR7_CONDITIONS[breakpoint.condition]
-        length = _DR7_LENGTHS[breakpoint.size_bytes]
+        condition = DR7_CONDITIONS[breakpoint.condition]
+        length = DR7_LENGTHS[breakpoint.size_bytes]
         registers[number] = breakpoint.gva
         registers[7] |= 2 << 2 * number | condition << 16 + 4 * number | length << 18 + 4 * number
     return registers
-
-
-class MsrExitReason(IntFlag):
-    """Why an access to an MSR exits."""
-
-    INVALID = lib.KVM_MSR_EXIT_REASON_INVAL  # the value would raise #GP
-    UNKNOWN = lib.KVM_MSR_EXIT_REASON_UNKNOWN  # the backend does not know the MSR
-    FILTER = lib.KVM_MSR_EXIT_REASON_FILTER  # a trap matches
-
-
-@dataclass(frozen=True, slots=True)
-class MsrTrap:
-    """MSRs whose reads or writes the backend leaves alone.
-
-    Attributes:
-        indices: consecutive MSRs, `range(first, last + 1)`.
-        reads, writes: which accesses.
-    """
-
-    indices: range
-    reads: bool = True
-    writes: bool = True
 
 
 def check_traps(traps: Sequence[MsrTrap]) -> None:
@@ -108,35 +129,6 @@ def check_traps(traps: Sequence[MsrTrap]) -> None:
     for trap in traps:
         if trap.indices.step != 1 or not 0 < len(trap.indices) <= most:
             raise UsageError(f"a trap covers 1 to {most} consecutive MSRs, not {trap.indices}")
-
-
-@dataclass(frozen=True, slots=True)
-class PinRoute:
-    """A line (GSI) that drives an input of a chip: "pic_master", "pic_slave" or "ioapic"."""
-
-    gsi: int
-    chip: str
-    pin: int
-
-
-@dataclass(frozen=True, slots=True)
-class MsiRoute:
-    """A line (GSI) that sends a message. Source: Intel SDM vol. 3A §10.11."""
-
-    gsi: int
-    address: int
-    data: int
-
-
-Route = PinRoute | MsiRoute
-
-
-def default_routes() -> tuple[Route, ...]:
-    """How a full irqchip is wired at first: every line to the I/O APIC, 0 to 15 to a PIC too."""
-    ioapic = [PinRoute(gsi, "ioapic", gsi) for gsi in range(lib.KVM_IOAPIC_NUM_PINS)]
-    master = [PinRoute(gsi, "pic_master", gsi) for gsi in range(_PIC_PINS)]
-    slave = [PinRoute(_PIC_PINS + pin, "pic_slave", pin) for pin in range(_PIC_PINS)]
-    return (*ioapic, *master, *slave)
 
 
 def passed_ns(clock: Clock, now_ns: int) -> int:

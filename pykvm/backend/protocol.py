@@ -1,19 +1,29 @@
-"""The rest of the seam: what every backend gives to those who go beyond running a guest.
+"""The seam: what every backend gives to a machine, and to its owner.
 
 docs/architecture.md, "What each backend has", says where they differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:  # importing the seam must stay cheap: see `backend`
-    from pykvm.backend.controls import HardwareBreakpoint, MsrExitReason, MsrTrap, Route
+    from pykvm.backend.types import HardwareBreakpoint, MsrExitReason, MsrTrap, Route
     from pykvm.cpumodel import CpuidEntry
-    from pykvm.exits import MmioWrite, PortOut
+    from pykvm.exits import Exit, MmioWrite, PortOut
     from pykvm.memory import GuestMemory, Region
+    from pykvm.registers import Registers, SpecialRegisters
     from pykvm.state import Clock, DebugRegisters, Events, Fpu, IrqchipState, MpState
+
+
+class RawExit(Protocol):
+    """The numbers of the last exit, as the backend left them. Reads are answered in `value`."""
+
+    address: int
+    value: int
+    size: int
+    count: int
 
 
 class VcpuState(Protocol):
@@ -115,7 +125,7 @@ class VcpuControl(Protocol):
         Args:
             single_step: every instruction.
             software: INT3, which the guest then does not see itself.
-            hardware: addresses that the processor watches, `controls.MAX_HARDWARE` at most.
+            hardware: addresses that the processor watches, `types.MAX_HARDWARE` at most.
                 The guest's own debug registers do not work meanwhile. A run that starts at a
                 breakpoint stops there at once: step past it without the breakpoint first.
         """
@@ -136,6 +146,120 @@ class VcpuControl(Protocol):
 
     def request_interrupt_window(self, wanted: bool = True) -> None:
         """Let a run end with an IrqWindow exit as soon as the guest can take an interrupt."""
+        ...
+
+
+class Vcpu(VcpuState, VcpuControl, Protocol):
+    """One virtual processor.
+
+    Attributes:
+        entry: the same as `enter`, as a function and its argument: in a hot loop each
+            detour counts.
+        raw: the last exit's numbers.
+    """
+
+    index: int
+    entry: tuple[Callable[[Any], int], Any]
+    raw: RawExit
+
+    def enter(self) -> int:
+        """Run to the next exit; returns its key, see `backend.exitkeys`."""
+        ...
+
+    def exit(self, key: int) -> Exit:
+        """The last exit as a value."""
+        ...
+
+    def answer(self, exit: Exit, value: int | bytes, *, fault: bool = False) -> None:
+        """Answer a read exit; `fault` makes an MSR access raise #GP in the guest."""
+        ...
+
+    def answered(self, exit: Exit) -> int | bytes | None:
+        """What an exit has been answered with; None where it asks nothing, or with a fault."""
+        ...
+
+    def complete(self) -> int:
+        """Finish the last exit's instruction and run nothing more; the key of what is left."""
+        ...
+
+    def abandon(self) -> None:
+        """Let nothing of the last exit's instruction come later: another state follows.
+
+        Setting another rip at a read exit does so, too; `complete` is for a state that goes on.
+        """
+        ...
+
+    def pass_over(self, kind: int) -> int:
+        """Run on through exits of one kind, in native code; the key of the first other one.
+
+        Reads are answered with what `raw.value` has; nobody helps out.
+        """
+        ...
+
+    def begin(self, timeout_ns: int | None) -> None:
+        """Bound the runs that follow, by the calling thread."""
+        ...
+
+    def end(self) -> None:
+        """Lift the bound."""
+        ...
+
+    def stop(self) -> None:
+        """End the run under way, or the next one, with Interrupted. Any thread may call it."""
+        ...
+
+    def exit_counts(self) -> Mapping[str, int]:
+        """How often each kind of exit came, by its name."""
+        ...
+
+    @property
+    def native_count(self) -> int:
+        """How many of those exits were answered without Python."""
+        ...
+
+    @property
+    def assisted(self) -> tuple[int, int]:
+        """How often another backend helped out, and with how many instructions in all."""
+        ...
+
+    def share_registers(self, on: bool) -> None:
+        """Make reading registers after each exit cheap, at a small cost to the exit."""
+        ...
+
+    def get_registers(self) -> Registers:
+        """All general registers."""
+        ...
+
+    def set_registers(self, registers: Registers) -> None:
+        """Set all general registers."""
+        ...
+
+    def get_special(self) -> SpecialRegisters:
+        """Segment, table and control registers."""
+        ...
+
+    def set_special(self, special: SpecialRegisters) -> None:
+        """Set segment, table and control registers."""
+        ...
+
+    def reset(self, special: SpecialRegisters, rip: int, rsp: int, rflags: int) -> None:
+        """Set all of them, the general ones that are not given to 0, and abandon the last exit.
+
+        Args:
+            special: an object that never changes.
+        """
+        ...
+
+    def get_msrs(self, indices: list[int]) -> dict[int, int]:
+        """Model-specific registers by index."""
+        ...
+
+    def set_msrs(self, values: Mapping[int, int]) -> None:
+        """Set model-specific registers."""
+        ...
+
+    def close(self) -> None:
+        """Give the processor back."""
         ...
 
 
@@ -257,7 +381,7 @@ class VmEvents(Protocol):
         ...
 
     def set_routes(self, routes: Sequence[Route]) -> None:
-        """Replace all routes of lines; `controls.default_routes()` are a new machine's."""
+        """Replace all routes of lines; `types.default_routes()` are a new machine's."""
         ...
 
     def signal_msi(self, address: int, data: int) -> bool:
@@ -302,4 +426,84 @@ class VmState(Protocol):
 
     def set_clock(self, clock: Clock) -> None:
         """Set the guest's clock; with a `realtime_ns`, the time since then is added."""
+        ...
+
+
+class Vm(VmMemory, VmEvents, VmState, Protocol):
+    """One virtual machine: memory, processors, interrupt lines."""
+
+    @property
+    def vcpus(self) -> Sequence[Vcpu]:
+        """The processors that it has, in order."""
+        ...
+
+    def create_vcpu(self, index: int, cpu: str, count: int = 1) -> Vcpu:
+        """Add a processor of the named model to a machine that has `count` of them."""
+        ...
+
+    @property
+    def irqchip(self) -> str:
+        """Which interrupt controllers there are: "none", "full" or "split"."""
+        ...
+
+    def create_irqchip(self, kind: str) -> None:
+        """Add interrupt controllers: "full" or "split"."""
+        ...
+
+    def create_pit(self) -> None:
+        """Add the 8254 timer; needs the full irqchip."""
+        ...
+
+    def set_irq_line(self, line: int, level: bool) -> None:
+        """Raise or lower an interrupt line of the irqchip."""
+        ...
+
+    def raise_line_at(self, line: int, ns: int | None) -> None:
+        """Raise one line by itself when `now_ns` tells so much; None: not any more.
+
+        Raises:
+            UsageError: the clock is not one of instructions.
+        """
+        ...
+
+    def add_console(self, port: int, ident: int) -> Callable[[], bytes]:
+        """Collect bytes written to a port without leaving native code; returns the taker."""
+        ...
+
+    def add_scratch(self, address: int, size_bytes: int, *, port: bool = False) -> None:
+        """Answer a range of addresses or ports with a little memory, in native code."""
+        ...
+
+    def now_ns(self) -> int:
+        """The time, by the machine's clock; where it begins means nothing."""
+        ...
+
+    def detach(self) -> None:
+        """Make sure that nothing uses the memory, which is about to be unmapped."""
+        ...
+
+    def close(self) -> None:
+        """Give the machine back to the system, its processors too."""
+        ...
+
+
+class Backend(Protocol):
+    """A way to run machines.
+
+    Attributes:
+        name: one of BACKENDS.
+        why: the reason that it was chosen, in words.
+    """
+
+    name: str
+    why: str
+
+    def create_vm(
+        self, clock: str = "wall", regions: Sequence[Region] = (), cpu: str | None = None
+    ) -> Vm:
+        """A new virtual machine that sees these regions; its time is one of CLOCKS.
+
+        Where `cpu` names a model, its first and only processor is made too, and it gets no
+        interrupt chips.
+        """
         ...
