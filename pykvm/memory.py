@@ -8,11 +8,11 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from pykvm import layout
-from pykvm._native import ffi
+from pykvm._native import ffi, lib
 from pykvm.errors import (
     ClosedError,
     LayoutError,
@@ -70,6 +70,7 @@ class Region:
         fd: of the memfd, None otherwise.
         is_mapped: a machine sees it: it cannot be unmapped here meanwhile.
         on_write: who is told of writes from outside the guest: gpa and number of bytes.
+        listener: the same for C, where a C function is told: a struct pykvm_listener.
     """
 
     def __init__(self, gpa: int, size_bytes: int, backing: Backing, readonly: bool) -> None:
@@ -81,6 +82,7 @@ class Region:
         self.fd: int | None = None
         self.is_mapped = False
         self.on_write: Callable[[int, int], None] | None = None
+        self.listener: Any = ffi.new("struct pykvm_listener *")
         self._map = self._open()
         self._buffer: Any = ffi.from_buffer("uint8_t[]", self._map, require_writable=True)
         address = int(ffi.cast("uintptr_t", self._buffer))
@@ -136,6 +138,16 @@ class Region:
         mapped = mmap.mmap(-1, self.size_bytes + layout.LARGE_PAGE_SIZE, flags=_PRIVATE)
         mapped.madvise(mmap.MADV_HUGEPAGE)
         return mapped
+
+    def listen(self, name: str, machine: Any) -> None:
+        """Let a C function hear of writes from outside the guest, of this machine's memory."""
+        self.on_write = partial(getattr(lib, name), machine)
+        self.listener.tell, self.listener.who = ffi.addressof(lib, name), machine
+
+    def listen_no_more(self) -> None:
+        """Forget the machine, which refers to this region."""
+        self.on_write = None
+        self.listener.tell = self.listener.who = ffi.NULL
 
     def written(self, start: int, end: int) -> None:
         """Tell whoever asked that the bytes at offsets [start, end) have changed."""

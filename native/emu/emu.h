@@ -155,7 +155,7 @@ uint32_t emu_vm_take_coalesced(struct emu_vm *vm, struct emu_write *writes);
 int emu_vm_set_routes(struct emu_vm *vm, const struct emu_route *routes, uint32_t count);
 int emu_vm_add_irqfd(struct emu_vm *vm, int fd, uint32_t gsi, int resample_fd);
 int emu_vm_remove_irqfd(struct emu_vm *vm, int fd, uint32_t gsi);
-void emu_vm_note_write(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes);
+void emu_vm_note_write(void *listener, uint64_t gpa, uint64_t size_bytes);
 void emu_vm_set_tsc_khz(struct emu_vm *vm, uint32_t khz);
 uint32_t emu_vm_tsc_khz(const struct emu_vm *vm);
 int emu_vm_create_irqchip(struct emu_vm *vm, enum emu_irqchip kind);

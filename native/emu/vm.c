@@ -200,9 +200,10 @@ static void unlock_notes(struct emu_vm *vm)
 }
 
 /* Guest memory has been written from outside (DMA, a loader): code decoded from it must
- * go before the next block is entered. Any thread. */
-void emu_vm_note_write(struct emu_vm *vm, uint64_t gpa, uint64_t size_bytes)
+ * go before the next block is entered. The listener is a struct emu_vm. Any thread. */
+void emu_vm_note_write(void *listener, uint64_t gpa, uint64_t size_bytes)
 {
+    struct emu_vm *vm = listener;
     lock_notes(vm);
     if (vm->note_count < EMU_NOTES_MAX)
         vm->note[vm->note_count] = (struct emu_note){gpa, size_bytes};

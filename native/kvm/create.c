@@ -93,10 +93,13 @@ uint32_t pykvm_slots_get(struct pykvm_vm *vm, struct kvm_userspace_memory_region
     return count;
 }
 
-/* Memory was written from outside: what emulators know of code is void. Any thread. */
-void pykvm_note_write(struct pykvm_vm *vm)
+/* Memory was written from outside: what emulators know of code is void, wherever that was. A
+ * listener for a struct pykvm_vm; any thread. */
+void pykvm_note_write(void *vm, uint64_t gpa, uint64_t size_bytes)
 {
-    atomic_fetch_add(&vm->writes, 1);
+    (void)gpa;
+    (void)size_bytes;
+    atomic_fetch_add(&((struct pykvm_vm *)vm)->writes, 1);
 }
 
 /* Another slot that the VM is to have from the start. */

@@ -36,7 +36,7 @@ int pykvm_slot_set(struct pykvm_vm *vm, uint32_t slot, uint32_t flags, uint64_t 
                    uint64_t size_bytes, uint64_t hva);
 uint32_t pykvm_slots_get(struct pykvm_vm *vm, struct kvm_userspace_memory_region *slots,
                          uint64_t *layout);
-void pykvm_note_write(struct pykvm_vm *vm);
+void pykvm_note_write(void *vm, uint64_t gpa, uint64_t size_bytes);
 bool pykvm_vcpu_create(struct pykvm_vm *vm, struct pykvm_vcpu *vcpu, uint32_t index,
                        size_t run_bytes, const struct kvm_cpuid2 *cpuid,
                        struct pykvm_natives *natives);

@@ -26,6 +26,20 @@ void pykvm_chain_tell(struct pykvm_ring *ring, uint64_t gpa, uint64_t size_bytes
         ring->told[ring->tolds++] = (struct pykvm_buffer){gpa, size_bytes};
 }
 
+void pykvm_chain_tell_listeners(struct pykvm_ring *ring)
+{
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < ring->tolds; i++) {
+        const struct pykvm_buffer told = ring->told[i];
+        const struct pykvm_span *span = span_of(ring, told.gpa, told.size_bytes);
+        if (span && span->listener->tell)
+            span->listener->tell(span->listener->who, told.gpa, told.size_bytes);
+        else
+            ring->told[left++] = told;
+    }
+    ring->tolds = left;
+}
+
 const uint8_t *pykvm_chain_table(const struct pykvm_ring *ring, const struct descriptor *descriptor)
 {
     uint32_t size_bytes = descriptor->size_bytes;

@@ -33,8 +33,9 @@ static inline void store_half(uint8_t *field, uint32_t value)
     atomic_store_explicit((_Atomic uint16_t *)(void *)field, (uint16_t)value, memory_order_release);
 }
 
-/* Note that guest memory was written there. */
+/* Note that guest memory was written there; at a call's end, tell its listeners of all of that. */
 void pykvm_chain_tell(struct pykvm_ring *ring, uint64_t gpa, uint64_t size_bytes);
+void pykvm_chain_tell_listeners(struct pykvm_ring *ring);
 
 /* Where guest memory lies, if one span holds all of it. */
 uint8_t *pykvm_chain_memory(const struct pykvm_ring *ring, uint64_t gpa, uint64_t size_bytes);

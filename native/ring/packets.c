@@ -76,6 +76,7 @@ uint32_t pykvm_packets_read(struct pykvm_ring *ring, uint32_t limit, uint64_t le
     if (count == limit || (count && ring->event_idx)) /* few are soon read: two stores more */
         pykvm_chain_quiet(ring);
     ring->drained = count < limit && pykvm_chain_settle(ring);
+    pykvm_chain_tell_listeners(ring);
     return count;
 }
 
@@ -96,5 +97,6 @@ uint32_t pykvm_packets_write(struct pykvm_ring *ring, uint32_t count, const uint
     pass(ring, i, sizes);
     if (i)
         pykvm_chain_quiet(ring);
+    pykvm_chain_tell_listeners(ring);
     return i;
 }

@@ -35,6 +35,7 @@ void pykvm_ring_give(struct pykvm_ring *ring, const struct pykvm_used *used, uin
 {
     ring->tolds = 0;
     pykvm_chain_give(ring, used, count);
+    pykvm_chain_tell_listeners(ring);
 }
 
 static void suppress(struct pykvm_ring *ring, bool quiet)
@@ -72,7 +73,9 @@ bool pykvm_chain_settle(struct pykvm_ring *ring)
 bool pykvm_ring_settle(struct pykvm_ring *ring)
 {
     ring->tolds = 0;
-    return pykvm_chain_settle(ring);
+    bool is_settled = pykvm_chain_settle(ring);
+    pykvm_chain_tell_listeners(ring);
+    return is_settled;
 }
 
 /* What was given back is seen before the driver's wish is loaded. §2.7.13.4.1. */

@@ -2,8 +2,9 @@
  *
  * Only chains that break no rule are taken here, of buffers that each lie in one span of memory;
  * before any other the walk stops, and Python looks at that one and says what is wrong with it.
- * Guest memory is written in the ring's own parts and, of packets, in the chains' buffers; `told`
- * says where. Source: VIRTIO 1.2 §2.7, §2.8. */
+ * Guest memory is written in the ring's own parts and, of packets, in the chains' buffers; its
+ * listeners are told before a call returns, and `told` says where Python has to do that. Source:
+ * VIRTIO 1.2 §2.7, §2.8. */
 #ifndef PYKVM_RING_H
 #define PYKVM_RING_H
 
@@ -16,10 +17,17 @@
 #define PYKVM_RING_BUFFERS 512
 #define PYKVM_RING_TOLD (PYKVM_RING_BUFFERS + PYKVM_RING_CHAINS + 4)
 
+/* Who is told of what is written to guest memory from outside the guest. */
+struct pykvm_listener {
+    void (*tell)(void *who, uint64_t gpa, uint64_t size_bytes); /* NULL: Python knows who */
+    void *who;
+};
+
 /* Guest memory that is contiguous in this process too. */
 struct pykvm_span {
     uint64_t gpa, size_bytes;
     uint8_t *memory;
+    const struct pykvm_listener *listener;
     bool writable; /* by the guest and its devices */
 };
 
@@ -63,7 +71,8 @@ struct pykvm_ring {
     struct pykvm_chain chain[PYKVM_RING_CHAINS];
     struct pykvm_buffer buffer[PYKVM_RING_BUFFERS]; /* of all of them, in order */
     uint32_t buffers;
-    struct pykvm_buffer told[PYKVM_RING_TOLD]; /* what the last call wrote to guest memory */
+    /* What the last call wrote to guest memory and Python has to tell of. */
+    struct pykvm_buffer told[PYKVM_RING_TOLD];
     uint32_t tolds;
     uint32_t packet_bytes[PYKVM_RING_CHAINS]; /* of those that were read */
     bool drained; /* then nothing was left, and the driver notifies of what comes */

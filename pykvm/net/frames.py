@@ -25,7 +25,8 @@ PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP = 1, 6, 17
 
 _U16 = struct.Struct(">H")
 _IPV4 = struct.Struct(">BBHHHBBH4s4s")
-_sum: Callable[[bytes, int, int], int] = lib.pykvm_ones_sum
+# `ones_sum` of data[start:end], which have to be in it: nobody looks.
+sum_between: Callable[[bytes, int, int], int] = lib.pykvm_ones_sum
 
 
 def parse_mac(text: str) -> bytes:
@@ -94,7 +95,7 @@ def pad(frame: bytes) -> bytes:
 
 def ones_sum(data: bytes) -> int:
     """The ones' complement sum of 16-bit words; an odd byte is the high half of the last."""
-    return _sum(data, 0, len(data))
+    return sum_between(data, 0, len(data))
 
 
 def checksum(data: bytes, start: int = 0, end: int | None = None) -> int:
@@ -103,7 +104,7 @@ def checksum(data: bytes, start: int = 0, end: int | None = None) -> int:
         end = len(data)
     elif not 0 <= start <= end <= len(data):
         raise ValueError(f"bytes {start} to {end} of {len(data)}")
-    return ~_sum(data, start, end) & 0xFFFF
+    return ~sum_between(data, start, end) & 0xFFFF
 
 
 def ipv4(source: bytes, target: bytes, protocol: int, payload: bytes) -> bytes:

@@ -6,6 +6,7 @@ Source: RFC 826 (ARP), RFC 791 (IPv4), RFC 792 (ICMP), RFC 768 (UDP), RFC 862 (e
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 
 from pykvm.net import frames
 from pykvm.net.port import Port
@@ -42,7 +43,7 @@ class Responder:
         self.answered = self.ignored = 0
 
     def _receive(self, *received: bytes) -> None:
-        answers = [each for frame in received if (each := self._answer(frame))]
+        answers = [*filter(None, map(self._answer, received))]
         self.answered += len(answers)
         self.ignored += len(received) - len(answers)
         if answers:
@@ -53,12 +54,10 @@ class Responder:
             return None
         kind = frame[12:14]
         if kind == _IPV4:
-            answer = self._answer_ipv4(frame)
-        elif kind == _ARP:
-            answer = self._answer_arp(frame[frames.HEADER_SIZE :])
-        else:
-            return None
-        return answer and frames.pad(frame[6:12] + self.mac + kind + answer)
+            return self._answer_ipv4(frame)
+        if kind == _ARP and (answer := self._answer_arp(frame[frames.HEADER_SIZE :])):
+            return frames.pad(frame[6:12] + self.mac + kind + answer)
+        return None
 
     def _answer_arp(self, packet: bytes) -> bytes | None:
         if len(packet) < _ARP_PACKET.size:
@@ -71,7 +70,10 @@ class Responder:
         return _ARP_PACKET.pack(*kind, _ARP_REPLY, self.mac, self.address, mac, address)
 
     def _answer_ipv4(self, frame: bytes) -> bytes | None:
-        """To a whole datagram for this address, with a header that is right."""
+        """To a whole datagram for this address, with a header that is right.
+
+        A sum with the right checksum in it is 0xFFFF: RFC 1071 §1.
+        """
         if len(frame) < _DATAGRAM.size:
             return None
         version, size, fragment, protocol, source, target = _DATAGRAM.unpack_from(frame)
@@ -80,26 +82,26 @@ class Responder:
             return None
         if start < _DATAGRAM.size or not start <= end <= len(frame):
             return None
-        if frames.checksum(frame, frames.HEADER_SIZE, start) != 0:
+        if frames.sum_between(frame, frames.HEADER_SIZE, start) != 0xFFFF:
             return None
-        match protocol:
-            case frames.PROTOCOL_ICMP:
-                return self._answer_icmp(source, frame, start, end)
-            case frames.PROTOCOL_UDP:
-                return self._answer_udp(source, frame[start:end])
+        if protocol == frames.PROTOCOL_ICMP:
+            return self._answer_icmp(source, frame, start, end)
+        if protocol == frames.PROTOCOL_UDP and (
+            answer := self._answer_udp(source, frame[start:end])
+        ):
+            return frames.pad(frame[6:12] + self.mac + _IPV4 + answer)
         return None
 
     def _answer_icmp(self, source: bytes, frame: bytes, start: int, end: int) -> bytes | None:
         if end - start < 8:
             return None
         kind, value = _ICMP.unpack_from(frame, start)
-        if kind != _ICMP_ECHO or frames.checksum(frame, start, end) != 0:
+        if kind != _ICMP_ECHO or frames.sum_between(frame, start, end) != 0xFFFF:
             return None
         value += _ICMP_ECHO  # for the type that becomes 0: RFC 1624 §3
-        size_bytes = 20 + end - start
-        head = frames.ipv4_header(self.address, source, frames.PROTOCOL_ICMP, size_bytes)
         reply = _ICMP.pack(0, (value & 0xFFFF) + (value >> 16))
-        return head + reply + frame[start + _ICMP.size : end]
+        head = _head((frame[6:12], self.mac), (self.address, source), 20 + end - start)
+        return (head + reply + frame[start + _ICMP.size : end]).ljust(frames.MIN_SIZE, b"\0")
 
     def _answer_udp(self, source: bytes, datagram: bytes) -> bytes | None:
         if len(datagram) < 8:
@@ -112,3 +114,10 @@ class Responder:
         if value and frames.checksum(pseudo + datagram) != 0:
             return None
         return frames.udp(self.address, source, (ECHO_PORT, sender), datagram[8:])
+
+
+@lru_cache(maxsize=256)  # those who ask send many of a size
+def _head(macs: tuple[bytes, bytes], addresses: tuple[bytes, bytes], size_bytes: int) -> bytes:
+    """What comes before an echo reply: `macs` are the receiver's and the sender's."""
+    datagram = frames.ipv4_header(*addresses, frames.PROTOCOL_ICMP, size_bytes)
+    return b"".join(macs) + _IPV4 + datagram

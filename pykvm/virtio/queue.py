@@ -28,6 +28,8 @@ class Queue:
     """A virtqueue of `size` entries.
 
     Attributes:
+        needs_notification: whether the driver wants to hear of what was given back since it
+            last did.
         size: at most `size_max`; a power of 2 if the ring is split.
         desc_gpa, driver_gpa, device_gpa: its three parts.
         turn: its device's; no chain is taken once that is over.
@@ -47,6 +49,7 @@ class Queue:
         self.size = self.size_max
         self.desc_gpa = self.driver_gpa = self.device_gpa = 0
         self._ring: SplitRing | PackedRing | None = None
+        self.needs_notification: Callable[[], bool] = bool  # there is none: False
         self._in_order = self._event_idx = False
         self._order: deque[Chain] = deque()
         self._taken.clear()
@@ -66,7 +69,8 @@ class Queue:
             raise QueueError(f"a queue of {self.size} entries; this one has {self.size_max}")
         form = PackedRing if features & spec.F_RING_PACKED else SplitRing
         places = self.desc_gpa, self.driver_gpa, self.device_gpa
-        self._ring = form(self.memory, self.size, places, features)
+        self._ring = ring = form(self.memory, self.size, places, features)
+        self.needs_notification = (ring.in_c or ring).wants_interrupt
         self._in_order = bool(features & spec.F_IN_ORDER)
         self._event_idx = bool(features & spec.F_EVENT_IDX)
 
@@ -100,31 +104,12 @@ class Queue:
             self._order.extend(chains)
         return chains
 
-    # Packets, without a Chain for each: `take` has to look at the next one where there are none.
+    def direct(self) -> Walk | None:
+        """The ring in C, for packets without a Chain for each; `take` finds what these leave.
 
-    def read_packets(self, sizes: range, skip: int) -> tuple[list[bytes], bool]:
-        """What the driver sends, BURST at most, and whether that was all: see `Walk.read_packets`.
-
-        The chains are back.
+        None where something comes before what is in it, or back before that. The buffers are to
+        be taken from the turn's items.
         """
-        walk = self._direct()
-        if walk is None:
-            return [], False
-        packets, buffers, is_drained = walk.read_packets(BURST, sizes, skip)
-        self.turn.items_left -= buffers
-        return packets, is_drained
-
-    def write_packets(self, packets: Sequence[bytes]) -> int:
-        """Give packets to the driver, each in a chain of its own: for how many there was one."""
-        walk = self._direct()
-        if walk is None:
-            return 0
-        count, buffers = walk.write_packets(packets)
-        self.turn.items_left -= buffers
-        return count
-
-    def _direct(self) -> Walk | None:
-        """The ring in C, where nothing comes before what is in it, nor back before that."""
         turn, ring = self.turn, self._ring
         if ring is None or self._taken or self._order or turn.is_over or turn.items_left <= 0:
             return None
@@ -205,9 +190,3 @@ class Queue:
             for _ in given:
                 self._order.popleft()
         ring.give([(chain.head, chain.slots, written) for chain, written in given])
-
-    def needs_notification(self) -> bool:
-        """Whether the driver wants to hear of what was given back since it last did."""
-        if self._ring is None:
-            return False
-        return self._ring.wants_interrupt()

@@ -72,11 +72,12 @@ class Walk:
         for span, region in zip(self._ring.span, regions, strict=False):
             span.gpa, span.size_bytes = region.gpa, region.size_bytes
             span.memory = ffi.cast("uint8_t *", region.hva)
+            span.listener = region.listener
             span.writable = not region.readonly
         self._ring.spans = len(regions)
 
     def _tell(self) -> None:
-        """Tell whoever asked of what the last call wrote to guest memory."""
+        """Tell whoever asked in Python of what the last call wrote to guest memory."""
         told = self._told[: _BUFFER.size * self._ring.tolds]
         self._memory.note_written(_BUFFER.iter_unpack(told))
 
@@ -115,7 +116,7 @@ class Walk:
             self._learn()
         sizes = [*map(len, packets)]
         count = lib.pykvm_packets_write(ring, len(sizes), b"".join(packets), sizes)
-        if count:
+        if ring.tolds:
             self._tell()
         return count, ring.buffers
 
@@ -143,11 +144,16 @@ class Walk:
 
     def give(self, given: Sequence[Used]) -> None:
         """Give chains back."""
+        if self._layout != self._memory.layout:
+            self._learn()
         lib.pykvm_ring_give(self._ring, given, len(given))
-        self._tell()
+        if self._ring.tolds:
+            self._tell()
 
     def settle(self) -> bool:
         """Let the driver notify of what it puts in from now on; False where something is there."""
+        if self._layout != self._memory.layout:
+            self._learn()
         is_empty = lib.pykvm_ring_settle(self._ring)
         if self._ring.tolds:
             self._tell()

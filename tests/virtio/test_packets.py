@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pykvm import layout
+from pykvm._native import ffi
 from pykvm.memory import GuestMemory
 from pykvm.net.port import Port, connect
 from pykvm.virtio import net, offload, spec
@@ -88,6 +89,16 @@ class Card:
         queue.driver_gpa, queue.device_gpa = base + AVAILABLE, base + USED
         queue.enable(self.device.features)
 
+    def hear_in_c(self) -> None:
+        """Whoever asked is a function for C too."""
+        told = self.told
+        self._heard = ffi.callback(
+            "void(void *, uint64_t, uint64_t)",
+            lambda _, gpa, size: told.update(range(gpa, gpa + size)),
+        )
+        for region in self.memory.regions:
+            region.listener.tell = self._heard
+
     def begin(self) -> None:
         """All is set up: what changes from now on is the device's doing, and is told of."""
         self.told.clear()
@@ -121,6 +132,7 @@ class Card:
     fill=st.lists(to_fill, max_size=SIZE),
     heads=heads,
     come=frames,
+    hears=st.booleans(),
 )
 def test_the_same_with_and_without_c(
     chosen: int,
@@ -128,12 +140,16 @@ def test_the_same_with_and_without_c(
     fill: list[tuple[int, int, int]],
     heads: list[bytes],
     come: list[bytes],
+    hears: bool,
 ) -> None:
     outcomes = []
     with pytest.MonkeyPatch.context() as patch:
         for wanted in (True, False):
             patch.setattr(Walk, "wanted", wanted)
             card = Card(chosen, (fill, send))
+            if hears:
+                card.hear_in_c()
+                patch.setattr(Walk, "_tell", lambda _: pytest.fail("Python had to tell"))
             content = b"".join(head.ljust(0x40, b"d") for head in heads)
             card.memory.write(PACKETS, content)
             card.begin()

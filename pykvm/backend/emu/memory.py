@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 
 from pykvm._native import ffi, lib
 from pykvm.backend.common import bitmap_for, bitmap_of, pages_in
@@ -29,7 +28,7 @@ class MemoryAccess(Handle):
         hva = ffi.cast("void *", region.hva)
         result = lib.emu_vm_map(self.native, region.gpa, region.size_bytes, hva, flags)
         check_map(result, region.gpa, region.size_bytes)
-        region.on_write = partial(lib.emu_vm_note_write, self.native)
+        region.listen("emu_vm_note_write", self.native)
         region.is_mapped = True
         self._regions.append(region)
         if log_dirty:
@@ -39,7 +38,8 @@ class MemoryAccess(Handle):
         """Take a region away; the guest's accesses there exit as MMIO from then on."""
         self._check_mapped(region)
         check_map(lib.emu_vm_unmap(self.native, region.gpa), region.gpa, region.size_bytes)
-        region.on_write, region.is_mapped = None, False
+        region.listen_no_more()
+        region.is_mapped = False
         self._regions.remove(region)
 
     def move(self, memory: GuestMemory, region: Region, gpa: int) -> None:

@@ -68,7 +68,7 @@ class EmuVm(Natives, MemoryAccess, InterruptControl, IoEvents):
             lib.emu_vm_close(native)
         for region in self._regions:
             region.is_mapped = False
-            region.on_write = None  # it refers to this machine, which refers to it
+            region.listen_no_more()
         self._regions.clear()
 
     def close(self) -> None:

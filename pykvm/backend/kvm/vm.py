@@ -132,21 +132,18 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
     def unmap(self, region: Region) -> None:
         """Take a region away, see `MemorySlots.unmap`."""
         super().unmap(region)
-        region.on_write, region.is_mapped = None, False
+        region.listen_no_more()
+        region.is_mapped = False
 
     def _follow(self, region: Region) -> None:
         """The guest sees it; let the emulators know when it is written from outside."""
         region.is_mapped = True
         if self._assist:
-            region.on_write = self._written
+            region.listen("pykvm_note_write", self._native)
 
     def note_write(self, gpa: int, size_bytes: int) -> None:
         """Memory was written from outside: what emulators know of code is void."""
-        self._written(gpa, size_bytes)
-
-    def _written(self, gpa: int, size_bytes: int) -> None:
-        """The same for memory's own accessors, whose numbers nobody need check."""
-        lib.pykvm_note_write(self._native)
+        lib.pykvm_note_write(self._native, gpa, size_bytes)
 
     def _set(self, slot: int, region: Region, size_bytes: int, log_dirty: bool) -> None:
         super()._set(slot, region, size_bytes, log_dirty)
@@ -174,7 +171,7 @@ class KvmVm(Natives, DirtyTracking, InterruptControl, IoEvents, MsrExits, ClockA
             vcpu.close()
         for region in self._slots.values():
             region.is_mapped = False
-            region.on_write = None  # it refers to this machine, which refers to it
+            region.listen_no_more()
 
     def close(self) -> None:
         """Give everything back to the system."""
