@@ -283,12 +283,10 @@ class Net(Device):
         counts, size_max = self._counts, frames.MAX_SIZE
         if self.features & F_MTU and self.mtu is not None:  # §5.1.4.1
             size_max = self.mtu + frames.HEADER_SIZE + frames.TAG_SIZE
-        fit = waiting
+        fit, sizes = waiting, [*map(len, waiting)]
         if not (self.live and self._link_up):
             fit = []
-        elif (
-            len(min(waiting, key=len)) < frames.HEADER_SIZE or len(max(waiting, key=len)) > size_max
-        ):
+        elif min(sizes) < frames.HEADER_SIZE or max(sizes) > size_max:
             fit = [each for each in waiting if frames.HEADER_SIZE <= len(each) <= size_max]
         counts.rx_dropped += len(waiting) - len(fit)
         if self.filter.is_open:
