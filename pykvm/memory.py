@@ -145,9 +145,12 @@ class Region:
         self.listener.tell, self.listener.who = ffi.addressof(lib, name), machine
 
     def listen_no_more(self) -> None:
-        """Forget the machine, which refers to this region."""
+        """Forget the machine, which refers to this region.
+
+        A call that is under way may still come to it.
+        """
         self.on_write = None
-        self.listener.tell = self.listener.who = ffi.NULL
+        self.listener.tell = ffi.NULL
 
     def written(self, start: int, end: int) -> None:
         """Tell whoever asked that the bytes at offsets [start, end) have changed."""

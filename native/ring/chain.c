@@ -32,8 +32,11 @@ void pykvm_chain_tell_listeners(struct pykvm_ring *ring)
     for (uint32_t i = 0; i < ring->tolds; i++) {
         const struct pykvm_buffer told = ring->told[i];
         const struct pykvm_span *span = span_of(ring, told.gpa, told.size_bytes);
-        if (span && span->listener->tell)
-            span->listener->tell(span->listener->who, told.gpa, told.size_bytes);
+        /* Once, since the machine may close meanwhile. */
+        void (*tell)(void *, uint64_t, uint64_t) =
+            span ? __atomic_load_n(&span->listener->tell, __ATOMIC_ACQUIRE) : NULL;
+        if (tell)
+            tell(span->listener->who, told.gpa, told.size_bytes);
         else
             ring->told[left++] = told;
     }

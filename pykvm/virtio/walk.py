@@ -63,12 +63,14 @@ class Walk:
         self._buffers = memoryview(ffi.buffer(self._ring.buffer))
         self._told = memoryview(ffi.buffer(self._ring.told))
         self._layout = -1
+        self._held: list[tuple[object, ...]] = []
         self._packets: Any = None
 
     def _learn(self) -> None:
-        """Where memory is now."""
+        """Where memory is now; it stays while a call is under way, though the machine may close."""
         self._layout = self._memory.layout
         regions = self._memory.regions[: lib.PYKVM_RING_SPANS]
+        self._held = [(each.view[:0], each.listener, each.on_write) for each in regions]
         for span, region in zip(self._ring.span, regions, strict=False):
             span.gpa, span.size_bytes = region.gpa, region.size_bytes
             span.memory = ffi.cast("uint8_t *", region.hva)

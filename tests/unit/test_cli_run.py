@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from pykvm import backend as backends
 from pykvm import cli, host
 from pykvm.cli import run
 from pykvm.errors import KvmUnavailable
@@ -225,6 +226,7 @@ def test_auto_says_what_it_chose_and_why(
     assert capsys.readouterr().err.startswith("pykvm: backend emu: only the emulator has the clock")
     missing = KvmUnavailable("missing", "/dev/kvm does not exist", "load kvm")
     monkeypatch.setattr("pykvm.backend._kvm", lambda why, assist: raises(missing))
+    backends._best.cache_clear()
     assert cli.main(["run", write(EXIT_7)]) == 7
     expected = "pykvm: backend emu: no KVM: /dev/kvm does not exist; load kvm\n"
     assert capsys.readouterr().err == expected
