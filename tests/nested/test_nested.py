@@ -21,6 +21,7 @@ FAULTS = Path(__file__).with_name("faults.toml")
 UNIT = (
     "kvm_cpuid", "kvm_system", "machine", "run", "lifetime", "state", "slots", "dirty", "debug",
     "irq", "ioevents", "msr_exits", "clock", "closing", "pending", "cpumodel", "probe", "timeout",
+    "endless",
 )  # fmt: skip
 TESTS = (
     "tests/conformance/test_guests.py",
