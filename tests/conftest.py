@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from pykvm import host
-from pykvm.backend import BACKENDS
+from pykvm.backend import BACKENDS, VARIABLE
 from pykvm.errors import KvmUnavailable
 
 _problem = host.problem()
@@ -39,6 +39,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def full(request: pytest.FixtureRequest) -> bool:
     """Whether fuzzers run at their full length."""
     return bool(request.config.getoption("full"))
+
+
+@pytest.fixture
+def free_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let "auto" mean what it means without PYKVM_BACKEND."""
+    monkeypatch.delenv(VARIABLE, raising=False)
 
 
 @pytest.fixture(params=BACKENDS)

@@ -159,6 +159,7 @@ def test_a_terminal_that_goes_away_ends_a_run(tmp_path: Path) -> None:
     assert (process.returncode, errors) == (129, expected)
 
 
+@pytest.mark.usefixtures("free_choice")
 def test_auto_leaves_kernels_to_the_faster_emulator(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

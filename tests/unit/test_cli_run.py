@@ -217,6 +217,7 @@ def test_stdin_is_left_alone_for_others(write: Write) -> None:
 # Backends.
 
 
+@pytest.mark.usefixtures("free_choice")
 def test_auto_says_what_it_chose_and_why(
     write: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

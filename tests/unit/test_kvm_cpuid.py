@@ -11,6 +11,8 @@ from pykvm.cpumodel import CpuidEntry
 from pykvm.errors import CpuModelError, UsageError
 from pykvm.machine import Machine
 
+pytestmark = pytest.mark.usefixtures("free_choice")
+
 TIMEOUT_S = 60  # never reached: a hang ends there
 TABLE = 0x2_0000
 ASK = f"""

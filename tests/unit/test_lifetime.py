@@ -17,6 +17,8 @@ from pykvm.backend.natives import owned
 from pykvm.errors import PykvmError
 from pykvm.loader.image import Image, Mode
 
+pytestmark = pytest.mark.usefixtures("free_choice")
+
 LIFETIMES = 1000
 MANY = 10
 HALT = Image("<halt>", Mode.LONG, 0x1_0000, ((0x1_0000, b"\xf4"),))
